@@ -1,0 +1,197 @@
+//! What weir keeps of a cluster: Services, EndpointSlices and its own Node, reduced to the fields
+//! that decide what a packet meets.
+//!
+//! Field names follow the Kubernetes API (`v1.Service`, `discovery.k8s.io/v1.EndpointSlice`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+
+/// An IP family: each has its own nftables table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// `ip` in nft syntax.
+    Ipv4,
+    /// `ip6` in nft syntax.
+    Ipv6,
+}
+
+impl Family {
+    /// Both families, in the order in which they are printed and programmed.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Family::Ipv4,
+            IpAddr::V6(_) => Family::Ipv6,
+        }
+    }
+
+    /// The family of a network.
+    pub fn of_net(net: &IpNet) -> Self {
+        Self::of(net.addr())
+    }
+}
+
+impl fmt::Display for Family {
+    /// nft's keyword: `ip` or `ip6`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "ip",
+            Family::Ipv6 => "ip6",
+        })
+    }
+}
+
+/// The transport protocols that a Service port can have (`v1.Protocol`).
+///
+/// The discriminant is the IANA protocol number, one byte on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Protocol {
+    /// `TCP`.
+    Tcp = 6,
+    /// `UDP`.
+    Udp = 17,
+    /// `SCTP`.
+    Sctp = 132,
+}
+
+impl Protocol {
+    /// The IANA protocol number.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The protocol with this IANA number, if a Service port can have it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Protocol::Tcp),
+            17 => Some(Protocol::Udp),
+            132 => Some(Protocol::Sctp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    /// nft's name: `tcp`, `udp` or `sctp`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+            Protocol::Sctp => "sctp",
+        })
+    }
+}
+
+/// A namespace and a name: the identity of a namespaced object of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespacedName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name within the namespace.
+    pub name: String,
+}
+
+impl NamespacedName {
+    /// Joins a namespace and a name.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for NamespacedName {
+    /// `namespace/name`, as kubectl and kube-proxy write it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A Service that has a virtual address. Headless and ExternalName Services never become one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// `spec.clusterIPs`: one address, or one of each family.
+    pub cluster_ips: Vec<IpAddr>,
+    /// `spec.externalIPs`.
+    pub external_ips: Vec<IpAddr>,
+    /// `status.loadBalancer.ingress[].ip`, those that the node must serve (`ipMode` unset or VIP).
+    pub load_balancer_ips: Vec<IpAddr>,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+}
+
+/// One entry of `spec.ports`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The name, empty when there is none. Together with the protocol it selects the port of the
+    /// EndpointSlices.
+    pub name: String,
+    /// The protocol; TCP when the manifest names none.
+    pub protocol: Protocol,
+    /// The port at the virtual addresses.
+    pub port: NonZeroU16,
+    /// The port at the node's addresses, if one is allocated.
+    pub node_port: Option<NonZeroU16>,
+}
+
+/// An EndpointSlice of address type IPv4 or IPv6.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// The Service that it belongs to: its own namespace and the label
+    /// `kubernetes.io/service-name`.
+    pub service: NamespacedName,
+    /// `addressType`. Every endpoint's address is of this family.
+    pub family: Family,
+    /// `ports`, without those that have no name or no number.
+    pub ports: Vec<EndpointPort>,
+    /// `endpoints`.
+    pub endpoints: Vec<Endpoint>,
+}
+
+/// One entry of an EndpointSlice's `ports`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// The name of the Service port that it stands for, possibly empty.
+    pub name: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port at the endpoint's address.
+    pub port: NonZeroU16,
+}
+
+/// One entry of an EndpointSlice's `endpoints`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// `addresses[0]`: further addresses have no meaning to a proxy.
+    pub address: IpAddr,
+    /// `conditions.ready`; nil means true.
+    pub ready: bool,
+    /// `nodeName`. An endpoint is local when this is the proxy's own node.
+    pub node: Option<String>,
+}
+
+/// The Node that the proxy runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its addresses in order of preference: every InternalIP, then every ExternalIP
+    /// (as kube-proxy's `GetNodeHostIPs`). The first of a family is the primary one.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Everything that the compiler reads of a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Services by identity.
+    pub services: BTreeMap<NamespacedName, Service>,
+    /// EndpointSlices by identity.
+    pub slices: BTreeMap<NamespacedName, EndpointSlice>,
+    /// The proxy's own Node, when it is known.
+    pub node: Option<Node>,
+    /// `spec.cidrs` of all ServiceCIDR objects.
+    pub service_cidrs: Vec<IpNet>,
+}

@@ -1,0 +1,48 @@
+//! The settings that shape the ruleset. Their names and defaults are kube-proxy's.
+
+use ipnet::IpNet;
+
+/// kube-proxy's `masqueradeBit`: the bit of the packet mark that asks for masquerade.
+pub const DEFAULT_MASQUERADE_BIT: u8 = 14;
+
+/// Settings of one node's proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The Node that this proxy runs on (`hostnameOverride`, else the host's name).
+    pub node_name: String,
+    /// Source networks of Pods (`clusterCIDR`). Traffic to a ClusterIP from anywhere else is
+    /// masqueraded; with none of a family, nothing of that family is.
+    pub cluster_cidrs: Vec<IpNet>,
+    /// Networks from which ClusterIPs are allocated, beside those of the ServiceCIDR objects.
+    pub service_cidrs: Vec<IpNet>,
+    /// The node's addresses at which node ports are served.
+    pub node_port_addresses: NodePortAddresses,
+    /// Masquerade all traffic to ClusterIPs (`masqueradeAll`).
+    pub masquerade_all: bool,
+    /// The bit, 0 to 31, of the packet mark that asks for masquerade (`masqueradeBit`).
+    pub masquerade_bit: u8,
+}
+
+impl Config {
+    /// kube-proxy's defaults for a node of this name.
+    pub fn new(node_name: impl Into<String>) -> Self {
+        Self {
+            node_name: node_name.into(),
+            cluster_cidrs: Vec::new(),
+            service_cidrs: Vec::new(),
+            node_port_addresses: NodePortAddresses::Primary,
+            masquerade_all: false,
+            masquerade_bit: DEFAULT_MASQUERADE_BIT,
+        }
+    }
+}
+
+/// Which of the node's own addresses serve node ports (`nodePortAddresses`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodePortAddresses {
+    /// The Node object's first address of each family. While it is not known, none does.
+    Primary,
+    /// Those within these networks. A family without a network serves at all its addresses, as
+    /// kube-proxy's does.
+    Cidrs(Vec<IpNet>),
+}

@@ -1,0 +1,16 @@
+//! The pure part of weir: from cluster state to an nftables ruleset, and from two rulesets to the
+//! transaction between them.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! cluster::Cluster + config::Config ──compile──▶ nft::Ruleset ──diff──▶ transaction::Transaction
+//! ```
+//!
+//! Nothing here reads a clock, a socket or a file, and equal input gives equal output: every
+//! container that is walked is sorted.
+
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod config;

@@ -1,0 +1,3 @@
+//! weir: a Kubernetes Service proxy on nftables.
+
+fn main() {}

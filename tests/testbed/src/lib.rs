@@ -1,0 +1,1 @@
+//! Network namespaces, veth links, echo servers and clients for tests and the demo.
