@@ -13,4 +13,9 @@
 #![forbid(unsafe_code)]
 
 pub mod cluster;
+pub mod compile;
 pub mod config;
+pub mod diff;
+pub mod endpoints;
+pub mod nft;
+pub mod transaction;

@@ -1,0 +1,67 @@
+//! From cluster state to a ruleset: a constant program, and Services as elements of its maps.
+
+mod balancer;
+mod program;
+mod service;
+
+use std::collections::BTreeMap;
+
+use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName};
+use crate::config::Config;
+use crate::nft::{Ruleset, Table};
+
+/// Names of sets and maps, which are also those that operators see.
+pub mod names {
+    /// Set of ClusterIPs in use.
+    pub const CLUSTER_IPS: &str = "cluster-ips";
+    /// Interval set of Pod networks.
+    pub const CLUSTER_CIDRS: &str = "cluster-cidrs";
+    /// Interval set of networks from which ClusterIPs are allocated.
+    pub const SERVICE_CIDRS: &str = "service-cidrs";
+    /// Interval set of networks at whose local addresses node ports are served.
+    pub const NODEPORT_ADDRESSES: &str = "nodeport-addresses";
+    /// Set of connections from a local endpoint to itself.
+    pub const HAIRPIN_CONNECTIONS: &str = "hairpin-connections";
+    /// Verdict map of every virtual address with endpoints.
+    pub const SERVICES: &str = "services";
+    /// Map from virtual address and slot to endpoint.
+    pub const ENDPOINTS: &str = "endpoints";
+    /// Verdict map of every node port with endpoints.
+    pub const NODEPORTS: &str = "nodeports";
+    /// Map from node port and slot to endpoint.
+    pub const NODEPORT_ENDPOINTS: &str = "nodeport-endpoints";
+    /// Verdict map of every virtual address without endpoints.
+    pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
+    /// Verdict map of every node port without endpoints.
+    pub const NO_ENDPOINT_NODEPORTS: &str = "no-endpoint-nodeports";
+}
+
+/// The ruleset that serves this cluster on this node: a table of each family.
+///
+/// Where two Services claim one address, protocol and port, the first by namespace and name has
+/// it and the other is not served there.
+pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
+    let mut slices: BTreeMap<&NamespacedName, Vec<&EndpointSlice>> = BTreeMap::new();
+    for slice in cluster.slices.values() {
+        slices.entry(&slice.service).or_default().push(slice);
+    }
+    let tables =
+        Family::ALL.map(|family| (family, compile_table(family, cluster, &slices, config)));
+    Ruleset { tables: tables.into() }
+}
+
+fn compile_table(
+    family: Family,
+    cluster: &Cluster,
+    slices: &BTreeMap<&NamespacedName, Vec<&EndpointSlice>>,
+    config: &Config,
+) -> Table {
+    let mut elements = service::ServiceElements::default();
+    for (name, service) in &cluster.services {
+        let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
+        elements.add(name, service, slices, family, &config.node_name);
+    }
+    let mut table = program::table(family, cluster, config);
+    elements.move_into(&mut table);
+    table
+}

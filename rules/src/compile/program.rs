@@ -1,0 +1,315 @@
+//! The constant part of a table: declarations of sets and maps, base chains, and the chains that
+//! every packet walks. It depends on the settings and not on the Services.
+//!
+//! Hook priorities, the mark and what each hook checks are kube-proxy's
+//! (pkg/proxy/nftables/proxier.go: setupNFTables): other software on the node lives with them.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::names;
+use crate::cluster::{Cluster, Family};
+use crate::config::{Config, NodePortAddresses};
+use crate::nft::{
+    BaseChain, Chain, ChainKind, Data, Element, Elements, Hook, MarkOp, Name, RawKey, Rule,
+    Selector, Set, SetData, SetSpec, Statement, Table, Verdict, slot_selector,
+};
+
+/// `NF_IP_PRI_NAT_DST` of linux/netfilter_ipv4.h.
+const PRIORITY_DSTNAT: i32 = -100;
+/// `NF_IP_PRI_FILTER`.
+const PRIORITY_FILTER: i32 = 0;
+/// `NF_IP_PRI_NAT_SRC`.
+const PRIORITY_SRCNAT: i32 = 100;
+
+/// Marks a packet for masquerade and comes back.
+pub(super) const MARK_FOR_MASQUERADE: &str = "mark-for-masquerade";
+/// Refuses a packet.
+pub(super) const REJECT: &str = "reject-chain";
+
+const SERVICES_CHAIN: &str = "services";
+const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
+const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
+const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
+const MASQUERADE_MARKED: &str = "masquerade-marked";
+
+/// A virtual address: the key of `services`.
+const VIRTUAL_ADDRESS: [Selector; 3] = [Selector::Daddr, Selector::L4proto, Selector::Dport];
+/// A node port: the key of `nodeports`.
+const NODE_PORT: [Selector; 2] = [Selector::L4proto, Selector::Dport];
+/// What dnat takes: the data of the endpoint maps.
+const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
+
+/// The table without any Service.
+pub(super) fn table(family: Family, cluster: &Cluster, config: &Config) -> Table {
+    let mut table = Table {
+        comment: Some(
+            "Kubernetes Services; weir keeps this table, changes to it are undone".into(),
+        ),
+        ..Table::default()
+    };
+    add_sets(&mut table);
+    fill_networks(&mut table, family, cluster, config);
+    add_nat_chains(&mut table, family, config);
+    add_filter_chains(&mut table);
+    table
+}
+
+fn add_sets(table: &mut Table) {
+    let set = |key: &[Selector]| SetSpec::new(key.to_vec(), SetData::Nothing);
+    let verdicts = |key: &[Selector]| SetSpec::new(key.to_vec(), SetData::Verdict);
+    let values = |key: &[Selector]| SetSpec::new(key.to_vec(), SetData::Values(ENDPOINT.into()));
+    let slotted = |key: &[Selector]| [key, &[slot_selector()]].concat();
+    let hairpin = [Selector::Saddr, Selector::Daddr, Selector::L4proto, Selector::Dport];
+
+    let specs = [
+        (names::CLUSTER_IPS, set(&[Selector::Daddr]).comment("ClusterIPs in use")),
+        (names::CLUSTER_CIDRS, set(&[Selector::Saddr]).interval().comment("networks of Pods")),
+        (
+            names::SERVICE_CIDRS,
+            set(&[Selector::Daddr]).interval().comment("networks of ClusterIPs"),
+        ),
+        (
+            names::NODEPORT_ADDRESSES,
+            set(&[Selector::Daddr]).interval().comment("where node ports are served"),
+        ),
+        (names::HAIRPIN_CONNECTIONS, set(&hairpin).comment("from a local endpoint to itself")),
+        (
+            names::SERVICES,
+            verdicts(&VIRTUAL_ADDRESS).counter().comment("virtual addresses; counts connections"),
+        ),
+        (
+            names::ENDPOINTS,
+            values(&slotted(&VIRTUAL_ADDRESS)).comment("virtual address and slot to endpoint"),
+        ),
+        (
+            names::NODEPORTS,
+            verdicts(&NODE_PORT).counter().comment("node ports; counts connections"),
+        ),
+        (
+            names::NODEPORT_ENDPOINTS,
+            values(&slotted(&NODE_PORT)).comment("node port and slot to endpoint"),
+        ),
+        (
+            names::NO_ENDPOINT_SERVICES,
+            verdicts(&VIRTUAL_ADDRESS).comment("virtual addresses without endpoints"),
+        ),
+        (
+            names::NO_ENDPOINT_NODEPORTS,
+            verdicts(&NODE_PORT).comment("node ports without endpoints"),
+        ),
+    ];
+    table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
+}
+
+fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &Config) {
+    let service_cidrs = [cluster.service_cidrs.as_slice(), &config.service_cidrs].concat();
+    let sets = [
+        (names::CLUSTER_CIDRS, of_family(&config.cluster_cidrs, family)),
+        (names::SERVICE_CIDRS, of_family(&service_cidrs, family)),
+        (names::NODEPORT_ADDRESSES, node_port_networks(family, cluster, config)),
+    ];
+    for (name, networks) in sets {
+        table.sets.get_mut(name).expect("declared above").elements = intervals(&networks);
+    }
+}
+
+fn of_family(networks: &[IpNet], family: Family) -> Vec<IpNet> {
+    networks.iter().copied().filter(|net| Family::of_net(net) == family).collect()
+}
+
+/// Networks at whose local addresses node ports are served.
+fn node_port_networks(family: Family, cluster: &Cluster, config: &Config) -> Vec<IpNet> {
+    match &config.node_port_addresses {
+        // Not known is closed, where kube-proxy's empty list means all addresses.
+        NodePortAddresses::Primary => {
+            let addresses = cluster.node.iter().flat_map(|node| &node.addresses);
+            addresses
+                .copied()
+                .find(|&a| Family::of(a) == family)
+                .map(IpNet::from)
+                .into_iter()
+                .collect()
+        }
+        NodePortAddresses::Cidrs(networks) => match of_family(networks, family) {
+            none if none.is_empty() => vec![match family {
+                Family::Ipv4 => Ipv4Net::default().into(),
+                Family::Ipv6 => Ipv6Net::default().into(),
+            }],
+            some => some,
+        },
+    }
+}
+
+/// Elements of an interval set: no two ranges may overlap, so networks within others go.
+fn intervals(networks: &[IpNet]) -> Elements {
+    let key = |address| RawKey::new().address(address);
+    IpNet::aggregate(&networks.to_vec())
+        .into_iter()
+        .map(|net| (key(net.network()), Element::new(Data::RangeEnd(key(net.broadcast())))))
+        .collect()
+}
+
+/// The path of a new connection: find its Service, choose an endpoint; on the way out, masquerade
+/// what was marked or would come back to its sender.
+fn add_nat_chains(table: &mut Table, family: Family, config: &Config) {
+    let mark = 1u32 << config.masquerade_bit;
+    let to_services = || vec![Rule::new([jump(SERVICES_CHAIN)])];
+    add_base(
+        table,
+        "nat-prerouting",
+        ChainKind::Nat,
+        Hook::Prerouting,
+        PRIORITY_DSTNAT,
+        to_services(),
+    );
+    add_base(table, "nat-output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT, to_services());
+
+    let mut services = Vec::new();
+    services.extend(masquerade_to_cluster_ips(family, config));
+    services.push(Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::SERVICES)]));
+    // The set first: it spares packets to elsewhere the route lookup.
+    services.push(Rule::new(
+        node_port_destination()
+            .into_iter()
+            .chain([verdict_map(&NODE_PORT, names::NODEPORTS)])
+            .collect::<Vec<_>>(),
+    ));
+    add_chain(table, SERVICES_CHAIN, "where a new connection meets its Service", services);
+    add_chain(
+        table,
+        MARK_FOR_MASQUERADE,
+        "asks nat-postrouting to masquerade",
+        vec![Rule::new([Statement::SetMark(MarkOp::Or, mark)])],
+    );
+
+    let postrouting = vec![
+        Rule::new([Statement::MarkHas(mark), goto(MASQUERADE_MARKED)]),
+        Rule::new([
+            Statement::CtStatusDnat,
+            in_set(
+                &[Selector::Saddr, Selector::Daddr, Selector::L4proto, Selector::Dport],
+                names::HAIRPIN_CONNECTIONS,
+            ),
+            Statement::Masquerade,
+        ]),
+    ];
+    add_base(
+        table,
+        "nat-postrouting",
+        ChainKind::Nat,
+        Hook::Postrouting,
+        PRIORITY_SRCNAT,
+        postrouting,
+    );
+    // The mark is taken off so that the packet is not masqueraded once more when it passes
+    // another stack of this host, such as a tunnel's.
+    let masquerade = vec![
+        Rule::new([Statement::SetMark(MarkOp::Xor, mark)]),
+        Rule::new([Statement::Masquerade]),
+    ];
+    add_chain(table, MASQUERADE_MARKED, "masquerades", masquerade);
+}
+
+/// A Pod elsewhere could not answer a client outside the Pod network by way of this node, unless
+/// it sees this node as the source.
+fn masquerade_to_cluster_ips(family: Family, config: &Config) -> Option<Rule> {
+    let to_cluster_ip = in_set(&[Selector::Daddr], names::CLUSTER_IPS);
+    if config.masquerade_all {
+        Some(Rule::new([to_cluster_ip, jump(MARK_FOR_MASQUERADE)]))
+    } else if config.cluster_cidrs.iter().any(|net| Family::of_net(net) == family) {
+        // The source first: it is the cheaper lookup and most connections come from Pods.
+        let off_cluster = Statement::InSet {
+            key: vec![Selector::Saddr],
+            set: Name::from(names::CLUSTER_CIDRS),
+            negated: true,
+        };
+        Some(Rule::new([off_cluster, to_cluster_ip, jump(MARK_FOR_MASQUERADE)]))
+    } else {
+        None
+    }
+}
+
+/// What must not be forwarded or answered by anybody else: virtual addresses without endpoints,
+/// unused ports and addresses of the Service networks. Rejection is only possible in filter hooks.
+fn add_filter_chains(table: &mut Table) {
+    let check = |chain: &str| Rule::new([Statement::CtStateNew, jump(chain)]);
+    let hooks = [
+        ("filter-input", Hook::Input, [NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK]),
+        ("filter-forward", Hook::Forward, [SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),
+        ("filter-output", Hook::Output, [SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),
+    ];
+    for (name, hook, checks) in hooks {
+        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, checks.map(check).to_vec());
+    }
+    add_chain(
+        table,
+        SERVICE_ENDPOINTS_CHECK,
+        "refuses virtual addresses without endpoints",
+        vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::NO_ENDPOINT_SERVICES)])],
+    );
+    let node_ports = node_port_destination()
+        .into_iter()
+        .chain([verdict_map(&NODE_PORT, names::NO_ENDPOINT_NODEPORTS)])
+        .collect::<Vec<_>>();
+    add_chain(
+        table,
+        NODEPORT_ENDPOINTS_CHECK,
+        "refuses node ports without endpoints",
+        vec![Rule::new(node_ports)],
+    );
+    // A ClusterIP in use is also within the Service networks, so the order matters.
+    let cluster_ips = vec![
+        Rule::new([in_set(&[Selector::Daddr], names::CLUSTER_IPS), Statement::Reject])
+            .comment("unused port of a ClusterIP"),
+        Rule::new([
+            in_set(&[Selector::Daddr], names::SERVICE_CIDRS),
+            Statement::Verdict(Verdict::Drop),
+        ])
+        .comment("unallocated ClusterIP"),
+    ];
+    add_chain(table, CLUSTER_IPS_CHECK, "stops what no Service took", cluster_ips);
+    add_chain(table, REJECT, "refuses", vec![Rule::new([Statement::Reject])]);
+}
+
+/// Matches the addresses at which this node serves node ports. Loopback never does
+/// (kube-proxy: its nftables mode has no localhost node ports).
+fn node_port_destination() -> [Statement; 3] {
+    [
+        in_set(&[Selector::Daddr], names::NODEPORT_ADDRESSES),
+        Statement::DestinationIsNotLoopback,
+        Statement::DestinationIsLocal,
+    ]
+}
+
+fn add_base(
+    table: &mut Table,
+    name: &str,
+    kind: ChainKind,
+    hook: Hook,
+    priority: i32,
+    rules: Vec<Rule>,
+) {
+    let base = Some(BaseChain { kind, hook, priority, drop: false });
+    table.chains.insert(Name::from(name), Chain { base, comment: None, rules });
+}
+
+fn add_chain(table: &mut Table, name: &str, comment: &str, rules: Vec<Rule>) {
+    let chain = Chain { base: None, comment: Some(comment.to_owned()), rules };
+    table.chains.insert(Name::from(name), chain);
+}
+
+fn in_set(key: &[Selector], set: &str) -> Statement {
+    Statement::InSet { key: key.to_vec(), set: Name::from(set), negated: false }
+}
+
+fn verdict_map(key: &[Selector], map: &str) -> Statement {
+    Statement::VerdictMap { key: key.to_vec(), map: Name::from(map) }
+}
+
+fn jump(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Jump(Name::from(chain)))
+}
+
+fn goto(chain: &str) -> Statement {
+    Statement::Verdict(Verdict::Goto(Name::from(chain)))
+}

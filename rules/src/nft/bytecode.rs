@@ -1,0 +1,373 @@
+//! Rules as the instructions of the kernel's nf_tables virtual machine, and back.
+//!
+//! [`compile_rule`] makes what nft makes of the same text, so that `nft list` shows the rule as
+//! it was written. [`decompile_rule`] is its inverse; what it does not know becomes
+//! [`Statement::Foreign`].
+
+use std::fmt;
+
+use super::{MarkOp, Name, RawKey, Rule, Selector, Statement, Verdict};
+use crate::cluster::Family;
+
+/// A register, counted in 32-bit words from `NFT_REG_1`: 0 to 15. The kernel has two names for
+/// the words that begin a 128-bit register; this has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Register(pub u8);
+
+/// One expression of nf_tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instruction {
+    /// `payload load LENb @ BASE header + OFFSET => reg`.
+    Payload {
+        /// Whether the offset counts from the transport header, else from the network header.
+        transport: bool,
+        /// Offset in bytes.
+        offset: u32,
+        /// Length in bytes.
+        len: u32,
+        /// Destination.
+        dreg: Register,
+    },
+    /// `meta load l4proto => reg`.
+    LoadL4proto(Register),
+    /// `meta load mark => reg`, in host order.
+    LoadMark(Register),
+    /// `meta set mark with reg`.
+    StoreMark(Register),
+    /// `ct load state => reg`, in host order.
+    LoadCtState(Register),
+    /// `ct load status => reg`, in host order.
+    LoadCtStatus(Register),
+    /// `fib daddr type => reg`, in host order.
+    LoadFibDaddrType(Register),
+    /// `numgen reg = random mod M offset O`, in host order.
+    Random {
+        /// How many values there are.
+        modulus: u32,
+        /// The smallest.
+        offset: u32,
+        /// Destination.
+        dreg: Register,
+    },
+    /// `bitwise reg = ( reg & MASK ) ^ XOR`, on 4 bytes in host order.
+    Bitwise(BitwiseOp),
+    /// `cmp eq|neq reg DATA`.
+    Cmp {
+        /// The comparison.
+        op: CmpOp,
+        /// Source.
+        sreg: Register,
+        /// What it is compared with, as it lies in the register.
+        data: RawKey,
+    },
+    /// `lookup reg set NAME`.
+    Lookup {
+        /// The set or map.
+        set: Name,
+        /// Where the key begins.
+        sreg: Register,
+        /// Where the data goes.
+        target: LookupTarget,
+        /// Whether the rule goes on when the key is absent.
+        inverted: bool,
+    },
+    /// `immediate reg 0 VERDICT`.
+    Verdict(Verdict),
+    /// `nat dnat`: new destination address and port from registers.
+    Dnat {
+        /// Family of the address.
+        family: Family,
+        /// The address.
+        address: Register,
+        /// The port.
+        port: Register,
+    },
+    /// `masq flags 0x10`: `NF_NAT_RANGE_PROTO_RANDOM_FULLY` of linux/netfilter/nf_nat.h.
+    MasqueradeFullyRandom,
+    /// `reject` with an ICMP or ICMPv6 destination-unreachable code.
+    RejectUnreachable {
+        /// The code in the family's own numbering.
+        code: u8,
+    },
+    /// Any other expression, as libnftnl prints it.
+    Other(String),
+}
+
+/// Operands of [`Instruction::Bitwise`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BitwiseOp {
+    /// Source.
+    pub sreg: Register,
+    /// Destination.
+    pub dreg: Register,
+    /// And-ed first.
+    pub mask: u32,
+    /// Xor-ed then.
+    pub xor: u32,
+}
+
+/// Comparison of [`Instruction::Cmp`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CmpOp {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Neq,
+}
+
+/// Where [`Instruction::Lookup`] puts what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupTarget {
+    /// Nowhere: only whether the key is there counts.
+    Nowhere,
+    /// The verdict register: it is a verdict map.
+    Verdict,
+    /// A data register.
+    Data(Register),
+}
+
+impl Instruction {
+    /// The name of the expression in the kernel, which is also that of the module
+    /// (`nft_` + name) where it is not built in.
+    pub fn expression(&self) -> &str {
+        match self {
+            Instruction::Payload { .. } => "payload",
+            Instruction::LoadL4proto(_) | Instruction::LoadMark(_) | Instruction::StoreMark(_) => {
+                "meta"
+            }
+            Instruction::LoadCtState(_) | Instruction::LoadCtStatus(_) => "ct",
+            Instruction::LoadFibDaddrType(_) => "fib",
+            Instruction::Random { .. } => "numgen",
+            Instruction::Bitwise(_) => "bitwise",
+            Instruction::Cmp { .. } => "cmp",
+            Instruction::Lookup { .. } => "lookup",
+            Instruction::Verdict(_) => "immediate",
+            Instruction::Dnat { .. } => "nat",
+            Instruction::MasqueradeFullyRandom => "masq",
+            Instruction::RejectUnreachable { .. } => "reject",
+            Instruction::Other(text) => text.split_whitespace().next().unwrap_or("?"),
+        }
+    }
+}
+
+impl fmt::Display for Register {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "word {}", self.0)
+    }
+}
+
+const REG: Register = Register(0);
+/// `NF_CT_STATE_BIT(IP_CT_NEW)` of linux/netfilter/nf_conntrack_common.h.
+const CT_STATE_NEW: u32 = 1 << 3;
+/// `IPS_DST_NAT` of the same header.
+const CT_STATUS_DNAT: u32 = 1 << 5;
+/// `RTN_LOCAL` of linux/rtnetlink.h.
+const ROUTE_TYPE_LOCAL: u32 = 2;
+
+/// The instructions of a rule in a table of this family.
+pub fn compile_rule(rule: &Rule, family: Family) -> Vec<Instruction> {
+    let mut out = Vec::new();
+    for statement in &rule.statements {
+        compile_statement(statement, family, &mut out);
+    }
+    out
+}
+
+fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instruction>) {
+    match statement {
+        // ct state new: the kernel knows states as bits, and the packet has one of them.
+        Statement::CtStateNew => {
+            out.push(Instruction::LoadCtState(REG));
+            any_bit_set(CT_STATE_NEW, out);
+        }
+        Statement::CtStatusDnat => {
+            out.push(Instruction::LoadCtStatus(REG));
+            any_bit_set(CT_STATUS_DNAT, out);
+        }
+        Statement::DestinationIsLocal => {
+            out.push(Instruction::LoadFibDaddrType(REG));
+            out.push(compare(CmpOp::Eq, &ROUTE_TYPE_LOCAL.to_ne_bytes()));
+        }
+        Statement::DestinationIsNotLoopback => match family {
+            // A prefix of whole bytes is a comparison of just these bytes.
+            Family::Ipv4 => {
+                out.push(Instruction::Payload { transport: false, offset: 16, len: 1, dreg: REG });
+                out.push(compare(CmpOp::Neq, &[127]));
+            }
+            Family::Ipv6 => {
+                out.push(load(Selector::Daddr, family, REG));
+                out.push(compare(CmpOp::Neq, &std::net::Ipv6Addr::LOCALHOST.octets()));
+            }
+        },
+        Statement::MarkHas(bits) => {
+            out.push(Instruction::LoadMark(REG));
+            any_bit_set(*bits, out);
+        }
+        Statement::SetMark(op, bits) => {
+            let (mask, xor) = match op {
+                MarkOp::Or => (!bits, *bits),
+                MarkOp::Xor => (u32::MAX, *bits),
+            };
+            out.push(Instruction::LoadMark(REG));
+            out.push(Instruction::Bitwise(BitwiseOp { sreg: REG, dreg: REG, mask, xor }));
+            out.push(Instruction::StoreMark(REG));
+        }
+        Statement::InSet { key, set, negated } => {
+            load_key(key, family, out);
+            out.push(lookup(set, LookupTarget::Nowhere, *negated));
+        }
+        Statement::VerdictMap { key, map } => {
+            load_key(key, family, out);
+            out.push(lookup(map, LookupTarget::Verdict, false));
+        }
+        Statement::Dnat { key, map } => {
+            load_key(key, family, out);
+            out.push(lookup(map, LookupTarget::Data(REG), false));
+            out.push(dnat(family));
+        }
+        Statement::Masquerade => out.push(Instruction::MasqueradeFullyRandom),
+        Statement::Reject => {
+            out.push(Instruction::RejectUnreachable { code: port_unreachable(family) })
+        }
+        Statement::Verdict(verdict) => out.push(Instruction::Verdict(verdict.clone())),
+        Statement::Foreign(text) => out.push(Instruction::Other(text.clone())),
+    }
+}
+
+/// The rule that these instructions are, in a table of this family.
+pub fn decompile_rule(mut rest: &[Instruction], comment: Option<String>, family: Family) -> Rule {
+    let mut statements = Vec::new();
+    while let Some(first) = rest.first() {
+        let (statement, used) = decompile_statement(rest, family)
+            .unwrap_or_else(|| (Statement::Foreign(foreign_text(first)), 1));
+        statements.push(statement);
+        rest = &rest[used..];
+    }
+    Rule { statements, comment }
+}
+
+fn foreign_text(instruction: &Instruction) -> String {
+    match instruction {
+        Instruction::Other(text) => text.clone(),
+        known => format!("{} {known:?}", known.expression()),
+    }
+}
+
+/// The statement that the instructions begin with, and how many of them it takes.
+fn decompile_statement(rest: &[Instruction], family: Family) -> Option<(Statement, usize)> {
+    const FIXED: [Statement; 6] = [
+        Statement::CtStateNew,
+        Statement::CtStatusDnat,
+        Statement::DestinationIsLocal,
+        Statement::DestinationIsNotLoopback,
+        Statement::Masquerade,
+        Statement::Reject,
+    ];
+    let mut code = Vec::new();
+    for statement in FIXED {
+        code.clear();
+        compile_statement(&statement, family, &mut code);
+        if rest.starts_with(&code) {
+            return Some((statement, code.len()));
+        }
+    }
+    if let Instruction::Verdict(verdict) = &rest[0] {
+        return Some((Statement::Verdict(verdict.clone()), 1));
+    }
+    // The remaining forms have operands: read these, write the statement, compare.
+    let statement = decompile_mark(rest).or_else(|| decompile_lookup(rest, family))?;
+    code.clear();
+    compile_statement(&statement, family, &mut code);
+    rest.starts_with(&code).then_some((statement, code.len()))
+}
+
+fn decompile_mark(rest: &[Instruction]) -> Option<Statement> {
+    let [Instruction::LoadMark(_), Instruction::Bitwise(op), last, ..] = rest else { return None };
+    match last {
+        Instruction::Cmp { .. } => Some(Statement::MarkHas(op.mask)),
+        Instruction::StoreMark(_) if op.mask == u32::MAX => {
+            Some(Statement::SetMark(MarkOp::Xor, op.xor))
+        }
+        Instruction::StoreMark(_) => Some(Statement::SetMark(MarkOp::Or, op.xor)),
+        _ => None,
+    }
+}
+
+fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {
+    let key: Vec<Selector> =
+        rest.iter().map_while(|instruction| loaded_selector(instruction, family)).collect();
+    match rest.get(key.len())? {
+        Instruction::Lookup { set, target, inverted, .. } => Some(match target {
+            LookupTarget::Nowhere => Statement::InSet { key, set: set.clone(), negated: *inverted },
+            LookupTarget::Verdict => Statement::VerdictMap { key, map: set.clone() },
+            LookupTarget::Data(_) => Statement::Dnat { key, map: set.clone() },
+        }),
+        _ => None,
+    }
+}
+
+/// The selector that an instruction loads, whatever the register.
+fn loaded_selector(instruction: &Instruction, family: Family) -> Option<Selector> {
+    match *instruction {
+        Instruction::LoadL4proto(_) => Some(Selector::L4proto),
+        Instruction::Random { modulus, offset, .. } => Some(Selector::Random { modulus, offset }),
+        Instruction::Payload { dreg, .. } => [Selector::Saddr, Selector::Daddr, Selector::Dport]
+            .into_iter()
+            .find(|&selector| load(selector, family, dreg) == *instruction),
+        _ => None,
+    }
+}
+
+fn load_key(key: &[Selector], family: Family, out: &mut Vec<Instruction>) {
+    let mut word = 0;
+    for &selector in key {
+        out.push(load(selector, family, Register(word)));
+        word += (selector.padded_width(family) / 4) as u8;
+    }
+}
+
+fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
+    let address = |v4, v6| Instruction::Payload {
+        transport: false,
+        offset: if family == Family::Ipv4 { v4 } else { v6 },
+        len: selector.width(family) as u32,
+        dreg,
+    };
+    match selector {
+        // Offsets in struct iphdr and struct ipv6hdr.
+        Selector::Saddr => address(12, 8),
+        Selector::Daddr => address(16, 24),
+        Selector::L4proto => Instruction::LoadL4proto(dreg),
+        Selector::Dport => Instruction::Payload { transport: true, offset: 2, len: 2, dreg },
+        Selector::Random { modulus, offset } => Instruction::Random { modulus, offset, dreg },
+    }
+}
+
+/// `& BITS != 0` on the value in the first register.
+fn any_bit_set(bits: u32, out: &mut Vec<Instruction>) {
+    out.push(Instruction::Bitwise(BitwiseOp { sreg: REG, dreg: REG, mask: bits, xor: 0 }));
+    out.push(compare(CmpOp::Neq, &0u32.to_ne_bytes()));
+}
+
+fn compare(op: CmpOp, data: &[u8]) -> Instruction {
+    let data = RawKey::from_bytes(data).expect("no comparison is longer than an address");
+    Instruction::Cmp { op, sreg: REG, data }
+}
+
+fn lookup(set: &Name, target: LookupTarget, inverted: bool) -> Instruction {
+    Instruction::Lookup { set: set.clone(), sreg: REG, target, inverted }
+}
+
+/// The address comes back in the first register, the port in the word behind it.
+fn dnat(family: Family) -> Instruction {
+    let port = Register((Selector::Daddr.padded_width(family) / 4) as u8);
+    Instruction::Dnat { family, address: REG, port }
+}
+
+/// `ICMP_PORT_UNREACH` of linux/icmp.h, `ICMPV6_PORT_UNREACH` of linux/icmpv6.h.
+fn port_unreachable(family: Family) -> u8 {
+    match family {
+        Family::Ipv4 => 3,
+        Family::Ipv6 => 4,
+    }
+}

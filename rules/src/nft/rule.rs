@@ -1,0 +1,99 @@
+//! Rules as sequences of statements.
+
+use super::{Name, Selector};
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// Matches and actions from left to right.
+    pub statements: Vec<Statement>,
+    /// Its comment.
+    pub comment: Option<String>,
+}
+
+impl Rule {
+    /// A rule without a comment.
+    pub fn new(statements: impl Into<Vec<Statement>>) -> Self {
+        Self { statements: statements.into(), comment: None }
+    }
+
+    /// The same with a comment.
+    pub fn comment(mut self, text: &str) -> Self {
+        self.comment = Some(text.to_owned());
+        self
+    }
+}
+
+/// One statement of a rule, in the forms that weir uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Statement {
+    /// `ct state new`.
+    CtStateNew,
+    /// `ct status dnat`.
+    CtStatusDnat,
+    /// `fib daddr type local`.
+    DestinationIsLocal,
+    /// `ip daddr != 127.0.0.0/8`, `ip6 daddr != ::1`.
+    DestinationIsNotLoopback,
+    /// `meta mark & BITS != 0`.
+    MarkHas(u32),
+    /// `meta mark set meta mark | BITS`, or `^`.
+    SetMark(MarkOp, u32),
+    /// `KEY @SET`, or `KEY != @SET`.
+    InSet {
+        /// What is looked up.
+        key: Vec<Selector>,
+        /// The set's name.
+        set: Name,
+        /// Whether the rule goes on when the key is *not* in the set.
+        negated: bool,
+    },
+    /// `KEY vmap @MAP`.
+    VerdictMap {
+        /// What is looked up.
+        key: Vec<Selector>,
+        /// The map's name.
+        map: Name,
+    },
+    /// `dnat ip to KEY map @MAP`: the map gives address and port.
+    Dnat {
+        /// What is looked up.
+        key: Vec<Selector>,
+        /// The map's name.
+        map: Name,
+    },
+    /// `masquerade fully-random`.
+    Masquerade,
+    /// `reject`: with ICMP port unreachable, nft's default.
+    Reject,
+    /// `jump CHAIN` and the like.
+    Verdict(Verdict),
+    /// Something that weir never writes, found in its table; the text says what.
+    Foreign(String),
+}
+
+/// How a mark is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MarkOp {
+    /// `|`: set the bits.
+    Or,
+    /// `^`: flip the bits.
+    Xor,
+}
+
+/// Where a packet goes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// `accept`.
+    Accept,
+    /// `drop`.
+    Drop,
+    /// `return`.
+    Return,
+    /// `continue`.
+    Continue,
+    /// `jump CHAIN`.
+    Jump(Name),
+    /// `goto CHAIN`.
+    Goto(Name),
+}

@@ -1,0 +1,116 @@
+//! The packet fields and generators that keys are made of.
+
+use std::fmt;
+
+use crate::cluster::Family;
+
+/// One part of a key: something the kernel can load into a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// `ip saddr` or `ip6 saddr`.
+    Saddr,
+    /// `ip daddr` or `ip6 daddr`.
+    Daddr,
+    /// `meta l4proto`, 1 byte.
+    L4proto,
+    /// `th dport`: the destination port of TCP, UDP or SCTP, 2 bytes.
+    Dport,
+    /// `numgen random mod M offset O`: uniform over `O..O+M`, 4 bytes in the host's byte order.
+    Random {
+        /// How many values there are; not 0.
+        modulus: u32,
+        /// The smallest value.
+        offset: u32,
+    },
+}
+
+/// The selector by which the endpoint maps declare their slot: wide enough for any list.
+pub fn slot_selector() -> Selector {
+    Selector::Random { modulus: 65536, offset: 0 }
+}
+
+/// nft's data types, with the numbers of its `enum datatypes`, which `nft list` reads back from
+/// `NFTA_SET_KEY_TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DataType {
+    /// `integer`.
+    Integer = 4,
+    /// `ipv4_addr`.
+    Ipv4Addr = 7,
+    /// `ipv6_addr`.
+    Ipv6Addr = 8,
+    /// `inet_proto`.
+    InetProto = 12,
+    /// `inet_service`.
+    InetService = 13,
+}
+
+impl Selector {
+    /// Its data type in a table of this family.
+    pub fn data_type(self, family: Family) -> DataType {
+        match (self, family) {
+            (Selector::Saddr | Selector::Daddr, Family::Ipv4) => DataType::Ipv4Addr,
+            (Selector::Saddr | Selector::Daddr, Family::Ipv6) => DataType::Ipv6Addr,
+            (Selector::L4proto, _) => DataType::InetProto,
+            (Selector::Dport, _) => DataType::InetService,
+            (Selector::Random { .. }, _) => DataType::Integer,
+        }
+    }
+
+    /// How many bytes its value has.
+    pub fn width(self, family: Family) -> usize {
+        self.data_type(family).width()
+    }
+
+    /// How many bytes its value takes in a concatenation, where each part fills whole 32-bit
+    /// registers.
+    pub fn padded_width(self, family: Family) -> usize {
+        self.width(family).next_multiple_of(4)
+    }
+
+    /// Whether the kernel holds its value in the host's byte order. The model holds every value
+    /// in network order.
+    pub fn is_host_order(self) -> bool {
+        matches!(self, Selector::Random { .. })
+    }
+
+    /// How it prints in a table of this family.
+    pub fn display(self, family: Family) -> impl fmt::Display {
+        fmt::from_fn(move |f| match self {
+            Selector::Saddr => write!(f, "{family} saddr"),
+            Selector::Daddr => write!(f, "{family} daddr"),
+            Selector::L4proto => f.write_str("meta l4proto"),
+            Selector::Dport => f.write_str("th dport"),
+            Selector::Random { modulus, offset: 0 } => write!(f, "numgen random mod {modulus}"),
+            Selector::Random { modulus, offset } => {
+                write!(f, "numgen random mod {modulus} offset {offset}")
+            }
+        })
+    }
+}
+
+impl DataType {
+    /// How many bytes a value has.
+    pub fn width(self) -> usize {
+        match self {
+            DataType::Integer | DataType::Ipv4Addr => 4,
+            DataType::Ipv6Addr => 16,
+            DataType::InetProto => 1,
+            DataType::InetService => 2,
+        }
+    }
+}
+
+/// How a concatenation of selectors prints: parts joined by ` . `.
+pub(crate) fn display_key(key: &[Selector], family: Family) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        for (i, selector) in key.iter().enumerate() {
+            if i > 0 {
+                f.write_str(" . ")?;
+            }
+            write!(f, "{}", selector.display(family))?;
+        }
+        Ok(())
+    })
+}
