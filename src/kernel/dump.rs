@@ -1,0 +1,363 @@
+//! Reading weir's tables back from the kernel, into the model that they were written from.
+
+use std::io;
+
+use nftnl::nftnl_sys::libc;
+use weir_rules::cluster::Family;
+use weir_rules::nft::{
+    BaseChain, Chain, ChainKind, Data, Element, Elements, Name, RawKey, Ruleset, Set, SetData,
+    SetSpec, TABLE, Table, decompile_rule,
+};
+
+use super::batch::{DATA_VERDICT, chain_type, concatenated_type, hook, reorder};
+use super::error::DumpError;
+use super::expression::{decode, protocol_family, read_verdict};
+use super::message::{HEADERS, Header, Reply, Scratch, attributes};
+use super::object::{self, AlignedMessage, ElementRef, chain, element, rule, set, table};
+use super::socket::Socket;
+use super::userdata;
+
+/// How often a dump is tried again when the ruleset changes under it.
+const ATTEMPTS: u32 = 20;
+
+/// The attribute that names the table in requests for chains, rules, sets and elements, and the
+/// one that names the set in requests for elements.
+const REQUEST_TABLE: u16 = 1;
+const REQUEST_SET: u16 = 2;
+/// `NFTA_GEN_ID`.
+const GEN_ID: u16 = 1;
+
+const SET_F_ANONYMOUS: u32 = libc::NFT_SET_ANONYMOUS as u32;
+const SET_F_INTERVAL: u32 = libc::NFT_SET_INTERVAL as u32;
+const SET_F_MAP: u32 = libc::NFT_SET_MAP as u32;
+/// `NFT_SET_EXPR` of linux/netfilter/nf_tables.h: elements have expressions.
+const SET_F_EXPR: u32 = 0x100;
+const ELEM_F_INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
+
+/// weir's tables at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What they hold.
+    pub ruleset: Ruleset,
+    /// The generation of the kernel's ruleset: another number after every commit by anybody.
+    pub generation: u32,
+}
+
+/// Why one attempt at a dump failed.
+enum Failure {
+    /// The ruleset changed under it.
+    Interrupted,
+    /// It would fail again.
+    Final(DumpError),
+}
+
+impl From<DumpError> for Failure {
+    fn from(error: DumpError) -> Self {
+        Failure::Final(error)
+    }
+}
+
+/// Reads weir's tables.
+pub(super) fn dump(
+    socket: &mut Socket,
+    scratch: &mut Scratch,
+    sequence: &mut u32,
+) -> Result<Snapshot, DumpError> {
+    let mut reader = Reader { socket, scratch, sequence };
+    for _ in 0..ATTEMPTS {
+        match reader.attempt() {
+            Ok(Some(snapshot)) => return Ok(snapshot),
+            Ok(None) | Err(Failure::Interrupted) => {}
+            Err(Failure::Final(error)) => return Err(error),
+        }
+    }
+    Err(DumpError::Unsteady { attempts: ATTEMPTS })
+}
+
+/// The generation of the kernel's ruleset.
+pub(super) fn generation(
+    socket: &mut Socket,
+    scratch: &mut Scratch,
+    sequence: &mut u32,
+) -> Result<u32, DumpError> {
+    Reader { socket, scratch, sequence }.generation()
+}
+
+struct Reader<'a> {
+    socket: &'a mut Socket,
+    scratch: &'a mut Scratch,
+    /// The last sequence number that was used on the socket.
+    sequence: &'a mut u32,
+}
+
+impl Reader<'_> {
+    /// The tables, unless the ruleset changed while they were read.
+    fn attempt(&mut self) -> Result<Option<Snapshot>, Failure> {
+        let generation = self.generation()?;
+        let mut ruleset = Ruleset::default();
+        for family in Family::ALL {
+            if let Some(mut table) = self.table(family)? {
+                self.chains(family, &mut table)?;
+                self.rules(family, &mut table)?;
+                self.sets(family, &mut table)?;
+                ruleset.tables.insert(family, table);
+            }
+        }
+        let unchanged = self.generation()? == generation;
+        Ok(unchanged.then_some(Snapshot { ruleset, generation }))
+    }
+
+    fn generation(&mut self) -> Result<u32, DumpError> {
+        let mut id = None;
+        let kind = libc::NFT_MSG_GETGEN;
+        let each = |message: AlignedMessage<'_>| {
+            id = attributes(message.bytes(), HEADERS, message.bytes().len())
+                .find(|&(_, _, kind)| kind == GEN_ID)
+                .and_then(|(start, end, _)| message.bytes().get(start + 4..end)?.try_into().ok())
+                .map(u32::from_be_bytes);
+            id.map(|_| ())
+        };
+        self.request("the generation", kind, None, libc::NLM_F_ACK as u16, &[], each).map_err(
+            |failure| match failure {
+                Failure::Final(error) => error,
+                Failure::Interrupted => DumpError::Unsteady { attempts: 1 },
+            },
+        )?;
+        id.ok_or(DumpError::Undecodable { what: "the generation" })
+    }
+
+    fn table(&mut self, family: Family) -> Result<Option<Table>, Failure> {
+        let mut found = None;
+        self.dump("tables", libc::NFT_MSG_GETTABLE, family, &[], |message| {
+            let it = object::Table::parse(&message)?;
+            if it.str(table::NAME).as_deref() == Some(TABLE) {
+                let comment = it.bytes(table::USERDATA).and_then(userdata::read_comment);
+                found = Some(Table { comment, ..Table::default() });
+            }
+            Some(())
+        })?;
+        Ok(found)
+    }
+
+    fn chains(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+        self.dump("chains", libc::NFT_MSG_GETCHAIN, family, &[TABLE], |message| {
+            let it = object::Chain::parse(&message)?;
+            if it.str(chain::TABLE).as_deref() == Some(TABLE) {
+                let chain = Chain {
+                    base: base_chain(&it),
+                    comment: it.bytes(chain::USERDATA).and_then(userdata::read_comment),
+                    rules: Vec::new(),
+                };
+                table.chains.insert(Name::new(it.str(chain::NAME)?), chain);
+            }
+            Some(())
+        })
+    }
+
+    fn rules(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+        self.dump("rules", libc::NFT_MSG_GETRULE, family, &[TABLE], |message| {
+            let it = object::Rule::parse(&message)?;
+            if it.str(rule::TABLE).as_deref() != Some(TABLE) {
+                return Some(());
+            }
+            let mut instructions = Vec::new();
+            it.for_each_expression(|expression| instructions.push(decode(&expression)));
+            let comment = it.bytes(rule::USERDATA).and_then(userdata::read_comment);
+            // A chain that is not there was deleted in between, and the generation will tell.
+            if let Some(chain) = table.chains.get_mut(it.str(rule::CHAIN)?.as_str()) {
+                chain.rules.push(decompile_rule(&instructions, comment, family));
+            }
+            Some(())
+        })
+    }
+
+    fn sets(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+        self.dump("sets", libc::NFT_MSG_GETSET, family, &[TABLE], |message| {
+            let it = object::Set::parse(&message)?;
+            let is_ours = it.str(set::TABLE).as_deref() == Some(TABLE);
+            // An anonymous set is part of the rule that it was written in.
+            if is_ours && it.u32(set::FLAGS).unwrap_or(0) & SET_F_ANONYMOUS == 0 {
+                table.sets.insert(Name::new(it.str(set::NAME)?), Set::new(set_spec(&it, family)));
+            }
+            Some(())
+        })?;
+        for (name, set) in &mut table.sets {
+            if set.spec.foreign.is_none() {
+                set.elements = self.elements(family, name, &set.spec)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn elements(
+        &mut self,
+        family: Family,
+        name: &Name,
+        spec: &SetSpec,
+    ) -> Result<Elements, Failure> {
+        let mut points = Vec::new();
+        let (kind, attributes) = (libc::NFT_MSG_GETSETELEM, [TABLE, name.as_str()]);
+        self.dump("elements", kind, family, &attributes, |message| {
+            let list = object::Set::parse_elements(&message)?;
+            let mut complete = true;
+            list.for_each_element(|it| match read_element(&it, spec, family) {
+                Some(point) => points.push(point),
+                None => complete = false,
+            });
+            complete.then_some(())
+        })?;
+        Ok(if spec.interval {
+            join_intervals(points)
+        } else {
+            points.into_iter().map(|(key, _, element)| (key, element)).collect()
+        })
+    }
+
+    /// Asks for a dump and calls `each` with every message of it.
+    fn dump(
+        &mut self,
+        what: &'static str,
+        kind: i32,
+        family: Family,
+        names: &[&str],
+        each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
+    ) -> Result<(), Failure> {
+        self.request(what, kind, Some(family), libc::NLM_F_DUMP as u16, names, each)
+    }
+
+    fn request(
+        &mut self,
+        what: &'static str,
+        kind: i32,
+        family: Option<Family>,
+        flags: u16,
+        names: &[&str],
+        mut each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
+    ) -> Result<(), Failure> {
+        let refused = |source| Failure::Final(DumpError::Refused { what, source });
+        *self.sequence = self.sequence.wrapping_add(1);
+        let kind = (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16;
+        let family = family.map_or(libc::AF_UNSPEC as u8, protocol_family);
+        let mut request = self.scratch.begin(kind, family, flags, *self.sequence, 0);
+        for (attribute, name) in [REQUEST_TABLE, REQUEST_SET].into_iter().zip(names) {
+            request.put(attribute, format!("{name}\0").as_bytes());
+        }
+        self.socket.send(request.finish()).map_err(|(error, _)| refused(error))?;
+        let mut interrupted = false;
+        loop {
+            for message in self.socket.receive_blocking().map_err(refused)? {
+                let message = message.map_err(refused)?;
+                let undecodable = || Failure::Final(DumpError::Undecodable { what });
+                let header = Header::read(message).ok_or_else(undecodable)?;
+                if header.sequence != *self.sequence {
+                    // What is left of a dump that was given up.
+                    continue;
+                }
+                interrupted |= header.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
+                match header.reply(message) {
+                    Reply::Content => {
+                        AlignedMessage::new(message).and_then(&mut each).ok_or_else(undecodable)?;
+                    }
+                    Reply::Status { .. } if interrupted => return Err(Failure::Interrupted),
+                    Reply::Status { errno: 0, .. } => return Ok(()),
+                    Reply::Status { errno: libc::EINTR, .. } => return Err(Failure::Interrupted),
+                    Reply::Status { errno: libc::ENOENT, .. } => {
+                        // Deleted since it was listed.
+                        return Err(Failure::Interrupted);
+                    }
+                    Reply::Status { errno, .. } => {
+                        return Err(refused(io::Error::from_raw_os_error(errno)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn base_chain(it: &object::Chain) -> Option<BaseChain> {
+    let kind = it.str(chain::TYPE)?;
+    Some(BaseChain {
+        kind: [ChainKind::Filter, ChainKind::Nat, ChainKind::Route]
+            .into_iter()
+            .find(|&k| chain_type(k) == kind)?,
+        hook: hook(it.u32(chain::HOOK)?)?,
+        priority: it.u32(chain::PRIORITY)? as i32,
+        drop: it.u32(chain::POLICY) == Some(libc::NF_DROP as u32),
+    })
+}
+
+/// What defines a set; what weir has no words for is told in [`SetSpec::foreign`].
+fn set_spec(it: &object::Set, family: Family) -> SetSpec {
+    let flags = it.u32(set::FLAGS).unwrap_or(0);
+    let notes = it.bytes(set::USERDATA).and_then(|notes| userdata::read_set(notes, family));
+    let state = it.element_expression().map(|expression| expression.name());
+    let (key, data, comment) = notes.unwrap_or((Vec::new(), SetData::Nothing, None));
+
+    let data_type = match &data {
+        SetData::Nothing => None,
+        SetData::Verdict => Some(DATA_VERDICT),
+        SetData::Values(values) => Some(concatenated_type(values, family)),
+    };
+    let is_known = it.u32(set::KEY_TYPE) == Some(concatenated_type(&key, family))
+        && it.u32(set::DATA_TYPE) == data_type
+        && flags & !(SET_F_INTERVAL | SET_F_MAP | SET_F_EXPR) == 0
+        && state.as_ref().is_none_or(|name| name == "counter");
+    let foreign = (!is_known)
+        .then(|| format!("flags {flags:#x}, key type {:#x}", it.u32(set::KEY_TYPE).unwrap_or(0)));
+    let interval = flags & SET_F_INTERVAL != 0;
+    SetSpec { key, data, interval, counter: state.is_some(), comment, foreign }
+}
+
+/// An element as the kernel has it: the key, whether it ends a range, and the rest.
+type Point = (RawKey, bool, Element);
+
+fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) -> Option<Point> {
+    let key = RawKey::from_bytes(&reorder(it.bytes(element::KEY)?, &spec.key, family))?;
+    let data = match &spec.data {
+        SetData::Nothing => Data::Nothing,
+        SetData::Verdict => {
+            let code = it.u32(element::VERDICT)? as i32;
+            Data::Verdict(read_verdict(code, it.str(element::CHAIN))?)
+        }
+        SetData::Values(values) => {
+            Data::Values(RawKey::from_bytes(&reorder(it.bytes(element::DATA)?, values, family))?)
+        }
+    };
+    let comment = it.bytes(element::USERDATA).and_then(userdata::read_comment).map(Into::into);
+    let ends_range = it.u32(element::FLAGS).unwrap_or(0) & ELEM_F_INTERVAL_END != 0;
+    Some((key, ends_range, Element { data, comment }))
+}
+
+/// Ranges from the points at which they begin and, one behind their last address, end.
+fn join_intervals(mut points: Vec<Point>) -> Elements {
+    // Where one range ends and the next begins at the same address, the end comes first.
+    points.sort_by_key(|(key, ends_range, _)| (*key, !ends_range));
+    let mut ranges = Elements::new();
+    let mut open: Option<(RawKey, Element)> = None;
+    for (key, ends_range, element) in points {
+        if let Some((start, element)) = open.take() {
+            ranges.insert(start, Element { data: Data::RangeEnd(predecessor(&key)), ..element });
+        }
+        if !ends_range {
+            open = Some((key, element));
+        }
+    }
+    if let Some((start, element)) = open {
+        let end = RawKey::from_bytes(&vec![0xff; start.as_bytes().len()]).expect("an address");
+        ranges.insert(start, Element { data: Data::RangeEnd(end), ..element });
+    }
+    ranges
+}
+
+/// The address before one; the first has none, but no range ends there.
+fn predecessor(address: &RawKey) -> RawKey {
+    let mut bytes = address.as_bytes().to_vec();
+    for byte in bytes.iter_mut().rev() {
+        let (previous, borrow) = byte.overflowing_sub(1);
+        *byte = previous;
+        if !borrow {
+            break;
+        }
+    }
+    RawKey::from_bytes(&bytes).expect("as long as before")
+}

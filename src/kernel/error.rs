@@ -1,0 +1,103 @@
+//! What can go wrong between weir and the kernel.
+
+use std::io;
+
+/// Why nf_tables cannot be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The process has no CAP_NET_ADMIN in its network namespace's user namespace.
+    #[error("not permitted to use nf_tables: CAP_NET_ADMIN is missing")]
+    NotPermitted,
+    /// The kernel has no nf_tables.
+    #[error("this kernel has no nf_tables (CONFIG_NF_TABLES, module nf_tables)")]
+    NoNfTables,
+    /// The kernel does not speak netlink with netfilter.
+    #[error("this kernel has no nfnetlink (CONFIG_NETFILTER_NETLINK, module nfnetlink)")]
+    NoNfnetlink,
+    /// The socket could not be set up.
+    #[error("cannot {step}")]
+    Socket {
+        /// What was attempted.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// Why the kernel's state could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The kernel refused or broke off a dump.
+    #[error("cannot read {what} from nf_tables")]
+    Refused {
+        /// What was being read.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// libnftnl could not decode a message.
+    #[error("cannot decode a message of nf_tables about {what}")]
+    Undecodable {
+        /// What was being read.
+        what: &'static str,
+    },
+    /// Others changed the ruleset during every attempt.
+    #[error("nf_tables changed during each of {attempts} attempts to read it")]
+    Unsteady {
+        /// How many attempts were made.
+        attempts: u32,
+    },
+    /// The thread that owns the socket has ended.
+    #[error("the netlink thread has ended")]
+    Gone,
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The kernel refused an operation, and with it the whole transaction.
+    #[error("the kernel refused `{command}`{}", hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())]
+    Refused {
+        /// The operation's index in the transaction; `None` where it is about all of it.
+        operation: Option<usize>,
+        /// The operation in nft syntax.
+        command: String,
+        /// What may be done about it.
+        hint: Option<String>,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The ruleset is of another generation than the transaction was made for.
+    #[error("somebody else changed nf_tables in the meantime")]
+    Stale,
+    /// The transaction is longer than the socket can send at once.
+    #[error(
+        "a transaction of {bytes} bytes does not fit the socket's send buffer of {limit}: \
+         raise net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace"
+    )]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+        /// The send buffer's size as the kernel reports it.
+        limit: usize,
+    },
+    /// Sending failed.
+    #[error("cannot send a transaction to nf_tables")]
+    Send(#[source] io::Error),
+    /// The kernel's answer was lost: whether the transaction was committed is not known.
+    #[error("the kernel's answer to a transaction was lost")]
+    AnswerLost(#[source] io::Error),
+    /// The thread that owns the socket has ended.
+    #[error("the netlink thread has ended")]
+    Gone,
+}
+
+impl CommitError {
+    /// What the kernel said of the operation that it refused.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            CommitError::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! nf_tables over netlink: the only module with `unsafe` code.
+//!
+//! One thread owns the socket. [`Kernel`] is a handle to it that can be cloned and sent anywhere;
+//! requests are answered in order.
+
+#![allow(unsafe_code, reason = "libnftnl, libmnl and socket options")]
+
+mod batch;
+mod dump;
+mod error;
+mod expression;
+mod message;
+mod object;
+mod socket;
+mod userdata;
+
+use std::io;
+use std::sync::mpsc;
+use std::thread;
+
+use nftnl::nftnl_sys::libc;
+use weir_rules::nft::compile_rule;
+use weir_rules::transaction::{Action, Operation, Transaction};
+
+use batch::{Batch, Culprit};
+pub use dump::Snapshot;
+pub use error::{CommitError, DumpError, OpenError};
+use message::{Header, Reply, Scratch};
+use socket::Socket;
+
+/// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
+#[derive(Debug, Clone)]
+pub struct Kernel {
+    requests: mpsc::Sender<Request>,
+}
+
+enum Request {
+    Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
+    Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
+}
+
+/// What a commit took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The length of the batch in bytes.
+    pub bytes: usize,
+}
+
+impl Kernel {
+    /// Opens the socket, in the calling thread's network namespace.
+    pub fn open() -> Result<Self, OpenError> {
+        let (requests, inbox) = mpsc::channel();
+        let (opened, result) = mpsc::channel();
+        // A new thread is in the network namespace of the one that starts it. The socket is opened
+        // there because it cannot move between threads.
+        let run = move || match Worker::open() {
+            Ok(mut worker) => {
+                let _ = opened.send(Ok(()));
+                drop(opened);
+                inbox.into_iter().for_each(|request| worker.answer(request));
+            }
+            Err(error) => {
+                let _ = opened.send(Err(error));
+            }
+        };
+        thread::Builder::new()
+            .name("netlink".to_owned())
+            .spawn(run)
+            .map_err(|source| OpenError::Socket { step: "start the netlink thread", source })?;
+        result.recv().expect("the thread answers before it ends")?;
+        Ok(Self { requests })
+    }
+
+    /// Reads weir's tables, whole and of one generation.
+    pub fn dump(&self) -> Result<Snapshot, DumpError> {
+        let (answer, result) = mpsc::channel();
+        self.requests.send(Request::Dump(answer)).map_err(|_| DumpError::Gone)?;
+        result.recv().map_err(|_| DumpError::Gone)?
+    }
+
+    /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
+    /// is still of that one.
+    pub fn commit(
+        &self,
+        transaction: Transaction,
+        generation: Option<u32>,
+    ) -> Result<Committed, CommitError> {
+        let (answer, result) = mpsc::channel();
+        self.requests
+            .send(Request::Commit(transaction, generation, answer))
+            .map_err(|_| CommitError::Gone)?;
+        result.recv().map_err(|_| CommitError::Gone)?
+    }
+}
+
+/// The state of the thread.
+struct Worker {
+    socket: Socket,
+    scratch: Scratch,
+    /// The last sequence number that was used. Answers with an older one are left over from
+    /// requests that were given up.
+    sequence: u32,
+}
+
+impl Worker {
+    fn open() -> Result<Self, OpenError> {
+        let mut worker = Self { socket: Socket::open()?, scratch: Scratch::new(), sequence: 0 };
+        // The cheapest question, to learn whether any is allowed and understood.
+        match dump::generation(&mut worker.socket, &mut worker.scratch, &mut worker.sequence) {
+            Ok(_) => Ok(worker),
+            Err(error) => Err(first_answer(error)),
+        }
+    }
+
+    /// Whoever asked may have gone away; the answer is then dropped.
+    fn answer(&mut self, request: Request) {
+        match request {
+            Request::Dump(answer) => {
+                let _ = answer.send(dump::dump(
+                    &mut self.socket,
+                    &mut self.scratch,
+                    &mut self.sequence,
+                ));
+            }
+            Request::Commit(transaction, generation, answer) => {
+                let _ = answer.send(self.commit(&transaction, generation));
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        transaction: &Transaction,
+        generation: Option<u32>,
+    ) -> Result<Committed, CommitError> {
+        if transaction.is_empty() {
+            return Ok(Committed { bytes: 0 });
+        }
+        let sequence = self.sequence.wrapping_add(1);
+        let batch = Batch::new(transaction, generation, sequence, &mut self.scratch);
+        self.sequence = batch.last_sequence();
+        let bytes = batch.bytes().len();
+        self.socket.send(batch.bytes()).map_err(|(error, limit)| match error.raw_os_error() {
+            Some(libc::EMSGSIZE | libc::ENOBUFS) => CommitError::TooLong { bytes, limit },
+            _ => CommitError::Send(error),
+        })?;
+        read_verdict(&mut self.socket, &batch, transaction)?;
+        Ok(Committed { bytes })
+    }
+}
+
+/// What the kernel said. It has processed the batch before `send` returned, so that all its
+/// answers are waiting. An acknowledgement of the last operation and no error means that the
+/// batch was committed; an acknowledgement alone does not.
+fn read_verdict(
+    socket: &mut Socket,
+    batch: &Batch<'_>,
+    transaction: &Transaction,
+) -> Result<(), CommitError> {
+    let mut first_error = None;
+    let mut acknowledged = false;
+    while let Some(messages) = socket.receive().map_err(CommitError::AnswerLost)? {
+        for message in messages {
+            let message = message.map_err(CommitError::AnswerLost)?;
+            let Some(header) = Header::read(message).filter(|h| batch.contains(h.sequence)) else {
+                continue;
+            };
+            match header.reply(message) {
+                Reply::Status { errno: 0, .. } => {
+                    acknowledged |= header.sequence == batch.last_sequence();
+                }
+                Reply::Status { errno, offset } if first_error.is_none() => {
+                    first_error = Some((errno, batch.culprit(header.sequence, offset)));
+                }
+                Reply::Status { .. } | Reply::Content => {}
+            }
+        }
+    }
+    match first_error {
+        Some((libc::ERESTART, _)) => Err(CommitError::Stale),
+        Some((errno, culprit)) => Err(refusal(errno, &culprit, transaction)),
+        None if acknowledged => Ok(()),
+        None => Err(CommitError::AnswerLost(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// What the kernel's answer to the first question means.
+fn first_answer(error: DumpError) -> OpenError {
+    match error {
+        DumpError::Refused { source, .. } => match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => OpenError::NotPermitted,
+            // nfnetlink answers so where a subsystem is not there (nfnetlink_rcv_msg).
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => OpenError::NoNfTables,
+            _ => OpenError::Socket { step: "use the netlink socket", source },
+        },
+        other => {
+            OpenError::Socket { step: "use the netlink socket", source: io::Error::other(other) }
+        }
+    }
+}
+
+/// The error for what the kernel refused.
+fn refusal(errno: i32, culprit: &Culprit, transaction: &Transaction) -> CommitError {
+    let operation = culprit.operation.and_then(|index| transaction.operations.get(index));
+    let command = operation
+        .map_or_else(|| "the transaction".to_owned(), |operation| operation.command(culprit.part));
+    CommitError::Refused {
+        operation: culprit.operation,
+        command,
+        hint: operation.and_then(|operation| hint(errno, operation, culprit)),
+        source: io::Error::from_raw_os_error(errno),
+    }
+}
+
+/// What an operator can do about a refusal.
+fn hint(errno: i32, operation: &Operation, culprit: &Culprit) -> Option<String> {
+    let Action::ReplaceRules { new, .. } = &operation.action else { return None };
+    let rule = new.get(culprit.part.checked_sub(1)?)?;
+    let instructions = compile_rule(rule, operation.family);
+    let expression = instructions.get(culprit.expression?)?.expression();
+    // Lookups and verdicts also answer so when what they name is not there.
+    let is_missing = errno == libc::ENOENT && !["lookup", "immediate"].contains(&expression);
+    (is_missing || errno == libc::EOPNOTSUPP).then(|| {
+        format!("this kernel lacks the nftables expression `{expression}`: module nft_{expression}")
+    })
+}
