@@ -2,4 +2,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod cli;
+pub mod commands;
 pub mod kernel;
+pub mod source;
+pub mod sync;

@@ -145,6 +145,12 @@ impl Transaction {
         counts
     }
 
+    /// The same, but for deletions of chains.
+    pub fn without_chain_deletions(mut self) -> Self {
+        self.operations.retain(|operation| !operation.deletes_chain());
+        self
+    }
+
     /// Everything that it adds or removes, in nft syntax.
     pub fn lines(&self) -> impl Iterator<Item = (Sign, String)> {
         self.operations.iter().flat_map(Operation::lines)
@@ -222,6 +228,11 @@ impl Operation {
             }
             Action::DeleteTable { table } => removed_table(family, table),
         }
+    }
+
+    /// Whether it removes a chain.
+    pub fn deletes_chain(&self) -> bool {
+        matches!(self.action, Action::DeleteChain { .. })
     }
 
     /// The nft command that this operation is, or one of several that it is made of: with rules,

@@ -36,6 +36,7 @@ pub struct Kernel {
 
 enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
+    Generation(mpsc::Sender<Result<u32, DumpError>>),
     Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
 }
 
@@ -78,6 +79,13 @@ impl Kernel {
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
+    /// The generation of the kernel's ruleset: another number after every commit by anybody.
+    pub fn generation(&self) -> Result<u32, DumpError> {
+        let (answer, result) = mpsc::channel();
+        self.requests.send(Request::Generation(answer)).map_err(|_| DumpError::Gone)?;
+        result.recv().map_err(|_| DumpError::Gone)?
+    }
+
     /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
     /// is still of that one.
     pub fn commit(
@@ -106,10 +114,14 @@ impl Worker {
     fn open() -> Result<Self, OpenError> {
         let mut worker = Self { socket: Socket::open()?, scratch: Scratch::new(), sequence: 0 };
         // The cheapest question, to learn whether any is allowed and understood.
-        match dump::generation(&mut worker.socket, &mut worker.scratch, &mut worker.sequence) {
+        match worker.generation() {
             Ok(_) => Ok(worker),
             Err(error) => Err(first_answer(error)),
         }
+    }
+
+    fn generation(&mut self) -> Result<u32, DumpError> {
+        dump::generation(&mut self.socket, &mut self.scratch, &mut self.sequence)
     }
 
     /// Whoever asked may have gone away; the answer is then dropped.
@@ -121,6 +133,9 @@ impl Worker {
                     &mut self.scratch,
                     &mut self.sequence,
                 ));
+            }
+            Request::Generation(answer) => {
+                let _ = answer.send(self.generation());
             }
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));

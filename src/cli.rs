@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+use weir_rules::cluster::Family;
+use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, NodePortAddresses};
+
+use crate::source::manifest::Input;
+
+/// A Kubernetes Service proxy on nftables.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the ruleset that the manifests ask for, in nft syntax; touch nothing
+    Print(ManifestArgs),
+    /// Make the kernel equal to the manifests, in one transaction
+    Apply {
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+        manifests: ManifestArgs,
+        /// Print each change, in nft syntax
+        #[arg(short, long)]
+        verbose: bool,
+    },
+    /// Show how the kernel differs from the manifests: `-` has to go, `+` has to come.
+    /// Exits with 0 when they are equal, 1 when they differ, 2 on error
+    Diff(ManifestArgs),
+    /// Keep the kernel equal to a directory of manifests until SIGTERM or SIGINT
+    Run {
+        /// Directory of *.yaml, *.yml and *.json files
+        #[arg(long, value_name = "DIR")]
+        manifests: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+        node: NodeArgs,
+    },
+    /// Remove weir's tables and nothing else
+    Cleanup,
+}
+
+/// Where the manifests are.
+#[derive(Debug, Args)]
+pub struct ManifestArgs {
+    /// File or directory of manifests, YAML or JSON, or `-` for standard input
+    #[arg(short = 'f', long = "filename", value_name = "PATH", required = true, num_args = 1..)]
+    pub filenames: Vec<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+    pub node: NodeArgs,
+}
+
+impl ManifestArgs {
+    /// The inputs that `-f` names.
+    pub fn inputs(&self) -> Vec<Input> {
+        self.filenames.iter().map(|name| Input::from(name.as_str())).collect()
+    }
+}
+
+/// Settings of the node, by kube-proxy's names.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Node")]
+pub struct NodeArgs {
+    /// Name of this Node; the host's name by default
+    #[arg(long, value_name = "NAME")]
+    hostname_override: Option<String>,
+    /// Network of Pods, or one of each family. Traffic to a ClusterIP from anywhere else is
+    /// masqueraded; without it, none is
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    cluster_cidr: Vec<IpNet>,
+    /// Networks of ClusterIPs, as kube-apiserver has them, beside those of ServiceCIDR objects.
+    /// Traffic to an address in them that no Service has is dropped
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    service_cluster_ip_range: Vec<IpNet>,
+    /// Networks at whose addresses of this node node ports are served (a family without one is
+    /// served at all of its addresses), or `primary`: the Node object's first address of each
+    /// family
+    #[arg(long, value_name = "CIDR|primary", value_delimiter = ',', default_value = PRIMARY)]
+    nodeport_addresses: Vec<String>,
+    /// Masquerade all traffic to ClusterIPs
+    #[arg(long)]
+    masquerade_all: bool,
+    /// Bit of the packet mark that asks for masquerade
+    #[arg(long, value_name = "BIT", default_value_t = DEFAULT_MASQUERADE_BIT,
+          value_parser = clap::value_parser!(u8).range(0..=31))]
+    iptables_masquerade_bit: u8,
+}
+
+/// kube-proxy's word for the Node's primary addresses, and its default in nftables mode.
+const PRIMARY: &str = "primary";
+
+/// Why the settings make no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// kube-proxy uses only the first of a family, silently.
+    #[error("--cluster-cidr: more than one network of a family: {0}")]
+    ClusterCidrs(String),
+    /// Neither `primary` nor a network.
+    #[error("--nodeport-addresses: `{value}` is not a CIDR")]
+    NodePortAddress {
+        /// What was given.
+        value: String,
+        /// Why it is none.
+        source: ipnet::AddrParseError,
+    },
+    /// `primary` beside networks.
+    #[error("--nodeport-addresses: `primary` cannot be combined with networks")]
+    PrimaryAndOthers,
+    /// The host's name is needed and cannot be read.
+    #[error("cannot read the host's name; give --hostname-override")]
+    Hostname(#[source] std::io::Error),
+}
+
+impl NodeArgs {
+    /// The settings, checked.
+    pub fn config(&self) -> Result<Config, ConfigError> {
+        let node_name = match &self.hostname_override {
+            Some(name) => name.clone(),
+            None => host_name().map_err(ConfigError::Hostname)?,
+        };
+        Ok(Config {
+            cluster_cidrs: one_of_each_family(&self.cluster_cidr)?,
+            service_cidrs: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
+            node_port_addresses: node_port_addresses(&self.nodeport_addresses)?,
+            masquerade_all: self.masquerade_all,
+            masquerade_bit: self.iptables_masquerade_bit,
+            ..Config::new(node_name.trim().to_lowercase())
+        })
+    }
+}
+
+fn one_of_each_family(networks: &[IpNet]) -> Result<Vec<IpNet>, ConfigError> {
+    let too_many = Family::ALL
+        .into_iter()
+        .any(|family| networks.iter().filter(|net| Family::of_net(net) == family).count() > 1);
+    if too_many {
+        let list: Vec<String> = networks.iter().map(IpNet::to_string).collect();
+        return Err(ConfigError::ClusterCidrs(list.join(",")));
+    }
+    Ok(networks.iter().map(IpNet::trunc).collect())
+}
+
+fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigError> {
+    if values.iter().any(|value| value == PRIMARY) {
+        let alone = values.len() == 1;
+        return if alone { Ok(NodePortAddresses::Primary) } else { Err(ConfigError::PrimaryAndOthers) };
+    }
+    let parse = |value: &String| {
+        value.parse::<IpNet>().map(|net| net.trunc()).map_err(|source| {
+            ConfigError::NodePortAddress { value: value.clone(), source }
+        })
+    };
+    values.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Cidrs)
+}
+
+/// The host's name, from which the Node's is made as the kubelet makes it: trimmed, in lower case.
+fn host_name() -> std::io::Result<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+}

@@ -1,0 +1,18 @@
+//! `weir diff`.
+
+use std::process::ExitCode;
+
+use super::{Failure, input, write_out};
+use crate::cli::ManifestArgs;
+use crate::kernel::Kernel;
+
+/// Shows how the kernel differs from the manifests.
+pub fn diff(args: &ManifestArgs) -> Result<ExitCode, Failure> {
+    let desired = input::desired(args)?;
+    let observed = Kernel::open()?.dump()?.ruleset;
+    let transaction = weir_rules::diff::diff(&observed, &desired);
+    write_out(|out| {
+        transaction.lines().try_for_each(|(sign, line)| writeln!(out, "{sign} {line}"))
+    })?;
+    Ok(if transaction.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

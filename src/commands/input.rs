@@ -1,0 +1,37 @@
+//! What the commands that run once have in common: manifests in, a ruleset out.
+
+use weir_rules::cluster::Cluster;
+use weir_rules::compile::compile;
+use weir_rules::config::{Config, NodePortAddresses};
+use weir_rules::nft::Ruleset;
+
+use super::Failure;
+use crate::cli::ManifestArgs;
+use crate::source::manifest::{Loaded, load};
+
+/// The ruleset that the manifests ask for. Anything bad in them is a failure.
+pub(super) fn desired(args: &ManifestArgs) -> Result<Ruleset, Failure> {
+    let config = args.node.config()?;
+    let Loaded { cluster, problems, notes } = load(&args.inputs(), &config.node_name);
+    for note in notes.iter().chain(&closed_node_ports(&cluster, &config)) {
+        eprintln!("weir: note: {note}");
+    }
+    if !problems.is_empty() {
+        return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
+    }
+    Ok(compile(&cluster, &config))
+}
+
+/// A word on node ports that are not served because the Node is not known.
+pub(super) fn closed_node_ports(cluster: &Cluster, config: &Config) -> Option<String> {
+    let wanted = cluster.services.values().flat_map(|s| &s.ports).any(|p| p.node_port.is_some());
+    let unknown = config.node_port_addresses == NodePortAddresses::Primary
+        && cluster.node.as_ref().is_none_or(|node| node.addresses.is_empty());
+    (wanted && unknown).then(|| {
+        format!(
+            "node ports are not served: there is no Node {} with an address in the input; add it, \
+             or give --hostname-override or --nodeport-addresses",
+            config.node_name
+        )
+    })
+}

@@ -1,0 +1,52 @@
+//! One file per command.
+
+mod apply;
+mod cleanup;
+mod diff;
+mod input;
+mod print;
+mod run;
+
+use std::error::Error;
+use std::io;
+
+pub use apply::apply;
+pub use cleanup::cleanup;
+pub use diff::diff;
+pub use print::print;
+pub use run::run;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure(Vec<String>);
+
+impl Failure {
+    /// Says why on standard error, a line each.
+    pub fn report(&self) {
+        for line in &self.0 {
+            eprintln!("weir: {line}");
+        }
+    }
+}
+
+/// An error with its causes makes one line.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(vec![chain(&error)])
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+/// Writes to standard output. Whoever reads it may stop early, as `head` does.
+fn write_out(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    match write(&mut out).and_then(|()| io::Write::flush(&mut out)) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}

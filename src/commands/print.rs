@@ -1,0 +1,13 @@
+//! `weir print`.
+
+use std::process::ExitCode;
+
+use super::{Failure, input, write_out};
+use crate::cli::ManifestArgs;
+
+/// Prints the ruleset that the manifests ask for.
+pub fn print(args: &ManifestArgs) -> Result<ExitCode, Failure> {
+    let ruleset = input::desired(args)?;
+    write_out(|out| write!(out, "{ruleset}"))?;
+    Ok(ExitCode::SUCCESS)
+}

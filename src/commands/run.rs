@@ -1,0 +1,181 @@
+//! `weir run`.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecursiveMode, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing::{debug, error, info, warn};
+use weir_rules::compile::compile;
+use weir_rules::config::Config;
+use weir_rules::nft::Ruleset;
+
+use super::{Failure, chain, input};
+use crate::cli::NodeArgs;
+use crate::kernel::Kernel;
+use crate::source::manifest::Directory;
+use crate::sync::{Backoff, Follower};
+
+/// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often it reads directory and kernel all the same, in case a notification was lost.
+const FULL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Keeps the kernel equal to a directory of manifests until SIGTERM or SIGINT. What is programmed
+/// then stays.
+pub fn run(directory: &Path, node: &NodeArgs) -> Result<ExitCode, Failure> {
+    init_logging();
+    let config = node.config()?;
+    let kernel = Kernel::open()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(follow(directory, config, kernel))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn follow(directory: &Path, config: Config, kernel: Kernel) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    // Watched before it is first read, so that no change falls in between.
+    let (notice, mut changes) = mpsc::unbounded_channel();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if event.as_ref().map_or(true, is_change) {
+            let _ = notice.send(());
+        }
+    })?;
+    watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    info!(directory = %directory.display(), node = config.node_name, "following manifests");
+
+    let mut agent = Agent::new(directory, config, kernel);
+    agent.reload();
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut full = tokio::time::interval_at(tokio::time::Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(()) = changes.recv() => {
+                // One write makes several notifications; all that are here are answered at once.
+                while changes.try_recv().is_ok() {}
+                agent.reload();
+            }
+            _ = look.tick() => agent.look(),
+            _ = full.tick() => {
+                agent.follower.distrust();
+                agent.reload();
+            }
+        }
+    }
+    info!("stopping; what is programmed stays");
+    Ok(())
+}
+
+/// Reading a file is no change, though it is an event; closing it after writing is.
+fn is_change(event: &notify::Event) -> bool {
+    match event.kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
+/// What the loop keeps.
+struct Agent {
+    directory: Directory,
+    config: Config,
+    desired: Ruleset,
+    follower: Follower<Kernel>,
+    backoff: Backoff,
+    last_error: Option<String>,
+    ports_are_closed: bool,
+}
+
+impl Agent {
+    fn new(directory: &Path, config: Config, kernel: Kernel) -> Self {
+        Self {
+            directory: Directory::new(directory, config.node_name.as_str()),
+            config,
+            desired: Ruleset::default(),
+            follower: Follower::new(kernel),
+            backoff: Backoff::default(),
+            last_error: None,
+            ports_are_closed: false,
+        }
+    }
+
+    /// Reads what has changed in the directory, and programs it.
+    fn reload(&mut self) {
+        let start = Instant::now();
+        let reload = self.directory.reload();
+        for problem in &reload.new_problems {
+            warn!("{}; its last good state is kept", chain(problem));
+        }
+        for problem in &reload.resolved {
+            info!("no longer: {}", chain(problem));
+        }
+        for note in &reload.notes {
+            info!("{note}");
+        }
+        let closed = input::closed_node_ports(&reload.cluster, &self.config);
+        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
+            warn!("{note}");
+        }
+        self.ports_are_closed = closed.is_some();
+        self.desired = compile(&reload.cluster, &self.config);
+        self.sync(start, "manifests");
+    }
+
+    /// Repairs what somebody else has changed, and tries again what has failed.
+    fn look(&mut self) {
+        if self.last_error.is_some() {
+            if self.backoff.is_over() {
+                self.sync(Instant::now(), "retry");
+            }
+        } else if self.follower.has_drifted() {
+            self.sync(Instant::now(), "repair");
+        }
+    }
+
+    fn sync(&mut self, start: Instant, cause: &'static str) {
+        match self.follower.sync(&self.desired) {
+            Ok(changes) => {
+                for change in changes {
+                    let counts = change.transaction.counts();
+                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
+                    info!(cause, bytes = change.bytes, elapsed_ms, "{counts}");
+                    for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
+                        debug!("{sign} {line}");
+                    }
+                }
+                self.backoff = Backoff::default();
+                if self.last_error.take().is_some() {
+                    info!("the kernel is equal to the manifests again");
+                }
+            }
+            Err(failure) => {
+                let text = chain(&failure);
+                if self.last_error.as_ref() != Some(&text) {
+                    error!("{text}; trying again");
+                }
+                self.last_error = Some(text);
+                self.backoff.next();
+            }
+        }
+    }
+}
+
+/// How many lines of a transaction are logged at level debug.
+const LINES_LOGGED: usize = 1000;
+
+/// Logs go to standard error; `RUST_LOG` sets the level.
+fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}
