@@ -18,4 +18,6 @@ pub mod config;
 pub mod diff;
 pub mod endpoints;
 pub mod nft;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod transaction;

@@ -1,0 +1,200 @@
+//! Random clusters and rulesets for property tests, behind the feature `testing`.
+//!
+//! Addresses, ports and names come from small pools, so that Services share endpoints, claim the
+//! same addresses and change into each other.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use ipnet::IpNet;
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use crate::cluster::{
+    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Node, Protocol,
+    Service, ServicePort,
+};
+use crate::compile::compile;
+use crate::config::{Config, NodePortAddresses};
+use crate::nft::{Chain, Data, Element, Name, RawKey, Rule, Ruleset, Statement, Verdict};
+
+/// The name of the node that [`config`] has.
+pub const NODE: &str = "node-a";
+
+/// Any cluster.
+pub fn cluster() -> impl Strategy<Value = Cluster> {
+    let services = btree_map(service_name(), service(), 0..6);
+    let slices = btree_map(slice_name(), slice(), 0..10);
+    (services, slices, option::of(node()), vec(network(), 0..3)).prop_map(
+        |(services, slices, node, service_cidrs)| Cluster { services, slices, node, service_cidrs },
+    )
+}
+
+/// Any settings.
+pub fn config() -> impl Strategy<Value = Config> {
+    let node_port_addresses = prop_oneof![
+        Just(NodePortAddresses::Primary),
+        vec(network(), 1..4).prop_map(NodePortAddresses::Cidrs),
+    ];
+    (vec(network(), 0..3), vec(network(), 0..3), node_port_addresses, any::<bool>(), 0..32u8).prop_map(
+        |(cluster_cidrs, service_cidrs, node_port_addresses, masquerade_all, masquerade_bit)| Config {
+            cluster_cidrs,
+            service_cidrs,
+            node_port_addresses,
+            masquerade_all,
+            masquerade_bit,
+            ..Config::new(NODE)
+        },
+    )
+}
+
+/// What weir programs for any cluster.
+pub fn compiled() -> impl Strategy<Value = Ruleset> {
+    (cluster(), config()).prop_map(|(cluster, config)| compile(&cluster, &config))
+}
+
+/// What the kernel may hold: what weir programmed for any cluster, changed by others.
+pub fn observed() -> impl Strategy<Value = Ruleset> {
+    (compiled(), vec(any::<(u8, Index, Index)>(), 0..6)).prop_map(|(mut ruleset, edits)| {
+        for (kind, family, object) in edits {
+            edit(&mut ruleset, kind, family, object);
+        }
+        ruleset
+    })
+}
+
+/// Changes one thing as somebody else might.
+fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
+    if ruleset.tables.is_empty() {
+        return;
+    }
+    let family = *family.get(&ruleset.tables.keys().copied().collect::<Vec<_>>());
+    let table = ruleset.tables.get_mut(&family).expect("just listed");
+    let sets: Vec<Name> = table.sets.keys().cloned().collect();
+    let chains: Vec<Name> = table.chains.keys().cloned().collect();
+    if sets.is_empty() || chains.is_empty() {
+        return;
+    }
+    let set = table.sets.get_mut(object.get(&sets)).expect("just listed");
+    let chain = table.chains.get_mut(object.get(&chains)).expect("just listed");
+    match kind % 10 {
+        0 => set.elements.clear(),
+        1 => drop(set.elements.pop_first()),
+        2 => {
+            if let Some(mut entry) = set.elements.last_entry() {
+                entry.get_mut().comment = Some("changed".into());
+            }
+        }
+        3 => drop(chain.rules.pop()),
+        4 => chain.rules.push(Rule::new([Statement::Verdict(Verdict::Return)]).comment("new")),
+        5 => chain.rules.reverse(),
+        6 => {
+            let rules = vec![Rule::new([Statement::Verdict(Verdict::Drop)])];
+            table.chains.insert("a-new-chain".into(), Chain { rules, ..Chain::default() });
+        }
+        7 => {
+            let set = set.clone();
+            table.sets.insert("a-new-set".into(), set);
+        }
+        8 => set.spec.comment = Some("another set".into()),
+        _ => drop(ruleset.tables.remove(&family)),
+    }
+}
+
+/// An element that is not yet in any set: for tests that add one.
+pub fn new_cluster_ip(last_octet: u8) -> (RawKey, Element) {
+    let address = IpAddr::V4(Ipv4Addr::new(198, 18, 0, last_octet));
+    (RawKey::new().address(address), Element::new(Data::Nothing))
+}
+
+fn service_name() -> impl Strategy<Value = NamespacedName> {
+    let names = select(vec!["dns", "web", "db", "a-name-that-is-quite-long-but-not-too-long"]);
+    (select(vec!["default", "kube-system"]), names)
+        .prop_map(|(namespace, name)| NamespacedName::new(namespace, name))
+}
+
+fn slice_name() -> impl Strategy<Value = NamespacedName> {
+    (0..20u8).prop_map(|n| NamespacedName::new("default", format!("slice-{n}")))
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    select(Family::ALL.to_vec())
+}
+
+fn protocol() -> impl Strategy<Value = Protocol> {
+    select(vec![Protocol::Tcp, Protocol::Udp, Protocol::Sctp])
+}
+
+fn port() -> impl Strategy<Value = NonZeroU16> {
+    select(vec![1, 53, 80, 255, 256, 8080, 30080, 65535])
+        .prop_map(|port| NonZeroU16::new(port).expect("none of them is 0"))
+}
+
+fn port_name() -> impl Strategy<Value = String> {
+    select(vec!["", "http", "dns"]).prop_map(str::to_owned)
+}
+
+fn address_of(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::new(10, 96, number % 3, number)),
+        Family::Ipv6 => {
+            let number = u16::from(number);
+            IpAddr::V6(Ipv6Addr::new(0xfd00, 0x96, 0, 0, 0, 0, number % 3, number))
+        }
+    }
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    (family(), 0..8u8).prop_map(|(family, number)| address_of(family, number))
+}
+
+/// Networks of all lengths, some within others, some next to each other, some at the end.
+fn network() -> impl Strategy<Value = IpNet> {
+    let v4 = (any::<u32>(), 0..=32u8).prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
+    let v6 = (any::<u128>(), 0..=128u8).prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
+    let near = (address(), 0..=32u8);
+    let last = (0..=32u8).prop_map(|length| (IpAddr::from([255; 4]), length));
+    prop_oneof![v4, v6, near, last]
+        .prop_map(|(address, length)| IpNet::new_assert(address, length).trunc())
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    vec(address(), 0..4).prop_map(|addresses| Node { addresses })
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let port = (port_name(), protocol(), port(), option::of(port())).prop_map(
+        |(name, protocol, port, node_port)| ServicePort { name, protocol, port, node_port },
+    );
+    (vec(address(), 0..3), vec(address(), 0..3), vec(address(), 0..3), vec(port, 0..4)).prop_map(
+        |(cluster_ips, external_ips, load_balancer_ips, ports)| Service {
+            cluster_ips,
+            external_ips,
+            load_balancer_ips,
+            ports,
+        },
+    )
+}
+
+fn slice() -> impl Strategy<Value = EndpointSlice> {
+    let port = (port_name(), protocol(), port())
+        .prop_map(|(name, protocol, port)| EndpointPort { name, protocol, port });
+    let endpoint = (any::<u8>(), any::<bool>(), option::of(select(vec![NODE, "node-b"])));
+    (service_name(), family(), vec(port, 0..3), vec(endpoint, 0..12)).prop_map(
+        |(service, family, ports, endpoints)| EndpointSlice {
+            service,
+            family,
+            ports,
+            endpoints: endpoints
+                .into_iter()
+                .map(|(number, ready, node)| Endpoint {
+                    address: address_of(family, number),
+                    ready,
+                    node: node.map(str::to_owned),
+                })
+                .collect(),
+        },
+    )
+}

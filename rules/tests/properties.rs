@@ -1,0 +1,203 @@
+//! What holds for every cluster.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use weir_rules::cluster::Family;
+use weir_rules::compile::{compile, names};
+use weir_rules::diff::diff;
+use weir_rules::nft::{
+    Data, MAX_COMMENT_BYTES, Name, Ruleset, Statement, Table, Verdict, compile_rule,
+    decompile_rule,
+};
+use weir_rules::testing::{cluster, compiled, config, observed};
+use weir_rules::transaction::{Action, Sign};
+
+/// Where a verdict goes.
+fn target(verdict: &Verdict) -> Option<&Name> {
+    match verdict {
+        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
+        _ => None,
+    }
+}
+
+fn targets(table: &Table) -> impl Iterator<Item = &Name> {
+    let rules = table.chains.values().flat_map(|chain| &chain.rules);
+    let statements = rules.flat_map(|rule| &rule.statements).filter_map(|s| match s {
+        Statement::Verdict(verdict) => target(verdict),
+        _ => None,
+    });
+    let elements = table.sets.values().flat_map(|set| set.elements.values());
+    statements.chain(elements.filter_map(|element| match &element.data {
+        Data::Verdict(verdict) => target(verdict),
+        _ => None,
+    }))
+}
+
+fn sets_of(statement: &Statement) -> Option<&Name> {
+    match statement {
+        Statement::InSet { set, .. } => Some(set),
+        Statement::VerdictMap { map, .. } | Statement::Dnat { map, .. } => Some(map),
+        _ => None,
+    }
+}
+
+fn tables(ruleset: &Ruleset) -> impl Iterator<Item = (Family, &Table)> {
+    ruleset.tables.iter().map(|(&family, table)| (family, table))
+}
+
+proptest! {
+    #[test]
+    fn the_difference_applied_gives_the_desired_ruleset(
+        mut ruleset in observed(),
+        desired in compiled(),
+    ) {
+        diff(&ruleset, &desired).apply(&mut ruleset);
+        prop_assert_eq!(ruleset, desired);
+    }
+
+    #[test]
+    fn equal_rulesets_have_no_difference(ruleset in observed()) {
+        prop_assert!(diff(&ruleset, &ruleset).is_empty());
+    }
+
+    #[test]
+    fn different_rulesets_have_a_difference(a in observed(), b in compiled()) {
+        prop_assert_eq!(diff(&a, &b).is_empty(), a == b);
+    }
+
+    #[test]
+    fn a_difference_shows_as_many_lines_as_it_counts(a in observed(), b in compiled()) {
+        let transaction = diff(&a, &b);
+        let counts = transaction.counts();
+        let total = |t: weir_rules::transaction::Tally| {
+            t.tables + t.sets + t.chains + t.rules + t.elements
+        };
+        let lines = |sign| transaction.lines().filter(|(s, _)| *s == sign).count();
+        prop_assert_eq!(lines(Sign::Added), total(counts.added));
+        prop_assert_eq!(lines(Sign::Removed), total(counts.removed));
+    }
+
+    #[test]
+    fn equal_clusters_give_equal_bytes(cluster in cluster(), config in config()) {
+        let print = || compile(&cluster, &config).to_string();
+        prop_assert_eq!(print(), print());
+    }
+
+    #[test]
+    fn every_chain_and_set_that_is_named_exists(ruleset in compiled()) {
+        for (_, table) in tables(&ruleset) {
+            for chain in targets(table) {
+                prop_assert!(table.chains.contains_key(chain), "chain {}", chain);
+            }
+            let rules = table.chains.values().flat_map(|chain| &chain.rules);
+            for set in rules.flat_map(|rule| &rule.statements).filter_map(sets_of) {
+                prop_assert!(table.sets.contains_key(set), "set {}", set);
+            }
+        }
+    }
+
+    #[test]
+    fn every_chain_is_used(ruleset in compiled()) {
+        for (_, table) in tables(&ruleset) {
+            let used: BTreeSet<&Name> = targets(table).collect();
+            for (name, chain) in &table.chains {
+                // These two belong to the program, whatever the settings and the Services.
+                let constant = ["mark-for-masquerade", "reject-chain"].contains(&name.as_str());
+                let is_used = chain.base.is_some() || used.contains(name) || constant;
+                prop_assert!(is_used, "chain {}", name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_service_has_all_the_slots_that_its_chain_draws_from(ruleset in compiled()) {
+        let pairs = [
+            (names::SERVICES, names::ENDPOINTS),
+            (names::NODEPORTS, names::NODEPORT_ENDPOINTS),
+        ];
+        for (_, table) in tables(&ruleset) {
+            for (verdicts, endpoints) in pairs {
+                let mut slots = 0;
+                for (key, element) in &table.sets[verdicts].elements {
+                    let Data::Verdict(Verdict::Goto(chain)) = &element.data else {
+                        panic!("{verdicts} has only goto");
+                    };
+                    let (_, n) = chain.as_str().rsplit_once('-').expect("lb-n");
+                    let n: u32 = n.parse().expect("a number of endpoints");
+                    prop_assert!(n > 0);
+                    for slot in 0..n {
+                        prop_assert!(table.sets[endpoints].elements.contains_key(&key.slot(slot)));
+                    }
+                    slots += n as usize;
+                }
+                prop_assert_eq!(slots, table.sets[endpoints].elements.len());
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_either_has_endpoints_or_refuses(ruleset in compiled()) {
+        let pairs = [
+            (names::SERVICES, names::NO_ENDPOINT_SERVICES),
+            (names::NODEPORTS, names::NO_ENDPOINT_NODEPORTS),
+        ];
+        for (_, table) in tables(&ruleset) {
+            for (with, without) in pairs {
+                let with = &table.sets[with].elements;
+                prop_assert!(table.sets[without].elements.keys().all(|k| !with.contains_key(k)));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_an_interval_set_do_not_touch(ruleset in compiled()) {
+        for (_, table) in tables(&ruleset) {
+            for set in table.sets.values().filter(|set| set.spec.interval) {
+                let ranges: Vec<_> = set.elements.iter().collect();
+                for pair in ranges.windows(2) {
+                    let Data::RangeEnd(end) = &pair[0].1.data else { panic!("not a range") };
+                    prop_assert!(end < pair[1].0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rules_survive_the_way_to_bytecode_and_back(ruleset in compiled()) {
+        for (family, table) in tables(&ruleset) {
+            for rule in table.chains.values().flat_map(|chain| &chain.rules) {
+                let code = compile_rule(rule, family);
+                let back = decompile_rule(&code, rule.comment.clone(), family);
+                prop_assert_eq!(&back, rule);
+            }
+        }
+    }
+
+    #[test]
+    fn comments_fit(ruleset in compiled()) {
+        for (_, table) in tables(&ruleset) {
+            for element in table.sets.values().flat_map(|set| set.elements.values()) {
+                let length = element.comment.as_ref().map_or(0, |comment| comment.len());
+                prop_assert!(length <= MAX_COMMENT_BYTES);
+            }
+        }
+    }
+
+    /// Adding a rule walks all operations before it, so that this order is a promise on cost.
+    #[test]
+    fn rules_come_before_elements_and_verdicts_last(a in observed(), b in compiled()) {
+        let phase = |action: &Action| match action {
+            Action::DeleteTable { .. } => 0,
+            Action::AddTable { .. } | Action::AddSet { .. } | Action::AddChain { .. } => 1,
+            Action::ReplaceRules { .. } => 2,
+            Action::DeleteElements { .. } => 3,
+            Action::AddElements { spec, .. } if spec.data != weir_rules::nft::SetData::Verdict => 4,
+            Action::AddElements { .. } => 5,
+            Action::DeleteChain { .. } | Action::DeleteSet { .. } => 6,
+        };
+        let phases: Vec<_> =
+            diff(&a, &b).operations.iter().map(|operation| phase(&operation.action)).collect();
+        prop_assert!(phases.is_sorted(), "{:?}", phases);
+    }
+}
