@@ -3,15 +3,16 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
-use std::{fmt, str};
+use std::{fmt, str, thread};
 
 use crate::Netns;
 
 /// A patience for answers: less than TCP's first SYN retransmit (1 s), so that a lost packet shows.
 pub const ANSWER: Duration = Duration::from_millis(900);
 
-/// A patience for refusals. A reject in the sender's own output hook reaches a TCP connect only with
-/// the first SYN retransmit, after 1 s.
+/// A patience for refusals. An ICMP error that comes back while a TCP connect is still sending, as
+/// over veth (IPv6) or from the sender's own output hook, takes effect only with the first SYN
+/// retransmit, after 1 s.
 pub const REFUSAL: Duration = Duration::from_secs(4);
 
 /// A patience for silence: it is always waited out.
@@ -82,6 +83,22 @@ impl Outcome {
 /// Asks once, from this namespace. Never retries; an answer or a refusal is given back when it comes.
 pub fn ask(ns: &Netns, protocol: Protocol, to: SocketAddr, patience: Duration) -> Outcome {
     ns.run(|| ask_here(protocol, to, patience))
+}
+
+/// Asks several questions at the same time and gives back what came of each, in their order: where
+/// silence is expected of all, it is waited out once.
+pub fn ask_all(
+    ns: &Netns,
+    questions: &[(Protocol, SocketAddr)],
+    patience: Duration,
+) -> Vec<Outcome> {
+    thread::scope(|scope| {
+        let asked: Vec<_> = questions
+            .iter()
+            .map(|&(protocol, to)| scope.spawn(move || ask(ns, protocol, to, patience)))
+            .collect();
+        asked.into_iter().map(|asked| asked.join().expect("asking does not panic")).collect()
+    })
 }
 
 /// [`ask`] by TCP.

@@ -36,7 +36,9 @@ mod tally;
 mod topology;
 mod wait;
 
-pub use ask::{ANSWER, Outcome, Protocol, REFUSAL, SILENCE, ask, ask_here, tcp_ask, udp_ask};
+pub use ask::{
+    ANSWER, Outcome, Protocol, REFUSAL, SILENCE, ask, ask_all, ask_here, tcp_ask, udp_ask,
+};
 pub use echo::EchoServer;
 pub use netns::{Netns, tool};
 pub use process::Process;

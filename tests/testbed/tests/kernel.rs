@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use weir_testbed::{
-    Family, Netns, Outcome, Process, Protocol, REFUSAL, SILENCE, Tally, Testbed, ask, assert_even,
-    tally, tool,
+    Family, Netns, Outcome, Process, Protocol, REFUSAL, SILENCE, Tally, Testbed, ask, ask_all,
+    assert_even, tally, tool,
 };
 
 const BACKENDS: [&str; 3] = ["b1", "b2", "b3"];
@@ -119,33 +119,33 @@ fn a_server_sees_a_pod_as_it_is_and_others_masqueraded() {
 fn a_reject_is_a_refusal_and_a_drop_is_silence() {
     let bed = testbed();
     bed.node().nft(&rules());
+    let at = |places: &[(u16, u16)]| -> Vec<_> {
+        let questions = cases().flat_map(|(protocol, family)| {
+            places.iter().map(move |&(last, port)| (protocol, virtual_address(family, last, port)))
+        });
+        questions.collect()
+    };
     for from in ["client", "visitor", "node"] {
-        for (protocol, family) in cases() {
-            for refused in [virtual_address(family, 10, 81), virtual_address(family, 11, 80)] {
-                let asked = Instant::now();
-                let outcome = ask(bed.ns(from), protocol, refused, REFUSAL);
-                assert_eq!(outcome, Outcome::Refused, "{protocol} {refused} from {from}");
-                assert!(asked.elapsed() < REFUSAL, "it is reported when it comes");
-            }
-            let dropped = virtual_address(family, 12, 80);
-            let outcome = ask(bed.ns(from), protocol, dropped, SILENCE);
-            assert_eq!(outcome, Outcome::Silent, "{protocol} {dropped} from {from}");
-        }
+        let refused = at(&[(10, 81), (11, 80)]);
+        let asked = Instant::now();
+        let outcomes = ask_all(bed.ns(from), &refused, REFUSAL);
+        assert_eq!(outcomes, vec![Outcome::Refused; refused.len()], "{refused:?} from {from}");
+        assert!(asked.elapsed() < REFUSAL, "a refusal is reported when it comes");
+
+        let dropped = at(&[(12, 80)]);
+        let outcomes = ask_all(bed.ns(from), &dropped, SILENCE);
+        assert_eq!(outcomes, vec![Outcome::Silent; dropped.len()], "{dropped:?} from {from}");
     }
 }
 
 #[test]
 fn an_address_that_no_rule_takes_is_silent() {
     let bed = testbed();
+    let questions: Vec<_> =
+        cases().map(|(protocol, family)| (protocol, virtual_address(family, 10, 80))).collect();
     for from in ["client", "visitor", "node"] {
-        for (protocol, family) in cases() {
-            let to = virtual_address(family, 10, 80);
-            assert_eq!(
-                ask(bed.ns(from), protocol, to, SILENCE),
-                Outcome::Silent,
-                "{to} from {from}"
-            );
-        }
+        let outcomes = ask_all(bed.ns(from), &questions, SILENCE);
+        assert_eq!(outcomes, vec![Outcome::Silent; questions.len()], "{questions:?} from {from}");
     }
 }
 
