@@ -40,7 +40,7 @@ pub use ask::{
     ANSWER, Outcome, Protocol, REFUSAL, SILENCE, ask, ask_all, ask_here, tcp_ask, udp_ask,
 };
 pub use echo::EchoServer;
-pub use netns::{Netns, tool};
+pub use netns::{Netns, nft_programs, tool};
 pub use process::Process;
 pub use spread::{CRITICAL_1DF, CRITICAL_2DF, CRITICAL_3DF, assert_even, chi_squared, critical};
 pub use tally::{Tally, tally};

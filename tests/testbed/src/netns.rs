@@ -152,3 +152,13 @@ pub fn tool(program: impl AsRef<OsStr>) -> Command {
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command
 }
+
+/// The nft programs to hold weir against: the system's own, and the 1.1.x that `make test` provides.
+///
+/// # Panics
+/// If `NFT_1_1` is not set: `make test` sets it.
+pub fn nft_programs() -> [String; 2] {
+    let newer = std::env::var("NFT_1_1")
+        .expect("NFT_1_1 is the path of an nft 1.1.x: set it to what tests/tools/nft-1.1 prints");
+    ["nft".to_owned(), newer]
+}

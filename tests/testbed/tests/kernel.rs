@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use weir_testbed::{
     Family, Netns, Outcome, Process, Protocol, REFUSAL, SILENCE, Tally, Testbed, ask, ask_all,
-    assert_even, tally, tool,
+    assert_even, nft_programs, tally, tool,
 };
 
 const BACKENDS: [&str; 3] = ["b1", "b2", "b3"];
@@ -222,4 +222,16 @@ fn a_process_ends_by_sigterm_and_does_not_outlive_its_owner() {
     assert_eq!(process.ended(), None);
     drop(process);
     assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+}
+
+#[test]
+fn both_nft_programs_load_and_list() {
+    for nft in nft_programs() {
+        let ns = Netns::new("lone");
+        ns.cmd_with_input(&nft, ["-f", "-"], &rules());
+        let listed = ns.cmd(&nft, ["list", "table", "ip6", "weir"]);
+        assert!(listed.contains("numgen random mod 3 map @endpoints"), "{nft}: {listed}");
+    }
+    let newer = Netns::new("lone").cmd(&nft_programs()[1], ["--version"]);
+    assert!(newer.starts_with("nftables v1.1."), "{newer}");
 }
