@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 use std::{fmt, str, thread};
 
-use crate::Netns;
+use crate::{Netns, sctp};
 
 /// A patience for answers: less than TCP's first SYN retransmit (1 s), so that a lost packet shows.
 pub const ANSWER: Duration = Duration::from_millis(900);
@@ -28,11 +28,14 @@ pub enum Protocol {
     Tcp,
     /// A datagram from a socket of its own for each question.
     Udp,
+    /// The first two packets of an association, by raw sockets. Within a process these are asked one
+    /// at a time, and a host that serves no SCTP at all answers as a host without that protocol.
+    Sctp,
 }
 
 impl Protocol {
-    /// Both, for loops.
-    pub const ALL: [Self; 2] = [Self::Tcp, Self::Udp];
+    /// All, for loops.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Udp, Self::Sctp];
 }
 
 impl fmt::Display for Protocol {
@@ -40,6 +43,7 @@ impl fmt::Display for Protocol {
         f.pad(match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::Sctp => "sctp",
         })
     }
 }
@@ -111,11 +115,17 @@ pub fn udp_ask(ns: &Netns, to: SocketAddr, patience: Duration) -> Outcome {
     ask(ns, Protocol::Udp, to, patience)
 }
 
+/// [`ask`] by SCTP.
+pub fn sctp_ask(ns: &Netns, to: SocketAddr, patience: Duration) -> Outcome {
+    ask(ns, Protocol::Sctp, to, patience)
+}
+
 /// [`ask`] from the namespace that the calling thread is in, for use inside [`Netns::run`].
 pub fn ask_here(protocol: Protocol, to: SocketAddr, patience: Duration) -> Outcome {
     let answer = match protocol {
         Protocol::Tcp => tcp(to, patience),
         Protocol::Udp => udp(to, patience),
+        Protocol::Sctp => sctp::ask(to, patience).and_then(|line| parse(&line)),
     };
     match answer {
         Ok((server, source)) => Outcome::Answered { server, source },

@@ -8,10 +8,10 @@ use std::thread::{self, JoinHandle};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::Netns;
+use crate::{Netns, sctp};
 
-/// A server on TCP and UDP that answers each connection and datagram with one line:
-/// its own name, a space, and the client's address and port as seen.
+/// A server on TCP, UDP and SCTP that answers each connection, datagram and INIT with one line: its
+/// own name, a space, and the client's address and port as seen.
 ///
 /// Its one thread ends when this is stopped or dropped.
 #[derive(Debug)]
@@ -59,11 +59,16 @@ impl Drop for EchoServer {
 struct Sockets {
     tcp: TcpListener,
     udp: UdpSocket,
+    sctp: sctp::Listener,
 }
 
 impl Sockets {
     fn bind(address: SocketAddr) -> io::Result<Self> {
-        let sockets = Self { tcp: TcpListener::bind(address)?, udp: UdpSocket::bind(address)? };
+        let sockets = Self {
+            tcp: TcpListener::bind(address)?,
+            udp: UdpSocket::bind(address)?,
+            sctp: sctp::Listener::bind(address)?,
+        };
         sockets.tcp.set_nonblocking(true)?;
         sockets.udp.set_nonblocking(true)?;
         Ok(sockets)
@@ -72,9 +77,10 @@ impl Sockets {
 
 fn serve(name: &str, sockets: &[Sockets], stopped: &UnixStream) {
     let mut watched = vec![PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
-    for Sockets { tcp, udp } in sockets {
+    for Sockets { tcp, udp, sctp } in sockets {
         watched.push(PollFd::new(tcp.as_fd(), PollFlags::POLLIN));
         watched.push(PollFd::new(udp.as_fd(), PollFlags::POLLIN));
+        watched.push(PollFd::new(sctp.socket.as_fd(), PollFlags::POLLIN));
     }
     loop {
         match poll(&mut watched, PollTimeout::NONE) {
@@ -84,9 +90,10 @@ fn serve(name: &str, sockets: &[Sockets], stopped: &UnixStream) {
         if watched[0].any() == Some(true) {
             return;
         }
-        for Sockets { tcp, udp } in sockets {
+        for Sockets { tcp, udp, sctp } in sockets {
             while answer_tcp(name, tcp) {}
             while answer_udp(name, udp) {}
+            while answer_sctp(name, sctp) {}
         }
     }
 }
@@ -112,6 +119,14 @@ fn answer_udp(name: &str, socket: &UdpSocket) -> bool {
             true
         }
         // An ICMP error about an earlier answer is reported here too.
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+/// Reads one waiting packet and answers it if it is an INIT; false if there is none.
+fn answer_sctp(name: &str, listener: &sctp::Listener) -> bool {
+    match listener.answer(|client| format!("{name} {client}\n")) {
+        Ok(()) => true,
         Err(error) => error.kind() != ErrorKind::WouldBlock,
     }
 }

@@ -11,7 +11,7 @@
 //!     .pod("client", "10.244.0.9", "fd00:10:244::9")
 //!     .pod("b1", "10.244.0.2", "fd00:10:244::2")
 //!     .outside("visitor", "198.51.100.7", "2001:db8:51::7");
-//! bed.serve("b1", 8080); // TCP and UDP, IPv4 and IPv6
+//! bed.serve("b1", 8080); // TCP, UDP and SCTP, IPv4 and IPv6
 //! bed.node().nft("table ip weir { … }");
 //!
 //! let virtual_address = "10.96.0.10:80".parse().unwrap();
@@ -31,13 +31,14 @@ mod ask;
 mod echo;
 mod netns;
 mod process;
+mod sctp;
 mod spread;
 mod tally;
 mod topology;
 mod wait;
 
 pub use ask::{
-    ANSWER, Outcome, Protocol, REFUSAL, SILENCE, ask, ask_all, ask_here, tcp_ask, udp_ask,
+    ANSWER, Outcome, Protocol, REFUSAL, SILENCE, ask, ask_all, ask_here, sctp_ask, tcp_ask, udp_ask,
 };
 pub use echo::EchoServer;
 pub use netns::{Netns, nft_programs, tool};
