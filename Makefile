@@ -1,0 +1,38 @@
+# weir's common tasks. Each does its own set-up; nothing but Rust need be installed by hand.
+
+CARGO ?= cargo
+TARGET = $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help
+help:
+	@echo 'make demo    watch the kernel spread connections over endpoints'
+	@echo 'make test    all tests, in a network namespace of their own'
+	@echo 'make build   target/release/weir'
+	@echo 'make lint    format, clippy and documentation'
+	@echo 'make deps    Debian packages that these need (done by them, too)'
+
+.PHONY: deps
+deps:
+	@tests/tools/deps
+
+.PHONY: build
+build: deps
+	$(CARGO) build --release
+
+# Tests run where the machine's own network is out of reach: cargo fetches and builds before.
+.PHONY: test
+test: deps
+	$(CARGO) test --workspace --no-run
+	NFT_1_1=$$(tests/tools/nft-1.1) && export NFT_1_1 && \
+		tests/tools/in-netns $(CARGO) test --workspace --offline
+
+.PHONY: demo
+demo: deps
+	$(CARGO) build --release --package weir --package weir-testbed --bins
+	tests/tools/in-netns $(TARGET)/release/weir-demo
+
+.PHONY: lint
+lint: deps
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --workspace --no-deps --document-private-items
