@@ -12,5 +12,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod claims;
 pub mod cluster;
 pub mod config;
