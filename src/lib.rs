@@ -1,0 +1,3 @@
+//! The weir agent: everything that touches the world.
+
+pub mod source;
