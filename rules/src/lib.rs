@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod claims;
 pub mod cluster;
 pub mod compile;
 pub mod config;

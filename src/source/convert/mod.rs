@@ -1,0 +1,83 @@
+//! From one Kubernetes object to what weir keeps of it, read as kube-proxy reads it.
+
+mod field;
+mod node;
+mod pod;
+mod service;
+mod slice;
+
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use weir_rules::cluster::{EndpointSlice, Node, Service};
+
+pub use field::InvalidField;
+pub use node::node;
+pub use pod::{Pod, PodPort, pod};
+pub use service::{PodSelection, SelectedPort, TargetPort, service};
+pub use slice::slice;
+
+/// What weir keeps of one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Converted {
+    /// The object itself.
+    pub object: Object,
+    /// What a user may want to know about it. In order, each at most once.
+    pub remarks: Vec<Remark>,
+}
+
+/// One object, of one of the kinds that a proxy reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// A Service with a virtual address, and the Pods that it selects.
+    Service(Service, Option<Box<PodSelection>>),
+    /// An EndpointSlice of a Service.
+    Slice(EndpointSlice),
+    /// The proxy's own Node.
+    Node(Node),
+    /// A Pod, to derive endpoints from.
+    Pod(Pod),
+    /// The `spec.cidrs` of a ServiceCIDR.
+    ServiceCidr(Vec<IpNet>),
+    /// A good object that means nothing to a proxy, such as a headless Service.
+    Nothing,
+}
+
+/// Something about an object that a user may not expect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remark {
+    /// A Service that no ClusterIP has been allocated to.
+    NoClusterIp,
+    /// A Service with addresses of a family of which it has no ClusterIP.
+    OtherFamily,
+    /// A Service with `sessionAffinity: ClientIP`.
+    SessionAffinity,
+    /// A Service with `externalTrafficPolicy: Local`.
+    ExternalTrafficPolicy,
+    /// A Service with `internalTrafficPolicy: Local`.
+    InternalTrafficPolicy,
+    /// A Service with `loadBalancerSourceRanges`.
+    SourceRanges,
+    /// An EndpointSlice of address type FQDN.
+    Fqdn,
+    /// An EndpointSlice whose endpoints have topology hints.
+    TopologyHints,
+    /// An EndpointSlice with endpoints that are terminating and still serve.
+    Terminating,
+}
+
+/// The networks of a ServiceCIDR.
+pub fn service_cidr(cidr: &ServiceCIDR) -> Result<Converted, InvalidField> {
+    let cidrs = cidr.spec.as_ref().and_then(|spec| spec.cidrs.as_deref()).unwrap_or_default();
+    let cidrs = cidrs
+        .iter()
+        .enumerate()
+        .map(|(index, text)| field::network(text, || format!("spec.cidrs[{index}]")))
+        .collect::<Result<_, _>>()?;
+    Ok(Object::ServiceCidr(cidrs).into())
+}
+
+impl From<Object> for Converted {
+    fn from(object: Object) -> Self {
+        Self { object, remarks: Vec::new() }
+    }
+}

@@ -1,0 +1,216 @@
+//! `v1.Service`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use k8s_openapi::api::core::v1::{self, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use weir_rules::cluster::{Family, Protocol, Service, ServicePort};
+
+use super::field::{self, InvalidField};
+use super::{Converted, Object, Remark};
+
+/// A Service with this label belongs to another proxy.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// What a Service says about the Pods behind it. EndpointSlices, where there are any, say it better.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodSelection {
+    /// `spec.selector`: labels that a Pod must have, at least one.
+    pub selector: BTreeMap<String, String>,
+    /// `spec.publishNotReadyAddresses`.
+    pub publish_not_ready: bool,
+    /// One for each port of the Service.
+    pub ports: Vec<SelectedPort>,
+}
+
+/// A port of a Service, as seen from its Pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedPort {
+    /// The name of the Service's port.
+    pub name: String,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port of the Pod.
+    pub target: TargetPort,
+}
+
+/// `spec.ports[].targetPort`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetPort {
+    /// A number; the Service's own port when nothing is given.
+    Number(NonZeroU16),
+    /// The name of a container's port.
+    Name(String),
+}
+
+/// Converts a Service. Headless and ExternalName Services, and those of another proxy, are nothing.
+pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
+    let labels = service.metadata.labels.as_ref();
+    if labels.is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL)) {
+        return Ok(Object::Nothing.into());
+    }
+    let Some(spec) = &service.spec else {
+        return Err(InvalidField::new("spec", "is missing"));
+    };
+    if spec.type_.as_deref() == Some("ExternalName") || is_headless(spec) {
+        return Ok(Object::Nothing.into());
+    }
+    let cluster_ips = cluster_ips(spec)?;
+    if cluster_ips.is_empty() {
+        return Ok(Converted { object: Object::Nothing, remarks: vec![Remark::NoClusterIp] });
+    }
+
+    let ports = ports(spec)?;
+    let mut external_ips = external_ips(spec)?;
+    let mut load_balancer_ips = load_balancer_ips(service)?;
+    let mut remarks = Vec::new();
+    let served =
+        |address: &IpAddr| cluster_ips.iter().any(|ip| Family::of(*ip) == Family::of(*address));
+    let before = external_ips.len() + load_balancer_ips.len();
+    external_ips.retain(served);
+    load_balancer_ips.retain(served);
+    if external_ips.len() + load_balancer_ips.len() < before {
+        remarks.push(Remark::OtherFamily);
+    }
+    remarks.extend(not_applied_yet(spec));
+
+    let selection = selection(spec, &ports)?.map(Box::new);
+    let service = Service { cluster_ips, external_ips, load_balancer_ips, ports };
+    Ok(Converted { object: Object::Service(service, selection), remarks })
+}
+
+fn is_headless(spec: &ServiceSpec) -> bool {
+    spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()).any(|ip| ip == "None")
+}
+
+fn cluster_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
+    let listed = spec.cluster_ips.as_deref().unwrap_or_default();
+    if listed.is_empty() {
+        let single = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
+        return single
+            .map(|ip| field::address(ip, || "spec.clusterIP".into()))
+            .into_iter()
+            .collect();
+    }
+    let addresses = addresses(listed, |index| format!("spec.clusterIPs[{index}]"))?;
+    for (index, address) in addresses.iter().enumerate() {
+        if addresses[..index].iter().any(|other| Family::of(*other) == Family::of(*address)) {
+            return Err(InvalidField::new(
+                format!("spec.clusterIPs[{index}]"),
+                format!("{address} is a second address of the same family"),
+            ));
+        }
+    }
+    Ok(addresses)
+}
+
+fn addresses(
+    texts: &[String],
+    field: impl Fn(usize) -> String,
+) -> Result<Vec<IpAddr>, InvalidField> {
+    texts.iter().enumerate().map(|(index, ip)| field::address(ip, || field(index))).collect()
+}
+
+fn external_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
+    let listed = spec.external_ips.as_deref().unwrap_or_default();
+    addresses(listed, |index| format!("spec.externalIPs[{index}]"))
+}
+
+/// The ingress addresses that the node must serve: not those where the balancer itself is the way
+/// (`ipMode: Proxy`), nor hostnames.
+fn load_balancer_ips(service: &v1::Service) -> Result<Vec<IpAddr>, InvalidField> {
+    let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
+    ingress
+        .iter()
+        .enumerate()
+        .filter(|(_, ingress)| matches!(ingress.ip_mode.as_deref(), None | Some("VIP")))
+        .filter_map(|(index, ingress)| Some((index, ingress.ip.as_deref()?)))
+        .filter(|(_, ip)| !ip.is_empty())
+        .map(|(index, ip)| {
+            field::address(ip, || format!("status.loadBalancer.ingress[{index}].ip"))
+        })
+        .collect()
+}
+
+fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for (index, port) in spec.ports.iter().flatten().enumerate() {
+        let path = |name: &str| format!("spec.ports[{index}].{name}");
+        let port = ServicePort {
+            name: port.name.clone().unwrap_or_default(),
+            protocol: field::protocol(port.protocol.as_deref(), || path("protocol"))?,
+            port: field::port(port.port, || path("port"))?,
+            node_port: field::optional_port(port.node_port, || path("nodePort"))?,
+        };
+        let same = |test: &dyn Fn(&ServicePort) -> bool| ports.iter().position(test);
+        let same_protocol = |other: &ServicePort| other.protocol == port.protocol;
+        if let Some(other) = same(&|other| other.name == port.name) {
+            let message = match port.name.as_str() {
+                "" => "is missing, and a Service with several ports must name each".to_owned(),
+                name => format!("{name:?} is the name of spec.ports[{other}] too"),
+            };
+            return Err(InvalidField::new(path("name"), message));
+        }
+        if let Some(other) = same(&|other| same_protocol(other) && other.port == port.port) {
+            let message =
+                format!("{} is the {} port of spec.ports[{other}] too", port.port, port.protocol);
+            return Err(InvalidField::new(path("port"), message));
+        }
+        if let Some(node_port) = port.node_port
+            && let Some(other) =
+                same(&|other| same_protocol(other) && other.node_port == Some(node_port))
+        {
+            let message = format!(
+                "{node_port} is the {} node port of spec.ports[{other}] too",
+                port.protocol
+            );
+            return Err(InvalidField::new(path("nodePort"), message));
+        }
+        ports.push(port);
+    }
+    Ok(ports)
+}
+
+fn not_applied_yet(spec: &ServiceSpec) -> impl Iterator<Item = Remark> {
+    let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+    [
+        (spec.session_affinity.as_deref() == Some("ClientIP"), Remark::SessionAffinity),
+        (is_local(&spec.external_traffic_policy), Remark::ExternalTrafficPolicy),
+        (is_local(&spec.internal_traffic_policy), Remark::InternalTrafficPolicy),
+        (spec.load_balancer_source_ranges.iter().flatten().next().is_some(), Remark::SourceRanges),
+    ]
+    .into_iter()
+    .filter_map(|(asked, remark)| asked.then_some(remark))
+}
+
+fn selection(
+    spec: &ServiceSpec,
+    ports: &[ServicePort],
+) -> Result<Option<PodSelection>, InvalidField> {
+    let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {
+        return Ok(None);
+    };
+    let targets = spec.ports.iter().flatten().map(|port| &port.target_port);
+    let ports = ports.iter().zip(targets).enumerate().map(|(index, (port, target))| {
+        let path = || format!("spec.ports[{index}].targetPort");
+        let target = match target {
+            None | Some(IntOrString::Int(0)) => TargetPort::Number(port.port),
+            Some(IntOrString::Int(number)) => TargetPort::Number(field::port(*number, path)?),
+            Some(IntOrString::String(name)) if name.is_empty() => TargetPort::Number(port.port),
+            Some(IntOrString::String(name)) => TargetPort::Name(name.clone()),
+        };
+        Ok(SelectedPort { name: port.name.clone(), protocol: port.protocol, target })
+    });
+    Ok(Some(PodSelection {
+        selector: selector.clone(),
+        publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+        ports: ports.collect::<Result<_, _>>()?,
+    }))
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

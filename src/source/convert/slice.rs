@@ -1,0 +1,114 @@
+//! `discovery.k8s.io/v1.EndpointSlice`.
+
+use k8s_openapi::api::discovery::v1;
+use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName};
+
+use super::field::{self, InvalidField};
+use super::{Converted, Object, Remark};
+
+/// Names the Service that a slice belongs to, in the slice's own namespace.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// A slice with this label belongs to a headless Service.
+const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// Converts an EndpointSlice of this namespace. One without a Service, or of a headless Service, is
+/// nothing.
+pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, InvalidField> {
+    let labels = slice.metadata.labels.as_ref();
+    if labels.is_some_and(|labels| labels.contains_key(HEADLESS_LABEL)) {
+        return Ok(Object::Nothing.into());
+    }
+    let service = labels.and_then(|labels| labels.get(SERVICE_LABEL)).map(String::as_str);
+    let Some(service) = service.filter(|service| !service.is_empty()) else {
+        return Ok(Object::Nothing.into());
+    };
+    let family = match slice.address_type.as_str() {
+        "IPv4" => Family::Ipv4,
+        "IPv6" => Family::Ipv6,
+        "FQDN" => return Ok(Converted { object: Object::Nothing, remarks: vec![Remark::Fqdn] }),
+        "" => return Err(InvalidField::new("addressType", "is missing")),
+        other => {
+            let message = format!("{other:?} is none of IPv4, IPv6 and FQDN");
+            return Err(InvalidField::new("addressType", message));
+        }
+    };
+
+    let ports = ports(slice)?;
+    let endpoints = slice.endpoints.iter().flatten().enumerate();
+    let endpoints = endpoints
+        .map(|(index, item)| endpoint(item, index, family))
+        .collect::<Result<Vec<_>, _>>()?;
+    let service = NamespacedName::new(namespace, service);
+    Ok(Converted {
+        object: Object::Slice(EndpointSlice { service, family, ports, endpoints }),
+        remarks: remarks(slice),
+    })
+}
+
+/// The ports. One without a name or a number selects nothing and is left out.
+fn ports(slice: &v1::EndpointSlice) -> Result<Vec<EndpointPort>, InvalidField> {
+    let mut ports = Vec::new();
+    for (index, port) in slice.ports.iter().flatten().enumerate() {
+        let path = |name: &str| format!("ports[{index}].{name}");
+        let protocol = field::protocol(port.protocol.as_deref(), || path("protocol"))?;
+        let number = field::optional_port(port.port, || path("port"))?;
+        if let (Some(name), Some(port)) = (&port.name, number) {
+            ports.push(EndpointPort { name: name.clone(), protocol, port });
+        }
+    }
+    Ok(ports)
+}
+
+fn endpoint(
+    endpoint: &v1::Endpoint,
+    index: usize,
+    family: Family,
+) -> Result<Endpoint, InvalidField> {
+    let path = || format!("endpoints[{index}].addresses[0]");
+    let Some(text) = endpoint.addresses.first() else {
+        return Err(InvalidField::new(path(), "is missing"));
+    };
+    let address = field::address(text, path)?;
+    if Family::of(address) != family {
+        let expected = match family {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        };
+        let message = format!("{address} is not of the slice's address type {expected}");
+        return Err(InvalidField::new(path(), message));
+    }
+    Ok(Endpoint {
+        address,
+        ready: endpoint.conditions.as_ref().and_then(|of| of.ready).unwrap_or(true),
+        node: endpoint.node_name.clone().filter(|node| !node.is_empty()),
+    })
+}
+
+fn remarks(slice: &v1::EndpointSlice) -> Vec<Remark> {
+    let has_hints = |endpoint: &v1::Endpoint| {
+        let hints = endpoint.hints.as_ref();
+        hints.is_some_and(|hints| {
+            hints.for_zones.iter().flatten().next().is_some()
+                || hints.for_nodes.iter().flatten().next().is_some()
+        })
+    };
+    let is_draining = |endpoint: &v1::Endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.is_some_and(|conditions| {
+            conditions.terminating == Some(true) && conditions.serving != Some(false)
+        })
+    };
+    let mut remarks = Vec::new();
+    if slice.endpoints.iter().flatten().any(has_hints) {
+        remarks.push(Remark::TopologyHints);
+    }
+    if slice.endpoints.iter().flatten().any(is_draining) {
+        remarks.push(Remark::Terminating);
+    }
+    remarks
+}
+
+#[cfg(test)]
+#[path = "slice_tests.rs"]
+mod tests;

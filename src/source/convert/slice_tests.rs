@@ -1,0 +1,130 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A slice of the Service shop/web with one endpoint and one port, changed by `change`.
+fn converted(change: Value) -> Result<Converted, InvalidField> {
+    let mut object = json!({
+        "metadata": {"name": "web-1", "labels": {SERVICE_LABEL: "web"}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{"addresses": ["10.244.0.1"]}],
+    });
+    for (key, value) in change.as_object().unwrap() {
+        object[key] = value.clone();
+    }
+    slice(&serde_json::from_value(object).unwrap(), "shop")
+}
+
+fn accepted(change: Value) -> EndpointSlice {
+    match converted(change).unwrap().object {
+        Object::Slice(slice) => slice,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_slice_belongs_to_the_service_of_its_namespace_that_its_label_names() {
+    let slice = accepted(json!({}));
+    assert_eq!(slice.service, NamespacedName::new("shop", "web"));
+    assert_eq!(slice.family, Family::Ipv4);
+    assert_eq!(slice.ports.len(), 1);
+    assert_eq!((slice.ports[0].name.as_str(), slice.ports[0].port.get()), ("http", 8080));
+}
+
+#[test]
+fn slices_of_no_service_or_a_headless_one_are_nothing() {
+    for labels in
+        [json!({}), json!({SERVICE_LABEL: ""}), json!({SERVICE_LABEL: "web", HEADLESS_LABEL: ""})]
+    {
+        let change = json!({"metadata": {"labels": labels}, "addressType": "wrong"});
+        assert_eq!(converted(change).unwrap().object, Object::Nothing, "{labels}");
+    }
+    let fqdn = converted(json!({"addressType": "FQDN"})).unwrap();
+    assert_eq!(fqdn, Converted { object: Object::Nothing, remarks: vec![Remark::Fqdn] });
+}
+
+#[test]
+fn an_endpoint_is_ready_unless_it_says_no() {
+    let slice = accepted(json!({"endpoints": [
+        {"addresses": ["10.244.0.1"], "nodeName": "node-1"},
+        {"addresses": ["10.244.0.2", "10.244.0.99"], "conditions": {}},
+        {"addresses": ["10.244.0.3"], "conditions": {"ready": true}},
+        {"addresses": ["10.244.0.4"], "conditions": {"ready": false}},
+    ]}));
+    let endpoints: Vec<_> = slice
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.address.to_string(), endpoint.ready, endpoint.node.as_deref()))
+        .collect();
+    let expected = [
+        ("10.244.0.1".to_owned(), true, Some("node-1")),
+        ("10.244.0.2".to_owned(), true, None),
+        ("10.244.0.3".to_owned(), true, None),
+        ("10.244.0.4".to_owned(), false, None),
+    ];
+    assert_eq!(endpoints, expected);
+}
+
+#[test]
+fn ports_without_name_or_number_are_left_out() {
+    let slice = accepted(json!({"ports": [
+        {"port": 1}, {"name": "a"}, {"name": "b", "port": 0}, {"name": "", "port": 2},
+        {"name": "c", "port": 3, "protocol": "SCTP"},
+    ]}));
+    let ports: Vec<_> = slice
+        .ports
+        .iter()
+        .map(|of| (of.name.as_str(), of.protocol.number(), of.port.get()))
+        .collect();
+    assert_eq!(ports, [("", 6, 2), ("c", 132, 3)]);
+    assert_eq!(accepted(json!({"ports": null, "endpoints": null})).endpoints, []);
+}
+
+#[test]
+fn what_is_not_applied_yet_is_remarked() {
+    let endpoint =
+        |key: &str, value: Value| json!({"endpoints": [{"addresses": ["10.244.0.1"], key: value}]});
+    let cases = [
+        (endpoint("hints", json!({"forZones": [{"name": "a"}]})), vec![Remark::TopologyHints]),
+        (endpoint("hints", json!({"forNodes": [{"name": "a"}]})), vec![Remark::TopologyHints]),
+        (endpoint("hints", json!({"forZones": []})), vec![]),
+        (
+            endpoint("conditions", json!({"ready": false, "terminating": true})),
+            vec![Remark::Terminating],
+        ),
+        (endpoint("conditions", json!({"serving": false, "terminating": true})), vec![]),
+    ];
+    for (change, remarks) in cases {
+        assert_eq!(converted(change.clone()).unwrap().remarks, remarks, "{change}");
+    }
+}
+
+#[test]
+fn bad_fields_are_named() {
+    let cases = [
+        (json!({"addressType": "ipv4"}), "addressType: \"ipv4\" is none of IPv4, IPv6 and FQDN"),
+        (json!({"addressType": null}), "addressType: is missing"),
+        (
+            json!({"endpoints": [{"addresses": ["10.244.0.1"]}, {"addresses": ["fd00::1"]}]}),
+            "endpoints[1].addresses[0]: fd00::1 is not of the slice's address type IPv4",
+        ),
+        (
+            json!({"endpoints": [{"addresses": ["10.244.0.01"]}]}),
+            "endpoints[0].addresses[0]: \"10.244.0.01\" is not an IP address",
+        ),
+        (json!({"endpoints": [{"addresses": []}]}), "endpoints[0].addresses[0]: is missing"),
+        (
+            json!({"ports": [{"name": "a", "port": 70000}]}),
+            "ports[0].port: 70000 is not a port, expected 1 to 65535",
+        ),
+        (
+            json!({"ports": [{"name": "a", "port": 1, "protocol": "ICMP"}]}),
+            "ports[0].protocol: \"ICMP\" is none of TCP, UDP and SCTP",
+        ),
+    ];
+    for (change, expected) in cases {
+        let error = converted(change.clone()).map_err(|error| error.to_string());
+        assert_eq!(error, Err(expected.to_owned()), "{change}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The kinds of objects that weir reads, and the identity of one of them.
+
+use std::fmt;
+
+/// A kind of object that a proxy reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `v1.Service`.
+    Service,
+    /// `discovery.k8s.io/v1.EndpointSlice`.
+    EndpointSlice,
+    /// `v1.Node`.
+    Node,
+    /// `v1.Pod`.
+    Pod,
+    /// `networking.k8s.io/v1.ServiceCIDR`.
+    ServiceCidr,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 5] =
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::Pod, Kind::ServiceCidr];
+
+    /// `kind`, as objects state it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Service => "Service",
+            Kind::EndpointSlice => "EndpointSlice",
+            Kind::Node => "Node",
+            Kind::Pod => "Pod",
+            Kind::ServiceCidr => "ServiceCIDR",
+        }
+    }
+
+    /// `apiVersion`, as objects state it.
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Kind::Service | Kind::Node | Kind::Pod => "v1",
+            Kind::EndpointSlice => "discovery.k8s.io/v1",
+            Kind::ServiceCidr => "networking.k8s.io/v1",
+        }
+    }
+
+    /// Whether its objects live in namespaces.
+    pub fn is_namespaced(self) -> bool {
+        match self {
+            Kind::Service | Kind::EndpointSlice | Kind::Pod => true,
+            Kind::Node | Kind::ServiceCidr => false,
+        }
+    }
+}
+
+/// The identity of an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its namespace; empty for kinds without.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    /// `Service default/web`, `Node node-1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.name())?;
+        f.write_str(" ")?;
+        if !self.namespace.is_empty() {
+            write!(f, "{}/", self.namespace)?;
+        }
+        f.write_str(&self.name)
+    }
+}

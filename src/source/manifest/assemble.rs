@@ -1,0 +1,213 @@
+//! The objects of all files to one cluster: one object of each identity, and no claim twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use weir_rules::claims::{Claim, claims};
+use weir_rules::cluster::{Cluster, NamespacedName, Service};
+
+use super::decode::{Decoded, Entry};
+use super::derive;
+use super::problem::{Place, Problem, Reason};
+use crate::source::convert::{Converted, Object};
+use crate::source::{Kind, ObjectKey};
+
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct File {
+    /// The file, as it was named.
+    pub(super) name: Arc<str>,
+    /// Its objects and problems.
+    pub(super) content: Decoded,
+}
+
+/// The objects that stand: at most one of each identity, and no two of them in conflict.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Accepted {
+    pub(super) objects: BTreeMap<ObjectKey, Kept>,
+}
+
+/// An object that stands.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) place: Place,
+    pub(super) value: Arc<Converted>,
+}
+
+/// Settles what stands. What stood before goes on to stand where its successor is bad, and wins over
+/// what is new.
+///
+/// `all_listed` is false when there may be files that were not found: nothing that stood before is
+/// gone then.
+pub(super) fn assemble(
+    files: &[Arc<File>],
+    all_listed: bool,
+    before: &Accepted,
+) -> (Accepted, Vec<Problem>) {
+    let mut assembly = Assembly::default();
+    let mut places: BTreeMap<&ObjectKey, Vec<(usize, &Entry)>> = BTreeMap::new();
+    for (rank, file) in files.iter().enumerate() {
+        let problems = file.content.problems.iter();
+        assembly.problems.extend(problems.map(|problem| (rank, problem.clone())));
+        for entry in &file.content.entries {
+            places.entry(&entry.key).or_default().push((rank, entry));
+        }
+    }
+
+    let mut contested = Vec::new();
+    for (key, places) in &places {
+        let last = before.objects.get(*key);
+        let stays = |(rank, _): &(usize, &Entry)| {
+            last.is_some_and(|last| last.place.file == files[*rank].name)
+        };
+        let chosen = places.iter().position(stays).unwrap_or(0);
+        let (rank, entry) = places[chosen];
+        let place = Place { file: files[rank].name.clone(), document: entry.document };
+        for (index, (rank, other)) in places.iter().enumerate() {
+            if index != chosen {
+                assembly.refuse_duplicate(&files[*rank].name, *rank, other, &place);
+            }
+        }
+        match &entry.outcome {
+            Err(problem) => {
+                assembly.problems.push((rank, (**problem).clone()));
+                assembly.keep(key, last);
+            }
+            Ok(value) => {
+                let kept = Kept { place, value: value.clone() };
+                let same = last.is_some_and(|last| last.value.object == value.object);
+                match &value.object {
+                    Object::Service(..) if !same => contested.push((rank, *key, kept)),
+                    _ => assembly.accept(key, kept),
+                }
+            }
+        }
+    }
+
+    // What is gone from a file stays as long as something in that file cannot be read.
+    let unclear: HashSet<&str> = files
+        .iter()
+        .filter(|file| !file.content.problems.is_empty())
+        .map(|file| &*file.name)
+        .collect();
+    for (key, kept) in &before.objects {
+        let unclear = !all_listed || unclear.contains(&*kept.place.file);
+        if unclear && !places.contains_key(key) {
+            assembly.accept(key, kept.clone());
+        }
+    }
+
+    contested.sort_by_key(|(rank, _, kept)| (*rank, kept.place.document));
+    for (rank, key, kept) in contested {
+        assembly.settle(rank, key, kept, before.objects.get(key));
+    }
+    assembly.problems.sort_by_key(|(rank, problem)| (*rank, problem.document));
+    let problems = assembly.problems.into_iter().map(|(_, problem)| problem).collect();
+    (assembly.accepted, problems)
+}
+
+#[derive(Default)]
+struct Assembly {
+    accepted: Accepted,
+    /// Who has each claim.
+    owners: HashMap<Claim, ObjectKey>,
+    /// The problems, each with the rank of its file.
+    problems: Vec<(usize, Problem)>,
+}
+
+impl Assembly {
+    /// Accepts an object that is in conflict with none.
+    fn accept(&mut self, key: &ObjectKey, kept: Kept) {
+        if let Object::Service(service, _) = &kept.value.object {
+            for (claim, _) in claims(service) {
+                self.owners.insert(claim, key.clone());
+            }
+        }
+        self.accepted.objects.insert(key.clone(), kept);
+    }
+
+    fn keep(&mut self, key: &ObjectKey, last: Option<&Kept>) {
+        if let Some(last) = last {
+            self.accept(key, last.clone());
+        }
+    }
+
+    /// Accepts a Service if all that it claims is free, else what stood in its place before.
+    fn settle(&mut self, rank: usize, key: &ObjectKey, kept: Kept, last: Option<&Kept>) {
+        let Some((field, claim, owner)) = self.conflict(&kept) else {
+            return self.accept(key, kept);
+        };
+        let owner_place = self.accepted.objects[&owner].place.clone();
+        self.problems.push((
+            rank,
+            Problem {
+                file: kept.place.file,
+                document: Some(kept.place.document),
+                object: Some(key.clone()),
+                field: Some(field),
+                reason: Reason::Claimed { claim, owner, place: owner_place },
+            },
+        ));
+        if let Some(last) = last.filter(|last| self.conflict(last).is_none()) {
+            self.accept(key, last.clone());
+        }
+    }
+
+    /// The first of an object's claims that another has.
+    fn conflict(&self, kept: &Kept) -> Option<(String, Claim, ObjectKey)> {
+        let Object::Service(service, _) = &kept.value.object else { return None };
+        claims(service).into_iter().find_map(|(claim, field)| {
+            let owner = self.owners.get(&claim)?;
+            Some((field.to_string(), claim, owner.clone()))
+        })
+    }
+
+    fn refuse_duplicate(&mut self, file: &Arc<str>, rank: usize, entry: &Entry, place: &Place) {
+        let problem = match &entry.outcome {
+            Err(problem) => (**problem).clone(),
+            Ok(_) => Problem {
+                file: file.clone(),
+                document: Some(entry.document),
+                object: Some(entry.key.clone()),
+                field: None,
+                reason: Reason::Duplicate(place.clone()),
+            },
+        };
+        self.problems.push((rank, problem));
+    }
+}
+
+impl Accepted {
+    /// The cluster that these objects are.
+    pub(super) fn into_cluster(self) -> Cluster {
+        let mut cluster = Cluster::default();
+        let mut pods = Vec::new();
+        let mut selections = Vec::new();
+        for (key, kept) in self.objects {
+            let ObjectKey { kind, namespace, name } = key;
+            let name = NamespacedName::new(namespace, name);
+            debug_assert!(kind != Kind::Node || cluster.node.is_none());
+            match Arc::unwrap_or_clone(kept.value).object {
+                Object::Service(service, selection) => {
+                    if let Some(selection) = selection {
+                        selections.push((name.clone(), selection, families(&service)));
+                    }
+                    cluster.services.insert(name, service);
+                }
+                Object::Slice(slice) => {
+                    cluster.slices.insert(name, slice);
+                }
+                Object::Node(node) => cluster.node = Some(node),
+                Object::Pod(pod) => pods.push((name.namespace, pod)),
+                Object::ServiceCidr(cidrs) => cluster.service_cidrs.extend(cidrs),
+                Object::Nothing => {}
+            }
+        }
+        derive::slices(&selections, &pods, &mut cluster.slices);
+        cluster
+    }
+}
+
+fn families(service: &Service) -> Vec<weir_rules::cluster::Family> {
+    service.cluster_ips.iter().map(|ip| weir_rules::cluster::Family::of(*ip)).collect()
+}

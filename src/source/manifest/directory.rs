@@ -1,0 +1,156 @@
+//! A directory of manifests that is read again and again.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::error::Error;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use weir_rules::cluster::Cluster;
+
+use super::assemble::{Accepted, File, assemble};
+use super::decode::Decoded;
+use super::files;
+use super::notes::notes;
+use super::parse::{Text, parse};
+use super::problem::Problem;
+
+/// The last good state of a directory of manifests.
+///
+/// An object that turns bad, or that comes to claim what another has, keeps its last good version.
+/// While something in a file cannot be read, so do all objects that were last read from that file and
+/// are not found in it. An object that is gone is gone.
+///
+/// It watches nothing: call [`reload`](Self::reload) when something has changed.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+    node_name: String,
+    /// The files that were read last, and a hash of the text of each.
+    files: HashMap<Arc<str>, (u64, Arc<File>)>,
+    accepted: Accepted,
+    /// The standing problems, by their text.
+    problems: BTreeMap<String, Problem>,
+    notes: HashSet<String>,
+}
+
+/// What reading a directory again has brought.
+#[derive(Debug)]
+pub struct Reload {
+    /// The last good state of everything.
+    pub cluster: Cluster,
+    /// Problems that were not there the last time, or were others.
+    pub new_problems: Vec<Problem>,
+    /// Problems that were there the last time and no longer are.
+    pub resolved: Vec<Problem>,
+    /// Notes that were not there the last time.
+    pub notes: Vec<String>,
+}
+
+impl Directory {
+    /// A directory that has not been read yet, for the proxy of this node.
+    pub fn new(path: impl Into<PathBuf>, node_name: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            node_name: node_name.into(),
+            files: HashMap::new(),
+            accepted: Accepted::default(),
+            problems: BTreeMap::new(),
+            notes: HashSet::new(),
+        }
+    }
+
+    /// Reads the directory, and parses what is new in it.
+    pub fn reload(&mut self) -> Reload {
+        let mut problems = Vec::new();
+        let (paths, all_listed) = match files::list(&self.path) {
+            Ok(paths) => (paths, true),
+            Err(problem) => {
+                problems.push(*problem);
+                (Vec::new(), false)
+            }
+        };
+        let files = self.read(&paths);
+        let (accepted, found) = assemble(&files, all_listed, &self.accepted);
+        problems.extend(found);
+        self.accepted = accepted;
+
+        let notes = notes(&files, &self.accepted);
+        let new_notes = notes.iter().filter(|note| !self.notes.contains(*note)).cloned().collect();
+        self.notes = notes.into_iter().collect();
+        let (new_problems, resolved) = self.compare(problems);
+        Reload {
+            cluster: self.accepted.clone().into_cluster(),
+            new_problems,
+            resolved,
+            notes: new_notes,
+        }
+    }
+
+    /// Reads files; those with the text that they had before are not parsed again.
+    fn read(&mut self, paths: &[PathBuf]) -> Vec<Arc<File>> {
+        let mut before = std::mem::take(&mut self.files);
+        let mut files: Vec<Option<Arc<File>>> = Vec::new();
+        let mut changed: Vec<(usize, u64)> = Vec::new();
+        let mut texts: Vec<Text> = Vec::new();
+        for path in paths {
+            match files::read(path) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    let hash = hash(&text.text);
+                    match before.remove(&text.name) {
+                        Some((old, file)) if old == hash => {
+                            self.files.insert(text.name, (hash, file.clone()));
+                            files.push(Some(file));
+                        }
+                        _ => {
+                            changed.push((files.len(), hash));
+                            texts.push(text);
+                            files.push(None);
+                        }
+                    }
+                }
+                Err(problem) => {
+                    let name = problem.file.clone();
+                    let content = Decoded { problems: vec![*problem], ..Decoded::default() };
+                    files.push(Some(Arc::new(File { name, content })));
+                }
+            }
+        }
+        let parsed = parse(&texts, &self.node_name);
+        for (((index, hash), text), content) in changed.into_iter().zip(texts).zip(parsed) {
+            let file = Arc::new(File { name: text.name.clone(), content });
+            self.files.insert(text.name, (hash, file.clone()));
+            files[index] = Some(file);
+        }
+        files.into_iter().flatten().collect()
+    }
+
+    /// The problems that are new, and those that are gone.
+    fn compare(&mut self, problems: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
+        let mut standing = BTreeMap::new();
+        let mut new = Vec::new();
+        for problem in problems {
+            let mut text = problem.to_string();
+            if let Some(cause) = problem.source() {
+                text.push_str(&format!(": {cause}"));
+            }
+            if self.problems.remove(&text).is_none() && !standing.contains_key(&text) {
+                new.push(problem.clone());
+            }
+            standing.insert(text, problem);
+        }
+        let gone = std::mem::replace(&mut self.problems, standing);
+        (new, gone.into_values().collect())
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! Manifest files: YAML and JSON as people write them and as kubectl prints them.
+//!
+//! ```text
+//! files ──▶ documents ──▶ JSON ──▶ objects ──▶ one of each, no claim twice ──▶ cluster
+//! ```
+//!
+//! YAML is turned into JSON first, as kubectl does, so that there is one decoder and one kind of error.
+//! Everything up to the objects runs on all processors.
+
+mod assemble;
+mod decode;
+mod derive;
+mod directory;
+mod files;
+mod notes;
+mod parse;
+mod problem;
+mod transcode;
+mod yaml;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use weir_rules::cluster::Cluster;
+
+use self::assemble::{Accepted, File, assemble};
+use self::decode::Decoded;
+use self::parse::{Text, parse};
+
+pub use self::directory::{Directory, Reload};
+pub use self::files::Input;
+pub use self::problem::{Place, Problem, Reason};
+
+/// What manifests hold.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The cluster, without the objects that are bad.
+    pub cluster: Cluster,
+    /// What is wrong, in the order of the input.
+    pub problems: Vec<Problem>,
+    /// What is good and may not be expected, one line each.
+    pub notes: Vec<String>,
+}
+
+/// Reads manifests once, for the proxy of this node.
+pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
+    let mut sources = Vec::new();
+    let mut notes = Vec::new();
+    for input in inputs {
+        match input {
+            Input::Stdin => sources.push(files::read_stdin()),
+            Input::Path(path) if path.is_dir() => match files::list(path) {
+                Ok(paths) => {
+                    if paths.is_empty() {
+                        let ends = files::EXTENSIONS.map(|end| format!("*.{end}")).join(", ");
+                        notes.push(format!("no manifest ({ends}) in {}", path.display()));
+                    }
+                    sources.extend(paths.iter().map(|path| read(path)));
+                }
+                Err(problem) => sources.push(Err(problem)),
+            },
+            Input::Path(path) => sources.push(read(path)),
+        }
+    }
+    let mut loaded = load_texts(sources, node_name);
+    notes.append(&mut loaded.notes);
+    Loaded { notes, ..loaded }
+}
+
+/// Reads a file that must be there.
+fn read(path: &Path) -> Result<Text, Box<Problem>> {
+    let missing = || files::unreadable(path, std::io::ErrorKind::NotFound.into());
+    files::read(path)?.ok_or_else(missing)
+}
+
+fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Loaded {
+    // Each source's place, with its text taken out to be parsed together with the others.
+    let mut texts = Vec::new();
+    let mut unread = Vec::new();
+    for source in sources {
+        match source {
+            Ok(text) => {
+                texts.push(text);
+                unread.push(None);
+            }
+            Err(problem) => unread.push(Some(problem)),
+        }
+    }
+    let parsed = parse(&texts, node_name);
+    let mut parsed = texts.into_iter().zip(parsed);
+    let files: Vec<Arc<File>> = unread
+        .into_iter()
+        .filter_map(|problem| match problem {
+            None => parsed.next().map(|(text, content)| File { name: text.name, content }),
+            Some(problem) => Some(File {
+                name: problem.file.clone(),
+                content: Decoded { problems: vec![*problem], ..Decoded::default() },
+            }),
+        })
+        .map(Arc::new)
+        .collect();
+    let (accepted, problems) = assemble(&files, true, &Accepted::default());
+    let notes = notes::notes(&files, &accepted);
+    // The objects have no other owner then, and need not be copied.
+    drop(files);
+    Loaded { cluster: accepted.into_cluster(), problems, notes }
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
+
+#[cfg(test)]
+#[path = "conflict_tests.rs"]
+mod conflict_tests;

@@ -1,0 +1,75 @@
+//! What a user may want to know about manifests that are good, in few lines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::assemble::{Accepted, File};
+use crate::source::convert::Remark;
+
+/// How many objects a note names.
+const NAMES: usize = 3;
+
+/// The notes on what stands, then one on what no one reads.
+pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
+    let mut remarked: BTreeMap<Remark, Vec<String>> = BTreeMap::new();
+    for (key, kept) in &accepted.objects {
+        for remark in &kept.value.remarks {
+            let name = format!("{}/{}", key.namespace, key.name);
+            remarked.entry(*remark).or_default().push(name);
+        }
+    }
+    let mut notes: Vec<String> =
+        remarked.iter().map(|(remark, names)| note(*remark, names)).collect();
+    notes.extend(others(files));
+    notes
+}
+
+fn note(remark: Remark, names: &[String]) -> String {
+    let one = names.len() == 1;
+    let pick = |singular: &'static str, plural: &'static str| if one { singular } else { plural };
+    let (kind, verb, what) = match remark {
+        Remark::NoClusterIp => {
+            ("Service", pick("has", "have"), "no ClusterIP allocated and is left out")
+        }
+        Remark::OtherFamily => (
+            "Service",
+            pick("has", "have"),
+            "external addresses of a family without a ClusterIP, which are left out",
+        ),
+        Remark::SessionAffinity => service_asks(one, "sessionAffinity ClientIP"),
+        Remark::ExternalTrafficPolicy => service_asks(one, "externalTrafficPolicy Local"),
+        Remark::InternalTrafficPolicy => service_asks(one, "internalTrafficPolicy Local"),
+        Remark::SourceRanges => service_asks(one, "loadBalancerSourceRanges"),
+        Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
+        Remark::TopologyHints => ("EndpointSlice", pick("holds", "hold"), "topology hints"),
+        Remark::Terminating => ("EndpointSlice", pick("holds", "hold"), "terminating endpoints"),
+    };
+    let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
+    let later = match remark {
+        Remark::NoClusterIp | Remark::OtherFamily | Remark::Fqdn => "",
+        _ => ", which weir does not apply yet",
+    };
+    let plural = if one { "" } else { "s" };
+    let listed = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if names.len() > NAMES { ", …" } else { "" };
+    format!("{} {kind}{plural} {verb} {what}{later}: {listed}{more}", names.len())
+}
+
+fn service_asks(one: bool, what: &'static str) -> (&'static str, &'static str, &'static str) {
+    ("Service", if one { "asks for" } else { "ask for" }, what)
+}
+
+/// How many objects of which other kinds there are.
+fn others(files: &[Arc<File>]) -> Option<String> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (kind, count) in files.iter().flat_map(|file| &file.content.others) {
+        *counts.entry(kind).or_default() += count;
+    }
+    let total: usize = counts.values().sum();
+    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    counts.sort_by_key(|(kind, count)| (std::cmp::Reverse(*count), *kind));
+    let listed: Vec<String> =
+        counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    let objects = if total == 1 { "object of another kind" } else { "objects of other kinds" };
+    (total > 0).then(|| format!("ignored {total} {objects}: {}", listed.join(", ")))
+}

@@ -1,0 +1,10 @@
+//! Where the state of the cluster comes from.
+//!
+//! A source decodes Kubernetes objects, [`convert`]s each to the compact types of
+//! [`weir_rules::cluster`], and leaves out what is bad, with the reason.
+
+pub mod convert;
+mod kind;
+pub mod manifest;
+
+pub use kind::{Kind, ObjectKey};
