@@ -152,12 +152,17 @@ fn one_of_each_family(networks: &[IpNet]) -> Result<Vec<IpNet>, ConfigError> {
 fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigError> {
     if values.iter().any(|value| value == PRIMARY) {
         let alone = values.len() == 1;
-        return if alone { Ok(NodePortAddresses::Primary) } else { Err(ConfigError::PrimaryAndOthers) };
+        return if alone {
+            Ok(NodePortAddresses::Primary)
+        } else {
+            Err(ConfigError::PrimaryAndOthers)
+        };
     }
     let parse = |value: &String| {
-        value.parse::<IpNet>().map(|net| net.trunc()).map_err(|source| {
-            ConfigError::NodePortAddress { value: value.clone(), source }
-        })
+        value
+            .parse::<IpNet>()
+            .map(|net| net.trunc())
+            .map_err(|source| ConfigError::NodePortAddress { value: value.clone(), source })
     };
     values.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Cidrs)
 }

@@ -38,16 +38,23 @@ pub fn config() -> impl Strategy<Value = Config> {
         Just(NodePortAddresses::Primary),
         vec(network(), 1..4).prop_map(NodePortAddresses::Cidrs),
     ];
-    (vec(network(), 0..3), vec(network(), 0..3), node_port_addresses, any::<bool>(), 0..32u8).prop_map(
-        |(cluster_cidrs, service_cidrs, node_port_addresses, masquerade_all, masquerade_bit)| Config {
-            cluster_cidrs,
-            service_cidrs,
-            node_port_addresses,
-            masquerade_all,
-            masquerade_bit,
-            ..Config::new(NODE)
-        },
-    )
+    (vec(network(), 0..3), vec(network(), 0..3), node_port_addresses, any::<bool>(), 0..32u8)
+        .prop_map(
+            |(
+                cluster_cidrs,
+                service_cidrs,
+                node_port_addresses,
+                masquerade_all,
+                masquerade_bit,
+            )| Config {
+                cluster_cidrs,
+                service_cidrs,
+                node_port_addresses,
+                masquerade_all,
+                masquerade_bit,
+                ..Config::new(NODE)
+            },
+        )
 }
 
 /// What weir programs for any cluster.
@@ -152,8 +159,10 @@ fn address() -> impl Strategy<Value = IpAddr> {
 
 /// Networks of all lengths, some within others, some next to each other, some at the end.
 fn network() -> impl Strategy<Value = IpNet> {
-    let v4 = (any::<u32>(), 0..=32u8).prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
-    let v6 = (any::<u128>(), 0..=128u8).prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
+    let v4 = (any::<u32>(), 0..=32u8)
+        .prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
+    let v6 = (any::<u128>(), 0..=128u8)
+        .prop_map(|(bits, length)| (IpAddr::from(bits.to_be_bytes()), length));
     let near = (address(), 0..=32u8);
     let last = (0..=32u8).prop_map(|length| (IpAddr::from([255; 4]), length));
     prop_oneof![v4, v6, near, last]
@@ -179,8 +188,11 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn slice() -> impl Strategy<Value = EndpointSlice> {
-    let port = (port_name(), protocol(), port())
-        .prop_map(|(name, protocol, port)| EndpointPort { name, protocol, port });
+    let port = (port_name(), protocol(), port()).prop_map(|(name, protocol, port)| EndpointPort {
+        name,
+        protocol,
+        port,
+    });
     let endpoint = (any::<u8>(), any::<bool>(), option::of(select(vec![NODE, "node-b"])));
     (service_name(), family(), vec(port, 0..3), vec(endpoint, 0..12)).prop_map(
         |(service, family, ports, endpoints)| EndpointSlice {

@@ -7,8 +7,7 @@ use weir_rules::cluster::Family;
 use weir_rules::compile::{compile, names};
 use weir_rules::diff::diff;
 use weir_rules::nft::{
-    Data, MAX_COMMENT_BYTES, Name, Ruleset, Statement, Table, Verdict, compile_rule,
-    decompile_rule,
+    Data, MAX_COMMENT_BYTES, Name, Ruleset, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
 use weir_rules::testing::{cluster, compiled, config, observed};
 use weir_rules::transaction::{Action, Sign};

@@ -51,7 +51,8 @@ async fn follow(directory: &Path, config: Config, kernel: Kernel) -> Result<(), 
     let mut agent = Agent::new(directory, config, kernel);
     agent.reload();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    let mut full = tokio::time::interval_at(tokio::time::Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
+    let mut full =
+        tokio::time::interval_at(tokio::time::Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -1,0 +1,13 @@
+//! weir on the real kernel, each test in network namespaces of its own.
+//!
+//! They need root or user namespaces, and fail without.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod commands;
+mod kernel_layer;
+mod listing;
+mod oracle;
+mod packets;
+mod run;

@@ -1,0 +1,159 @@
+//! `weir run`: a directory of manifests, followed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use weir_testbed::{Netns, Process, wait_for};
+
+use crate::commands::service;
+use crate::common::weir;
+
+/// How long anything may take before it counts as not happening.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Running {
+    ns: Netns,
+    folder: tempfile::TempDir,
+    process: Process,
+    log: tempfile::NamedTempFile,
+}
+
+impl Running {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("it can be written");
+        }
+        Self::start(folder)
+    }
+
+    fn start(folder: tempfile::TempDir) -> Self {
+        let ns = Netns::new("run");
+        let log = tempfile::NamedTempFile::new().expect("a file");
+        let mut command = weir();
+        command
+            .args(["run", "--hostname-override", "node-a", "--manifests"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .stderr(log.reopen().expect("the file"));
+        let process = Process::spawn(&ns, command);
+        Self { ns, folder, process, log }
+    }
+
+    /// Replaces a file as editors and the kubelet do: in one step.
+    fn write(&self, name: &str, text: &str) {
+        let hidden = self.folder.path().join(format!(".{name}"));
+        fs::write(&hidden, text).expect("it can be written");
+        fs::rename(hidden, self.folder.path().join(name)).expect("it can be renamed");
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).expect("the log")
+    }
+
+    fn listed(&self) -> String {
+        self.ns.cmd("nft", ["list", "ruleset"])
+    }
+
+    fn wait_until_listed(&self, text: &str) {
+        wait_for(&format!("{text} to be programmed; log:\n{}", self.log()), LIMIT, || {
+            self.listed().contains(text)
+        });
+    }
+
+    fn wait_until_gone(&self, text: &str) {
+        wait_for(&format!("{text} to go"), LIMIT, || !self.listed().contains(text));
+    }
+
+    fn wait_until_logged(&self, text: &str) {
+        wait_for(&format!("`{text}` in the log"), LIMIT, || self.log().contains(text));
+    }
+}
+
+#[test]
+fn the_kernel_follows_the_directory_until_sigterm_and_then_keeps_its_state() {
+    let web = service("web", "10.96.0.10", 2);
+    let running = Running::new(&[("web.yaml", &web)]);
+    running.wait_until_listed("default/web");
+    running.write("more.yaml", &service("more", "10.96.0.11", 3));
+    running.wait_until_listed("default/more");
+    running.write("web.yaml", &service("web", "10.96.0.12", 1));
+    running.wait_until_listed("10.96.0.12 . tcp . 80");
+    assert!(!running.listed().contains("10.96.0.10"));
+    fs::remove_file(running.folder.path().join("more.yaml")).expect("it can be removed");
+    running.wait_until_gone("default/more");
+    // Written in place, not renamed.
+    fs::write(running.folder.path().join("web.yaml"), &web).expect("it can be written");
+    running.wait_until_listed("10.96.0.10 . tcp . 80");
+
+    let Running { ns, process, .. } = running;
+    assert!(process.terminate(LIMIT).success());
+    assert!(ns.cmd("nft", ["list", "ruleset"]).contains("default/web"));
+}
+
+/// A ConfigMap's volume changes by the swap of one link.
+#[test]
+fn a_mounted_config_map_is_followed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let version = |folder: &Path, number: u8| {
+        let name = format!("..version-{number}");
+        fs::create_dir(folder.join(&name)).expect("a folder");
+        let text = service("web", &format!("10.96.0.{number}"), 1);
+        fs::write(folder.join(&name).join("web.yaml"), text).expect("it can be written");
+        symlink(name, folder.join("..data_tmp")).expect("a link");
+        fs::rename(folder.join("..data_tmp"), folder.join("..data")).expect("it can be renamed");
+    };
+    version(folder.path(), 1);
+    symlink("..data/web.yaml", folder.path().join("web.yaml")).expect("a link");
+    let running = Running::start(folder);
+    running.wait_until_listed("10.96.0.1 . tcp . 80");
+    version(running.folder.path(), 2);
+    running.wait_until_listed("10.96.0.2 . tcp . 80");
+}
+
+#[test]
+fn what_turns_bad_keeps_its_last_good_state_and_is_logged_once() {
+    let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
+    running.wait_until_listed("default/web");
+    running.write("web.yaml", &service("web", "10.96.0.999", 2));
+    running.wait_until_logged("10.96.0.999");
+    // Good changes go on being made beside it.
+    running.write("more.yaml", &service("more", "10.96.0.11", 3));
+    running.wait_until_listed("default/more");
+    assert!(running.listed().contains("10.96.0.10 . tcp . 80"));
+    running.write("web.yaml", "}{ no yaml");
+    running.write("more.yaml", &service("more", "10.96.0.12", 3));
+    running.wait_until_listed("10.96.0.12 . tcp . 80");
+    assert!(running.listed().contains("10.96.0.10 . tcp . 80"));
+    let log = running.log();
+    let warnings = log.lines().filter(|l| l.contains("WARN") && l.contains("10.96.0.999\" is"));
+    assert_eq!(warnings.count(), 1, "{log}");
+    running.write("web.yaml", &service("web", "10.96.0.20", 2));
+    running.wait_until_listed("10.96.0.20 . tcp . 80");
+    running.wait_until_gone("10.96.0.10 . tcp . 80");
+}
+
+#[test]
+fn what_others_change_is_repaired() {
+    let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
+    running.wait_until_listed("default/web");
+    for edit in ["flush ruleset", "flush map ip weir services", "delete table ip weir"] {
+        running.ns.nft(edit);
+        running.wait_until_listed("default/web");
+    }
+    running.wait_until_logged("cause=\"repair\"");
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_an_error() {
+    let ns = Netns::new("nowhere");
+    let mut command = weir();
+    command.args(["run", "--manifests", "/nowhere/at/all"]);
+    let output = crate::listing::output(&ns, command);
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("/nowhere/at/all"), "{errors}");
+}
