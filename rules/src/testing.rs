@@ -3,6 +3,7 @@
 //! Addresses, ports and names come from small pools, so that Services share endpoints, claim the
 //! same addresses and change into each other.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
@@ -11,6 +12,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::test_runner::RngSeed;
 
 use crate::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Node, Protocol,
@@ -19,6 +21,23 @@ use crate::cluster::{
 use crate::compile::compile;
 use crate::config::{Config, NodePortAddresses};
 use crate::nft::{Chain, Data, Element, Name, RawKey, Rule, Ruleset, Statement, Verdict};
+
+/// Settings of a property test with this many cases: the seed is printed, which the test runner
+/// shows where the test fails, and is taken from `PROPTEST_RNG_SEED` where that is set.
+pub fn seeded(cases: u32) -> ProptestConfig {
+    let set = std::env::var("PROPTEST_RNG_SEED").ok();
+    let seed = match set {
+        Some(seed) => seed.parse().expect("PROPTEST_RNG_SEED is a number"),
+        None => RandomState::new().hash_one(cases),
+    };
+    println!("PROPTEST_RNG_SEED={seed} repeats this run");
+    ProptestConfig {
+        cases,
+        rng_seed: RngSeed::Fixed(seed),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 /// The name of the node that [`config`] has.
 pub const NODE: &str = "node-a";

@@ -9,7 +9,7 @@ use weir_rules::diff::diff;
 use weir_rules::nft::{
     Data, MAX_COMMENT_BYTES, Name, Ruleset, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
-use weir_rules::testing::{cluster, compiled, config, observed};
+use weir_rules::testing::{cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
 
 /// Where a verdict goes.
@@ -46,6 +46,8 @@ fn tables(ruleset: &Ruleset) -> impl Iterator<Item = (Family, &Table)> {
 }
 
 proptest! {
+    #![proptest_config(seeded(256))]
+
     #[test]
     fn the_difference_applied_gives_the_desired_ruleset(
         mut ruleset in observed(),

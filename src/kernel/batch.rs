@@ -9,9 +9,10 @@ use weir_rules::nft::{
 };
 use weir_rules::transaction::{Action, Operation, Transaction};
 
+use super::attribute::{chain, element, rule, set, table};
 use super::expression::{encode, protocol_family, verdict_code};
 use super::message::{HEADERS, MAX_ELEMENT_BYTES, MessageWriter, Scratch, attributes};
-use super::object::{self, chain, element, rule, set, table};
+use super::object;
 use super::userdata;
 
 /// A message gets no more elements once it is this long: the list is one attribute, whose length
@@ -173,7 +174,7 @@ impl<'a> Batch<'a> {
                 // Any number that no other set of this batch has.
                 let id = self.messages.len() as u32 + 1;
                 self.push(at, libc::NFT_MSG_NEWSET, CREATE, vec![0], |message| {
-                    encode_set(name, spec, operation.family, id).write(message.header);
+                    encode_set(name, spec, operation.family, id).write(message);
                 });
             }
             Action::DeleteSet { name, .. } => {
@@ -181,30 +182,29 @@ impl<'a> Batch<'a> {
                     let mut it = object::Set::new();
                     it.set_str(set::TABLE, TABLE);
                     it.set_str(set::NAME, name.as_str());
-                    it.write(message.header);
+                    it.write(message);
                 });
             }
             Action::AddChain { name, base, comment } => {
                 self.push(at, libc::NFT_MSG_NEWCHAIN, CREATE, vec![0], |message| {
-                    encode_chain(name, base.as_ref(), comment.as_deref()).write(message.header);
+                    encode_chain(name, base.as_ref(), comment.as_deref()).write(message);
                 });
             }
             Action::DeleteChain { name, .. } => {
                 self.push(at, libc::NFT_MSG_DELCHAIN, 0, vec![0], |message| {
-                    encode_chain(name, None, None).write(message.header);
+                    encode_chain(name, None, None).write(message);
                 });
             }
             Action::ReplaceRules { chain, old, new } => {
                 if !old.is_empty() {
                     // Without a handle, all rules of the chain.
                     self.push(at, libc::NFT_MSG_DELRULE, 0, vec![0], |message| {
-                        encode_rule(chain, &Rule::default(), operation.family)
-                            .write(message.header);
+                        encode_rule(chain, &Rule::default(), operation.family).write(message);
                     });
                 }
                 for (part, rule) in (1..).zip(new) {
                     self.push(at, libc::NFT_MSG_NEWRULE, CREATE | APPEND, vec![part], |message| {
-                        encode_rule(chain, rule, operation.family).write(message.header);
+                        encode_rule(chain, rule, operation.family).write(message);
                     });
                 }
             }
@@ -226,7 +226,7 @@ impl<'a> Batch<'a> {
             if let Some(comment) = comment {
                 it.set_bytes(table::USERDATA, &userdata::comment(comment));
             }
-            it.write(message.header);
+            it.write(message);
         });
     }
 

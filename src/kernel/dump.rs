@@ -9,11 +9,12 @@ use weir_rules::nft::{
     SetSpec, TABLE, Table, decompile_rule,
 };
 
+use super::attribute::{chain, element, rule, set, table};
 use super::batch::{DATA_VERDICT, chain_type, concatenated_type, hook, reorder};
 use super::error::DumpError;
 use super::expression::{decode, protocol_family, read_verdict};
 use super::message::{HEADERS, Header, Reply, Scratch, attributes};
-use super::object::{self, AlignedMessage, ElementRef, chain, element, rule, set, table};
+use super::object::{self, AlignedMessage, ElementRef};
 use super::socket::Socket;
 use super::userdata;
 

@@ -6,7 +6,7 @@ use weir_rules::nft::{
     BitwiseOp, CmpOp, Instruction, LookupTarget, Name, RawKey, Register, Verdict,
 };
 
-use super::object::expression as attribute;
+use super::attribute::expression as attribute;
 use super::object::{Expression, ExpressionRef};
 
 /// `NFT_FIB_RESULT_ADDRTYPE` of linux/netfilter/nf_tables.h.

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code, reason = "libnftnl, libmnl and socket options")]
 
+mod attribute;
 mod batch;
 mod dump;
 mod error;

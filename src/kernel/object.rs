@@ -10,9 +10,8 @@ use std::ptr::NonNull;
 
 use nftnl::nftnl_sys::{self as sys, libc};
 
-/// The most that libnftnl holds of a key or of data: `NFT_DATA_VALUE_MAXLEN` of
-/// linux/netfilter/nf_tables.h.
-const MAX_DATA_BYTES: usize = libc::NFT_DATA_VALUE_MAXLEN as usize;
+use super::attribute;
+use super::message::MessageWriter;
 
 /// A string attribute of `T`.
 pub(super) struct Str<T>(u16, PhantomData<T>);
@@ -24,22 +23,22 @@ pub(super) struct U8<T>(u16, PhantomData<T>);
 pub(super) struct Bytes<T>(u16, usize, PhantomData<T>);
 
 impl<T> Str<T> {
-    const fn new(attribute: u32) -> Self {
+    pub(super) const fn new(attribute: u32) -> Self {
         Self(attribute as u16, PhantomData)
     }
 }
 impl<T> U32<T> {
-    const fn new(attribute: u32) -> Self {
+    pub(super) const fn new(attribute: u32) -> Self {
         Self(attribute as u16, PhantomData)
     }
 }
 impl<T> U8<T> {
-    const fn new(attribute: u32) -> Self {
+    pub(super) const fn new(attribute: u32) -> Self {
         Self(attribute as u16, PhantomData)
     }
 }
 impl<T> Bytes<T> {
-    const fn new(attribute: u32, max: usize) -> Self {
+    pub(super) const fn new(attribute: u32, max: usize) -> Self {
         Self(attribute as u16, max, PhantomData)
     }
 }
@@ -275,7 +274,7 @@ impl Drop for Expression {
 
 impl ExpressionRef<'_> {
     pub(super) fn name(&self) -> String {
-        self.str(expression::NAME).unwrap_or_default()
+        self.str(attribute::expression::NAME).unwrap_or_default()
     }
 
     pub(super) fn str(&self, attribute: Str<Expression>) -> Option<String> {
@@ -351,10 +350,10 @@ impl Rule {
             .then_some(rule)
     }
 
-    /// Writes the rule into a message that has room for the largest there is.
-    pub(super) fn write(&mut self, message: NonNull<libc::nlmsghdr>) {
-        // SAFETY: the caller's message has room, and the rule is live.
-        unsafe { sys::nftnl_rule_nlmsg_build_payload(message.as_ptr(), self.0.as_ptr()) };
+    /// Writes the rule into a message.
+    pub(super) fn write(&mut self, message: &mut MessageWriter<'_>) {
+        // SAFETY: a message has room for 128 KiB, far more than any object of weir's takes, and the rule is live.
+        unsafe { sys::nftnl_rule_nlmsg_build_payload(message.header.as_ptr(), self.0.as_ptr()) };
     }
 }
 
@@ -367,10 +366,10 @@ impl Table {
             .then_some(table)
     }
 
-    /// Writes the table into a message that has room for the largest there is.
-    pub(super) fn write(&mut self, message: NonNull<libc::nlmsghdr>) {
-        // SAFETY: the caller's message has room, and the table is live.
-        unsafe { sys::nftnl_table_nlmsg_build_payload(message.as_ptr(), self.0.as_ptr()) };
+    /// Writes the table into a message.
+    pub(super) fn write(&mut self, message: &mut MessageWriter<'_>) {
+        // SAFETY: a message has room for 128 KiB, far more than any object of weir's takes, and the table is live.
+        unsafe { sys::nftnl_table_nlmsg_build_payload(message.header.as_ptr(), self.0.as_ptr()) };
     }
 }
 
@@ -383,10 +382,10 @@ impl Chain {
             .then_some(chain)
     }
 
-    /// Writes the chain into a message that has room for the largest there is.
-    pub(super) fn write(&mut self, message: NonNull<libc::nlmsghdr>) {
-        // SAFETY: the caller's message has room, and the chain is live.
-        unsafe { sys::nftnl_chain_nlmsg_build_payload(message.as_ptr(), self.0.as_ptr()) };
+    /// Writes the chain into a message.
+    pub(super) fn write(&mut self, message: &mut MessageWriter<'_>) {
+        // SAFETY: a message has room for 128 KiB, far more than any object of weir's takes, and the chain is live.
+        unsafe { sys::nftnl_chain_nlmsg_build_payload(message.header.as_ptr(), self.0.as_ptr()) };
     }
 }
 
@@ -443,10 +442,10 @@ impl Set {
         }
     }
 
-    /// Writes the set's definition into a message that has room for the largest there is.
-    pub(super) fn write(&mut self, message: NonNull<libc::nlmsghdr>) {
-        // SAFETY: the caller's message has room, and the set is live.
-        unsafe { sys::nftnl_set_nlmsg_build_payload(message.as_ptr(), self.0.as_ptr()) };
+    /// Writes the set's definition into a message.
+    pub(super) fn write(&mut self, message: &mut MessageWriter<'_>) {
+        // SAFETY: a message has room for 128 KiB, far more than any object of weir's takes, and the set is live.
+        unsafe { sys::nftnl_set_nlmsg_build_payload(message.header.as_ptr(), self.0.as_ptr()) };
     }
 }
 
@@ -494,124 +493,3 @@ unsafe fn slice<'a>(data: *const c_void, len: u32) -> Option<&'a [u8]> {
     (!data.is_null())
         .then(|| unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len as usize) })
 }
-
-/// Attributes of tables.
-pub(super) mod table {
-    use super::*;
-    pub(in super::super) const NAME: Str<Table> = Str::new(sys::NFTNL_TABLE_NAME);
-    pub(in super::super) const USERDATA: Bytes<Table> =
-        Bytes::new(sys::NFTNL_TABLE_USERDATA, USERDATA_BYTES);
-}
-
-/// Attributes of chains.
-pub(super) mod chain {
-    use super::*;
-    pub(in super::super) const TABLE: Str<Chain> = Str::new(sys::NFTNL_CHAIN_TABLE);
-    pub(in super::super) const NAME: Str<Chain> = Str::new(sys::NFTNL_CHAIN_NAME);
-    pub(in super::super) const TYPE: Str<Chain> = Str::new(sys::NFTNL_CHAIN_TYPE);
-    pub(in super::super) const HOOK: U32<Chain> = U32::new(sys::NFTNL_CHAIN_HOOKNUM);
-    pub(in super::super) const PRIORITY: U32<Chain> = U32::new(sys::NFTNL_CHAIN_PRIO);
-    pub(in super::super) const POLICY: U32<Chain> = U32::new(sys::NFTNL_CHAIN_POLICY);
-    pub(in super::super) const USERDATA: Bytes<Chain> =
-        Bytes::new(sys::NFTNL_CHAIN_USERDATA, USERDATA_BYTES);
-}
-
-/// Attributes of rules.
-pub(super) mod rule {
-    use super::*;
-    pub(in super::super) const TABLE: Str<Rule> = Str::new(sys::NFTNL_RULE_TABLE);
-    pub(in super::super) const CHAIN: Str<Rule> = Str::new(sys::NFTNL_RULE_CHAIN);
-    pub(in super::super) const USERDATA: Bytes<Rule> =
-        Bytes::new(sys::NFTNL_RULE_USERDATA, USERDATA_BYTES);
-}
-
-/// Attributes of sets.
-pub(super) mod set {
-    use super::*;
-    pub(in super::super) const TABLE: Str<Set> = Str::new(sys::NFTNL_SET_TABLE);
-    pub(in super::super) const NAME: Str<Set> = Str::new(sys::NFTNL_SET_NAME);
-    pub(in super::super) const ID: U32<Set> = U32::new(sys::NFTNL_SET_ID);
-    pub(in super::super) const FLAGS: U32<Set> = U32::new(sys::NFTNL_SET_FLAGS);
-    pub(in super::super) const KEY_TYPE: U32<Set> = U32::new(sys::NFTNL_SET_KEY_TYPE);
-    pub(in super::super) const KEY_LEN: U32<Set> = U32::new(sys::NFTNL_SET_KEY_LEN);
-    pub(in super::super) const DATA_TYPE: U32<Set> = U32::new(sys::NFTNL_SET_DATA_TYPE);
-    pub(in super::super) const DATA_LEN: U32<Set> = U32::new(sys::NFTNL_SET_DATA_LEN);
-    pub(in super::super) const USERDATA: Bytes<Set> =
-        Bytes::new(sys::NFTNL_SET_USERDATA, USERDATA_BYTES);
-}
-
-/// Attributes of elements.
-pub(super) mod element {
-    use super::*;
-    pub(in super::super) const FLAGS: U32<Element> = U32::new(sys::NFTNL_SET_ELEM_FLAGS as u32);
-    pub(in super::super) const KEY: Bytes<Element> =
-        Bytes::new(sys::NFTNL_SET_ELEM_KEY as u32, MAX_DATA_BYTES);
-    pub(in super::super) const DATA: Bytes<Element> =
-        Bytes::new(sys::NFTNL_SET_ELEM_DATA as u32, MAX_DATA_BYTES);
-    pub(in super::super) const VERDICT: U32<Element> = U32::new(sys::NFTNL_SET_ELEM_VERDICT as u32);
-    pub(in super::super) const CHAIN: Str<Element> = Str::new(sys::NFTNL_SET_ELEM_CHAIN as u32);
-    pub(in super::super) const USERDATA: Bytes<Element> =
-        Bytes::new(sys::NFTNL_SET_ELEM_USERDATA as u32, USERDATA_BYTES);
-}
-
-/// Attributes of expressions. Each belongs to the expression that its name begins with.
-pub(super) mod expression {
-    use super::*;
-    type E = Expression;
-    pub(in super::super) const NAME: Str<E> = Str::new(sys::NFTNL_EXPR_NAME as u32);
-    pub(in super::super) const PAYLOAD_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_PAYLOAD_DREG as u32);
-    pub(in super::super) const PAYLOAD_BASE: U32<E> = U32::new(sys::NFTNL_EXPR_PAYLOAD_BASE as u32);
-    pub(in super::super) const PAYLOAD_OFFSET: U32<E> =
-        U32::new(sys::NFTNL_EXPR_PAYLOAD_OFFSET as u32);
-    pub(in super::super) const PAYLOAD_LEN: U32<E> = U32::new(sys::NFTNL_EXPR_PAYLOAD_LEN as u32);
-    pub(in super::super) const META_KEY: U32<E> = U32::new(sys::NFTNL_EXPR_META_KEY as u32);
-    pub(in super::super) const META_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_META_DREG as u32);
-    pub(in super::super) const META_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_META_SREG as u32);
-    pub(in super::super) const CT_KEY: U32<E> = U32::new(sys::NFTNL_EXPR_CT_KEY as u32);
-    pub(in super::super) const CT_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_CT_DREG as u32);
-    pub(in super::super) const FIB_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_DREG as u32);
-    pub(in super::super) const FIB_RESULT: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_RESULT as u32);
-    pub(in super::super) const FIB_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_FLAGS as u32);
-    pub(in super::super) const NUMGEN_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_NG_DREG as u32);
-    pub(in super::super) const NUMGEN_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_NG_TYPE as u32);
-    pub(in super::super) const NUMGEN_MODULUS: U32<E> = U32::new(sys::NFTNL_EXPR_NG_MODULUS as u32);
-    pub(in super::super) const NUMGEN_OFFSET: U32<E> = U32::new(sys::NFTNL_EXPR_NG_OFFSET as u32);
-    pub(in super::super) const BITWISE_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_SREG as u32);
-    pub(in super::super) const BITWISE_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_DREG as u32);
-    pub(in super::super) const BITWISE_LEN: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_LEN as u32);
-    pub(in super::super) const BITWISE_OP: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_OP as u32);
-    pub(in super::super) const BITWISE_MASK: Bytes<E> =
-        Bytes::new(sys::NFTNL_EXPR_BITWISE_MASK as u32, MAX_DATA_BYTES);
-    pub(in super::super) const BITWISE_XOR: Bytes<E> =
-        Bytes::new(sys::NFTNL_EXPR_BITWISE_XOR as u32, MAX_DATA_BYTES);
-    pub(in super::super) const CMP_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_CMP_SREG as u32);
-    pub(in super::super) const CMP_OP: U32<E> = U32::new(sys::NFTNL_EXPR_CMP_OP as u32);
-    pub(in super::super) const CMP_DATA: Bytes<E> =
-        Bytes::new(sys::NFTNL_EXPR_CMP_DATA as u32, MAX_DATA_BYTES);
-    pub(in super::super) const LOOKUP_SET: Str<E> = Str::new(sys::NFTNL_EXPR_LOOKUP_SET as u32);
-    pub(in super::super) const LOOKUP_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_LOOKUP_SREG as u32);
-    pub(in super::super) const LOOKUP_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_LOOKUP_DREG as u32);
-    pub(in super::super) const LOOKUP_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_LOOKUP_FLAGS as u32);
-    pub(in super::super) const IMMEDIATE_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_IMM_DREG as u32);
-    pub(in super::super) const IMMEDIATE_VERDICT: U32<E> =
-        U32::new(sys::NFTNL_EXPR_IMM_VERDICT as u32);
-    pub(in super::super) const IMMEDIATE_CHAIN: Str<E> = Str::new(sys::NFTNL_EXPR_IMM_CHAIN as u32);
-    pub(in super::super) const NAT_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_TYPE as u32);
-    pub(in super::super) const NAT_FAMILY: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_FAMILY as u32);
-    pub(in super::super) const NAT_ADDR_MIN: U32<E> =
-        U32::new(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN as u32);
-    pub(in super::super) const NAT_ADDR_MAX: U32<E> =
-        U32::new(sys::NFTNL_EXPR_NAT_REG_ADDR_MAX as u32);
-    pub(in super::super) const NAT_PROTO_MIN: U32<E> =
-        U32::new(sys::NFTNL_EXPR_NAT_REG_PROTO_MIN as u32);
-    pub(in super::super) const NAT_PROTO_MAX: U32<E> =
-        U32::new(sys::NFTNL_EXPR_NAT_REG_PROTO_MAX as u32);
-    pub(in super::super) const NAT_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_FLAGS as u32);
-    pub(in super::super) const MASQUERADE_FLAGS: U32<E> =
-        U32::new(sys::NFTNL_EXPR_MASQ_FLAGS as u32);
-    pub(in super::super) const REJECT_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_REJECT_TYPE as u32);
-    pub(in super::super) const REJECT_CODE: U8<E> = U8::new(sys::NFTNL_EXPR_REJECT_CODE as u32);
-}
-
-/// `NFT_USERDATA_MAXLEN` of linux/netfilter/nf_tables.h.
-const USERDATA_BYTES: usize = libc::NFT_USERDATA_MAXLEN as usize;

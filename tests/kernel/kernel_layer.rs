@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::TestRunner;
 use weir::kernel::{CommitError, Kernel};
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
@@ -46,7 +46,7 @@ fn addresses(count: u32) -> Elements {
 fn a_dump_is_what_was_programmed() {
     let ns = Netns::new("dump");
     let kernel = open(&ns);
-    let mut runner = TestRunner::new(Config { cases: 150, ..Config::default() });
+    let mut runner = TestRunner::new(testing::seeded(150));
     let outcome = runner.run(&observed(), |desired| {
         let before = kernel.dump().unwrap();
         let transaction = diff(&before.ruleset, &desired);

@@ -85,7 +85,8 @@ fn gateway(family: Family) -> IpAddr {
 #[test]
 fn connections_spread_evenly_over_the_endpoints_at_every_kind_of_address() {
     let bed = testbed(&CLUSTER_CIDR);
-    let kinds: [(&str, fn(Family) -> SocketAddr); 5] = [
+    type AddressOf = fn(Family) -> SocketAddr;
+    let kinds: [(&str, AddressOf); 5] = [
         ("client", web_cluster_ip),
         ("node", web_cluster_ip),
         ("visitor", web_node_port),

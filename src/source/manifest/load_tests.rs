@@ -263,6 +263,8 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 proptest! {
+    #![proptest_config(weir_rules::testing::seeded(256))]
+
     /// The order of documents decides nothing.
     #[test]
     fn documents_in_any_order_are_one_cluster(

@@ -97,6 +97,8 @@ fn any_value() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
+    #![proptest_config(weir_rules::testing::seeded(256))]
+
     /// JSON is YAML.
     #[test]
     fn json_read_as_yaml_is_the_same(value in any_value()) {
