@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use weir_rules::cluster::Family;
-use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, NodePortAddresses};
+use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
+use weir_rules::nft::INTERFACE_NAME_BYTES;
 
 use crate::source::manifest::Input;
 
@@ -73,10 +74,19 @@ pub struct NodeArgs {
     /// Name of this Node; the host's name by default
     #[arg(long, value_name = "NAME")]
     hostname_override: Option<String>,
-    /// Network of Pods, or one of each family. Traffic to a ClusterIP from anywhere else is
-    /// masqueraded; without it, none is
+    /// How to tell traffic of local Pods. Other traffic to a ClusterIP is masqueraded; where
+    /// nothing tells, none is
+    #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
+    detect_local_mode: DetectLocalMode,
+    /// With ClusterCIDR: the network of Pods, or one of each family
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     cluster_cidr: Vec<IpNet>,
+    /// With BridgeInterface: the interface that Pods are behind
+    #[arg(long, value_name = "NAME")]
+    pod_bridge_interface: Option<String>,
+    /// With InterfaceNamePrefix: how the names of Pods' interfaces begin
+    #[arg(long, value_name = "PREFIX")]
+    pod_interface_name_prefix: Option<String>,
     /// Networks of ClusterIPs, as kube-apiserver has them, beside those of ServiceCIDR objects.
     /// Traffic to an address in them that no Service has is dropped
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
@@ -95,6 +105,23 @@ pub struct NodeArgs {
     iptables_masquerade_bit: u8,
 }
 
+/// kube-proxy's `--detect-local-mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DetectLocalMode {
+    /// By --cluster-cidr
+    #[value(name = "ClusterCIDR")]
+    ClusterCidr,
+    /// By the Node's spec.podCIDRs
+    #[value(name = "NodeCIDR")]
+    NodeCidr,
+    /// By --pod-bridge-interface
+    #[value(name = "BridgeInterface")]
+    BridgeInterface,
+    /// By --pod-interface-name-prefix
+    #[value(name = "InterfaceNamePrefix")]
+    InterfaceNamePrefix,
+}
+
 /// kube-proxy's word for the Node's primary addresses, and its default in nftables mode.
 const PRIMARY: &str = "primary";
 
@@ -104,6 +131,12 @@ pub enum ConfigError {
     /// kube-proxy uses only the first of a family, silently.
     #[error("--cluster-cidr: more than one network of a family: {0}")]
     ClusterCidrs(String),
+    /// The mode needs an interface and none, or no possible one, is given.
+    #[error("{option} is needed: 1 to 15 characters, without spaces, `/`, `*` and quotes")]
+    Interface {
+        /// The option.
+        option: &'static str,
+    },
     /// Neither `primary` nor a network.
     #[error("--nodeport-addresses: `{value}` is not a CIDR")]
     NodePortAddress {
@@ -128,7 +161,7 @@ impl NodeArgs {
             None => host_name().map_err(ConfigError::Hostname)?,
         };
         Ok(Config {
-            cluster_cidrs: one_of_each_family(&self.cluster_cidr)?,
+            detect_local: self.detect_local()?,
             service_cidrs: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
             node_port_addresses: node_port_addresses(&self.nodeport_addresses)?,
             masquerade_all: self.masquerade_all,
@@ -136,6 +169,35 @@ impl NodeArgs {
             ..Config::new(node_name.trim().to_lowercase())
         })
     }
+}
+
+impl NodeArgs {
+    fn detect_local(&self) -> Result<DetectLocal, ConfigError> {
+        Ok(match self.detect_local_mode {
+            DetectLocalMode::ClusterCidr => {
+                DetectLocal::ClusterCidr(one_of_each_family(&self.cluster_cidr)?)
+            }
+            DetectLocalMode::NodeCidr => DetectLocal::NodeCidr,
+            DetectLocalMode::BridgeInterface => DetectLocal::BridgeInterface(interface(
+                self.pod_bridge_interface.as_deref(),
+                "--pod-bridge-interface",
+            )?),
+            DetectLocalMode::InterfaceNamePrefix => DetectLocal::InterfaceNamePrefix(interface(
+                self.pod_interface_name_prefix.as_deref(),
+                "--pod-interface-name-prefix",
+            )?),
+        })
+    }
+}
+
+/// A name that an interface can have (`dev_valid_name` of the kernel's net/core/dev.c), and that
+/// nft can show.
+fn interface(name: Option<&str>, option: &'static str) -> Result<String, ConfigError> {
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/*\"\\".contains(c);
+    name.filter(|name| !name.is_empty() && name.len() < INTERFACE_NAME_BYTES)
+        .filter(|name| !name.contains(is_bad))
+        .map(str::to_owned)
+        .ok_or(ConfigError::Interface { option })
 }
 
 fn one_of_each_family(networks: &[IpNet]) -> Result<Vec<IpNet>, ConfigError> {

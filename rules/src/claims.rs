@@ -93,7 +93,7 @@ pub fn claims(service: &Service) -> Vec<(Claim, ClaimField)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::ServicePort;
+    use crate::cluster::{ServicePort, TrafficPolicy};
 
     fn port(protocol: Protocol, port: u16, node_port: u16) -> ServicePort {
         ServicePort {
@@ -111,6 +111,9 @@ mod tests {
             external_ips: vec!["192.0.2.1".parse().unwrap()],
             load_balancer_ips: vec!["192.0.2.1".parse().unwrap()],
             ports: vec![port(Protocol::Tcp, 80, 0), port(Protocol::Udp, 53, 30053)],
+            internal_traffic_policy: TrafficPolicy::Cluster,
+            external_traffic_policy: TrafficPolicy::Cluster,
+            source_ranges: vec![],
         };
         let listed: Vec<String> =
             claims(&service).iter().map(|(claim, field)| format!("{field}: {claim}")).collect();

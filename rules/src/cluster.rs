@@ -123,6 +123,32 @@ pub struct Service {
     pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
+    /// `spec.internalTrafficPolicy`: which endpoints its ClusterIPs have.
+    pub internal_traffic_policy: TrafficPolicy,
+    /// `spec.externalTrafficPolicy`: which endpoints its other addresses and node ports have.
+    pub external_traffic_policy: TrafficPolicy,
+    /// `spec.loadBalancerSourceRanges`: who may use its load-balancer addresses. Empty where
+    /// anybody may.
+    pub source_ranges: Vec<IpNet>,
+}
+
+impl Service {
+    /// Whether a port of it can be reached from outside the cluster.
+    pub fn is_externally_accessible(&self, port: &ServicePort) -> bool {
+        port.node_port.is_some()
+            || !self.external_ips.is_empty()
+            || !self.load_balancer_ips.is_empty()
+    }
+}
+
+/// Which endpoints traffic may go to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TrafficPolicy {
+    /// All.
+    #[default]
+    Cluster,
+    /// Those on the node that the traffic is at.
+    Local,
 }
 
 /// One entry of `spec.ports`.
@@ -171,8 +197,31 @@ pub struct Endpoint {
     pub address: IpAddr,
     /// `conditions.ready`; nil means true.
     pub ready: bool,
+    /// `conditions.serving`; nil means true.
+    pub serving: bool,
+    /// `conditions.terminating`; nil means false.
+    pub terminating: bool,
     /// `nodeName`. An endpoint is local when this is the proxy's own node.
     pub node: Option<String>,
+    /// `hints.forNodes[].name`.
+    pub node_hints: Vec<String>,
+    /// `hints.forZones[].name`.
+    pub zone_hints: Vec<String>,
+}
+
+impl Endpoint {
+    /// A ready endpoint of no known node and without hints.
+    pub fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            node_hints: Vec::new(),
+            zone_hints: Vec::new(),
+        }
+    }
 }
 
 /// The Node that the proxy runs on.
@@ -181,6 +230,17 @@ pub struct Node {
     /// Its addresses in order of preference: every InternalIP, then every ExternalIP
     /// (as kube-proxy's `GetNodeHostIPs`). The first of a family is the primary one.
     pub addresses: Vec<IpAddr>,
+    /// Its label `topology.kubernetes.io/zone`.
+    pub zone: Option<String>,
+    /// `spec.podCIDRs`.
+    pub pod_cidrs: Vec<IpNet>,
+}
+
+impl Node {
+    /// Its first address of a family.
+    pub fn primary_address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|&address| Family::of(address) == family)
+    }
 }
 
 /// Everything that the compiler reads of a cluster.

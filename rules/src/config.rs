@@ -10,9 +10,8 @@ pub const DEFAULT_MASQUERADE_BIT: u8 = 14;
 pub struct Config {
     /// The Node that this proxy runs on (`hostnameOverride`, else the host's name).
     pub node_name: String,
-    /// Source networks of Pods (`clusterCIDR`). Traffic to a ClusterIP from anywhere else is
-    /// masqueraded; with none of a family, nothing of that family is.
-    pub cluster_cidrs: Vec<IpNet>,
+    /// How traffic of local Pods is told from other (`detectLocalMode`).
+    pub detect_local: DetectLocal,
     /// Networks from which ClusterIPs are allocated, beside those of the ServiceCIDR objects.
     pub service_cidrs: Vec<IpNet>,
     /// The node's addresses at which node ports are served.
@@ -28,12 +27,33 @@ impl Config {
     pub fn new(node_name: impl Into<String>) -> Self {
         Self {
             node_name: node_name.into(),
-            cluster_cidrs: Vec::new(),
+            detect_local: DetectLocal::default(),
             service_cidrs: Vec::new(),
             node_port_addresses: NodePortAddresses::Primary,
             masquerade_all: false,
             masquerade_bit: DEFAULT_MASQUERADE_BIT,
         }
+    }
+}
+
+/// How traffic of local Pods is told from other. Other traffic to a ClusterIP is masqueraded;
+/// where nothing tells, none is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DetectLocal {
+    /// By source, within these networks (`clusterCIDR`), at most one of each family.
+    ClusterCidr(Vec<IpNet>),
+    /// By source, within the Node's `spec.podCIDRs`.
+    NodeCidr,
+    /// By the interface with this name.
+    BridgeInterface(String),
+    /// By interfaces whose names begin so.
+    InterfaceNamePrefix(String),
+}
+
+impl Default for DetectLocal {
+    /// Nothing tells.
+    fn default() -> Self {
+        DetectLocal::ClusterCidr(Vec::new())
     }
 }
 

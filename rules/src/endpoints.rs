@@ -1,10 +1,10 @@
-//! Which endpoints a Service port has.
+//! Which endpoints a Service port has (kube-proxy: pkg/proxy/topology.go: CategorizeEndpoints).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use crate::cluster::{EndpointSlice, Family, ServicePort};
+use crate::cluster::{Endpoint, EndpointSlice, Family, Service, ServicePort, TrafficPolicy};
 
 /// An address and port that a connection can be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,35 +17,165 @@ pub struct PortEndpoint {
     pub local: bool,
 }
 
-/// The ready endpoints of one port of a Service in one family, from all of the Service's slices,
-/// sorted by address and port, each once.
+/// The endpoints of one port of a Service in one family, each list sorted by address and port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortEndpoints {
+    /// For traffic of policy Cluster; empty if the port has none such.
+    pub cluster: Vec<PortEndpoint>,
+    /// For traffic of policy Local; empty if the port has none such.
+    pub local: Vec<PortEndpoint>,
+    /// Whether there is a usable endpoint anywhere: without one traffic is refused, with one that
+    /// the policy excludes it is dropped.
+    pub any: bool,
+}
+
+/// Where the proxy is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The name of its node.
+    pub node: &'a str,
+    /// The zone that its node is in.
+    pub zone: Option<&'a str>,
+}
+
+/// Chooses the endpoints of a port from all of its Service's slices.
 ///
-/// A slice's port stands for the Service port with the same name and protocol
-/// (kube-proxy: pkg/proxy/endpointslicecache.go).
-pub fn ready_endpoints(
+/// Ready endpoints are usable; where there is none, those that are serving while they terminate,
+/// decided separately for each list. Topology hints narrow down the list of policy Cluster only.
+pub fn choose(
+    service: &Service,
     port: &ServicePort,
     family: Family,
     slices: &[&EndpointSlice],
-    node_name: &str,
+    place: Place<'_>,
+) -> PortEndpoints {
+    let found = candidates(port, family, slices, place);
+    let usable = |c: &&Candidate<'_>| c.endpoint.ready || is_draining(c.endpoint);
+    let mut chosen =
+        PortEndpoints { any: found.iter().any(|c| usable(&c)), ..PortEndpoints::default() };
+
+    let external = service.is_externally_accessible(port);
+    // Traffic from Pods and from the node itself is of policy Cluster at external addresses too.
+    if external || service.internal_traffic_policy == TrafficPolicy::Cluster {
+        let topology = Topology::of(&found, place);
+        chosen.cluster = ready_or_draining(&found, |c| topology.allows(c.endpoint, place));
+    }
+    if service.internal_traffic_policy == TrafficPolicy::Local
+        || external && service.external_traffic_policy == TrafficPolicy::Local
+    {
+        chosen.local = ready_or_draining(&found, |c| c.port_endpoint.local);
+    }
+    chosen
+}
+
+/// The ready endpoints among those that may be, else those that drain. Hints allow every
+/// endpoint where none is ready, so that they narrow down only the ready ones.
+fn ready_or_draining(
+    found: &[Candidate<'_>],
+    may_be: impl Fn(&Candidate<'_>) -> bool,
 ) -> Vec<PortEndpoint> {
-    let mut found = BTreeMap::new();
+    let all = |is_usable: fn(&Endpoint) -> bool| -> Vec<PortEndpoint> {
+        found
+            .iter()
+            .filter(|c| is_usable(c.endpoint) && may_be(c))
+            .map(|c| c.port_endpoint)
+            .collect()
+    };
+    let ready = all(|endpoint| endpoint.ready);
+    if ready.is_empty() { all(is_draining) } else { ready }
+}
+
+fn is_draining(endpoint: &Endpoint) -> bool {
+    endpoint.serving && endpoint.terminating
+}
+
+/// An endpoint of a port, with what its slice says of it.
+struct Candidate<'a> {
+    port_endpoint: PortEndpoint,
+    endpoint: &'a Endpoint,
+}
+
+/// All endpoints of the port, sorted by address and port, each once.
+///
+/// A slice's port stands for the Service port with the same name and protocol
+/// (kube-proxy: pkg/proxy/endpointslicecache.go). Where slices contradict each other about an
+/// endpoint, the one that says most for it wins, then the first by name; it is local if one of
+/// them says so.
+fn candidates<'a>(
+    port: &ServicePort,
+    family: Family,
+    slices: &[&'a EndpointSlice],
+    place: Place<'_>,
+) -> Vec<Candidate<'a>> {
+    let mut found: BTreeMap<(IpAddr, NonZeroU16), Candidate<'a>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice.family == family) {
         let ports = slice
             .ports
             .iter()
             .filter(|p| p.name == port.name && p.protocol == port.protocol)
             .map(|p| p.port);
-        for endpoint_port in ports {
-            for endpoint in slice.endpoints.iter().filter(|e| e.ready) {
-                let local = endpoint.node.as_deref() == Some(node_name);
-                // Where slices contradict each other about an address, local wins: it costs a
-                // masquerade that was not needed, the other way round a reply that never comes.
-                *found.entry((endpoint.address, endpoint_port)).or_insert(false) |= local;
+        for port in ports {
+            for endpoint in &slice.endpoints {
+                let address = endpoint.address;
+                let local = endpoint.node.as_deref() == Some(place.node);
+                let new =
+                    Candidate { port_endpoint: PortEndpoint { address, port, local }, endpoint };
+                let Some(known) = found.get_mut(&(address, port)) else {
+                    found.insert((address, port), new);
+                    continue;
+                };
+                let local = known.port_endpoint.local || local;
+                if promise(endpoint) > promise(known.endpoint) {
+                    *known = new;
+                }
+                known.port_endpoint.local = local;
             }
         }
     }
-    found
-        .into_iter()
-        .map(|((address, port), local)| PortEndpoint { address, port, local })
-        .collect()
+    found.into_values().collect()
+}
+
+/// How much a slice says for an endpoint.
+fn promise(endpoint: &Endpoint) -> (bool, bool, bool) {
+    (endpoint.ready, !endpoint.terminating, endpoint.serving)
+}
+
+/// Which hints count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Topology {
+    /// None.
+    Any,
+    /// `hints.forNodes`.
+    SameNode,
+    /// `hints.forZones`.
+    SameZone,
+}
+
+impl Topology {
+    /// Hints count if every ready endpoint has one of the kind, and one of them is for here.
+    fn of(found: &[Candidate<'_>], place: Place<'_>) -> Self {
+        let ready = || found.iter().map(|c| c.endpoint).filter(|endpoint| endpoint.ready);
+        let count = |hints: fn(&Endpoint) -> &[String], here: Option<&str>| {
+            ready().all(|endpoint| !hints(endpoint).is_empty())
+                && ready()
+                    .any(|endpoint| hints(endpoint).iter().any(|hint| Some(hint.as_str()) == here))
+        };
+        if count(|endpoint| &endpoint.node_hints, Some(place.node)) {
+            Topology::SameNode
+        } else if count(|endpoint| &endpoint.zone_hints, place.zone) {
+            Topology::SameZone
+        } else {
+            Topology::Any
+        }
+    }
+
+    fn allows(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
+        let has =
+            |hints: &[String], here: Option<&str>| hints.iter().any(|h| Some(h.as_str()) == here);
+        match self {
+            Topology::Any => true,
+            Topology::SameNode => has(&endpoint.node_hints, Some(place.node)),
+            Topology::SameZone => has(&endpoint.zone_hints, place.zone),
+        }
+    }
 }

@@ -16,10 +16,10 @@ use proptest::test_runner::RngSeed;
 
 use crate::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Node, Protocol,
-    Service, ServicePort,
+    Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::compile;
-use crate::config::{Config, NodePortAddresses};
+use crate::config::{Config, DetectLocal, NodePortAddresses};
 use crate::nft::{Chain, Data, Element, Name, RawKey, Rule, Ruleset, Statement, Verdict};
 
 /// Settings of a property test with this many cases: the seed is printed, which the test runner
@@ -57,23 +57,24 @@ pub fn config() -> impl Strategy<Value = Config> {
         Just(NodePortAddresses::Primary),
         vec(network(), 1..4).prop_map(NodePortAddresses::Cidrs),
     ];
-    (vec(network(), 0..3), vec(network(), 0..3), node_port_addresses, any::<bool>(), 0..32u8)
-        .prop_map(
-            |(
-                cluster_cidrs,
-                service_cidrs,
-                node_port_addresses,
-                masquerade_all,
-                masquerade_bit,
-            )| Config {
-                cluster_cidrs,
+    let detect_local = prop_oneof![
+        vec(network(), 0..3).prop_map(DetectLocal::ClusterCidr),
+        Just(DetectLocal::NodeCidr),
+        Just(DetectLocal::BridgeInterface("cbr0".into())),
+        Just(DetectLocal::InterfaceNamePrefix("veth".into())),
+    ];
+    (detect_local, vec(network(), 0..3), node_port_addresses, any::<bool>(), 0..32u8).prop_map(
+        |(detect_local, service_cidrs, node_port_addresses, masquerade_all, masquerade_bit)| {
+            Config {
+                detect_local,
                 service_cidrs,
                 node_port_addresses,
                 masquerade_all,
                 masquerade_bit,
                 ..Config::new(NODE)
-            },
-        )
+            }
+        },
+    )
 }
 
 /// What weir programs for any cluster.
@@ -188,44 +189,67 @@ fn network() -> impl Strategy<Value = IpNet> {
         .prop_map(|(address, length)| IpNet::new_assert(address, length).trunc())
 }
 
+fn zone() -> impl Strategy<Value = String> {
+    select(vec!["zone-a", "zone-b"]).prop_map(str::to_owned)
+}
+
 fn node() -> impl Strategy<Value = Node> {
-    vec(address(), 0..4).prop_map(|addresses| Node { addresses })
+    (vec(address(), 0..4), option::of(zone()), vec(network(), 0..2))
+        .prop_map(|(addresses, zone, pod_cidrs)| Node { addresses, zone, pod_cidrs })
+}
+
+fn policy() -> impl Strategy<Value = TrafficPolicy> {
+    select(vec![TrafficPolicy::Cluster, TrafficPolicy::Local])
 }
 
 fn service() -> impl Strategy<Value = Service> {
     let port = (port_name(), protocol(), port(), option::of(port())).prop_map(
         |(name, protocol, port, node_port)| ServicePort { name, protocol, port, node_port },
     );
-    (vec(address(), 0..3), vec(address(), 0..3), vec(address(), 0..3), vec(port, 0..4)).prop_map(
-        |(cluster_ips, external_ips, load_balancer_ips, ports)| Service {
-            cluster_ips,
-            external_ips,
-            load_balancer_ips,
-            ports,
-        },
+    let addresses = || vec(address(), 0..3);
+    (
+        (addresses(), addresses(), addresses()),
+        vec(port, 0..4),
+        (policy(), policy()),
+        vec(network(), 0..3),
     )
+        .prop_map(|(addresses, ports, policies, source_ranges)| Service {
+            cluster_ips: addresses.0,
+            external_ips: addresses.1,
+            load_balancer_ips: addresses.2,
+            ports,
+            internal_traffic_policy: policies.0,
+            external_traffic_policy: policies.1,
+            source_ranges,
+        })
+}
+
+fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
+    let node = || select(vec![NODE, "node-b"]).prop_map(str::to_owned);
+    (
+        any::<u8>(),
+        any::<[bool; 3]>(),
+        option::of(node()),
+        // Mostly hinted, so that all of a Service's endpoints are now and then.
+        (vec(node(), 0..4), vec(zone(), 0..4)),
+    )
+        .prop_map(move |(number, [ready, serving, terminating], node, hints)| Endpoint {
+            address: address_of(family, number),
+            ready,
+            serving,
+            terminating,
+            node,
+            node_hints: hints.0,
+            zone_hints: hints.1,
+        })
 }
 
 fn slice() -> impl Strategy<Value = EndpointSlice> {
-    let port = (port_name(), protocol(), port()).prop_map(|(name, protocol, port)| EndpointPort {
-        name,
-        protocol,
-        port,
-    });
-    let endpoint = (any::<u8>(), any::<bool>(), option::of(select(vec![NODE, "node-b"])));
-    (service_name(), family(), vec(port, 0..3), vec(endpoint, 0..12)).prop_map(
-        |(service, family, ports, endpoints)| EndpointSlice {
-            service,
-            family,
-            ports,
-            endpoints: endpoints
-                .into_iter()
-                .map(|(number, ready, node)| Endpoint {
-                    address: address_of(family, number),
-                    ready,
-                    node: node.map(str::to_owned),
-                })
-                .collect(),
-        },
-    )
+    family().prop_flat_map(|family| {
+        let port = (port_name(), protocol(), port())
+            .prop_map(|(name, protocol, port)| EndpointPort { name, protocol, port });
+        (service_name(), vec(port, 0..3), vec(endpoint(family), 0..12)).prop_map(
+            move |(service, ports, endpoints)| EndpointSlice { service, family, ports, endpoints },
+        )
+    })
 }

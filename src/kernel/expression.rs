@@ -13,6 +13,8 @@ use super::object::{Expression, ExpressionRef};
 const FIB_RESULT_ADDRTYPE: u32 = 3;
 /// `NFTA_FIB_F_DADDR` of the same header.
 const FIB_F_DADDR: u32 = 1 << 1;
+/// `NFTA_FIB_F_SADDR`.
+const FIB_F_SADDR: u32 = 1 << 0;
 /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY` of linux/netfilter/nf_nat.h.
 const NAT_RANDOM_FULLY: u32 = 1 << 4;
 /// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`, which the kernel sets itself.
@@ -21,6 +23,7 @@ const NAT_ADDRESS_AND_PORT: u32 = 1 | 2;
 const BITWISE_BOOL: u32 = 0;
 
 const META_L4PROTO: u32 = libc::NFT_META_L4PROTO as u32;
+const META_IIFNAME: u32 = libc::NFT_META_IIFNAME as u32;
 const META_MARK: u32 = libc::NFT_META_MARK as u32;
 const CT_STATE: u32 = libc::NFT_CT_STATE as u32;
 const CT_STATUS: u32 = libc::NFT_CT_STATUS as u32;
@@ -46,6 +49,7 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
             e.set_u32(attribute::PAYLOAD_LEN, *len);
         }
         Instruction::LoadL4proto(dreg) => load_meta(&mut e, META_L4PROTO, *dreg),
+        Instruction::LoadIifname(dreg) => load_meta(&mut e, META_IIFNAME, *dreg),
         Instruction::LoadMark(dreg) => load_meta(&mut e, META_MARK, *dreg),
         Instruction::StoreMark(sreg) => {
             e.set_u32(attribute::META_KEY, META_MARK);
@@ -53,11 +57,8 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
         }
         Instruction::LoadCtState(dreg) => load_ct(&mut e, CT_STATE, *dreg),
         Instruction::LoadCtStatus(dreg) => load_ct(&mut e, CT_STATUS, *dreg),
-        Instruction::LoadFibDaddrType(dreg) => {
-            e.set_u32(attribute::FIB_FLAGS, FIB_F_DADDR);
-            e.set_u32(attribute::FIB_RESULT, FIB_RESULT_ADDRTYPE);
-            e.set_u32(attribute::FIB_DREG, register(*dreg));
-        }
+        Instruction::LoadFibDaddrType(dreg) => load_fib(&mut e, FIB_F_DADDR, *dreg),
+        Instruction::LoadFibSaddrType(dreg) => load_fib(&mut e, FIB_F_SADDR, *dreg),
         Instruction::Random { modulus, offset, dreg } => {
             e.set_u32(attribute::NUMGEN_TYPE, NUMGEN_RANDOM);
             e.set_u32(attribute::NUMGEN_MODULUS, *modulus);
@@ -162,6 +163,7 @@ fn decode_meta(e: &ExpressionRef<'_>) -> Option<Instruction> {
     let sreg = e.u32(attribute::META_SREG).and_then(read_register);
     match (e.u32(attribute::META_KEY)?, dreg, sreg) {
         (META_L4PROTO, Some(dreg), None) => Some(Instruction::LoadL4proto(dreg)),
+        (META_IIFNAME, Some(dreg), None) => Some(Instruction::LoadIifname(dreg)),
         (META_MARK, Some(dreg), None) => Some(Instruction::LoadMark(dreg)),
         (META_MARK, None, Some(sreg)) => Some(Instruction::StoreMark(sreg)),
         _ => None,
@@ -178,10 +180,13 @@ fn decode_ct(e: &ExpressionRef<'_>) -> Option<Instruction> {
 }
 
 fn decode_fib(e: &ExpressionRef<'_>) -> Option<Instruction> {
-    let is_daddr_type = e.u32(attribute::FIB_RESULT)? == FIB_RESULT_ADDRTYPE
-        && e.u32(attribute::FIB_FLAGS)? == FIB_F_DADDR;
+    (e.u32(attribute::FIB_RESULT)? == FIB_RESULT_ADDRTYPE).then_some(())?;
     let dreg = read_register(e.u32(attribute::FIB_DREG)?)?;
-    is_daddr_type.then_some(Instruction::LoadFibDaddrType(dreg))
+    match e.u32(attribute::FIB_FLAGS)? {
+        FIB_F_DADDR => Some(Instruction::LoadFibDaddrType(dreg)),
+        FIB_F_SADDR => Some(Instruction::LoadFibSaddrType(dreg)),
+        _ => None,
+    }
 }
 
 fn decode_numgen(e: &ExpressionRef<'_>) -> Option<Instruction> {
@@ -252,6 +257,12 @@ fn decode_nat(e: &ExpressionRef<'_>) -> Option<Instruction> {
 fn load_meta(e: &mut Expression, key: u32, dreg: Register) {
     e.set_u32(attribute::META_KEY, key);
     e.set_u32(attribute::META_DREG, register(dreg));
+}
+
+fn load_fib(e: &mut Expression, flags: u32, dreg: Register) {
+    e.set_u32(attribute::FIB_FLAGS, flags);
+    e.set_u32(attribute::FIB_RESULT, FIB_RESULT_ADDRTYPE);
+    e.set_u32(attribute::FIB_DREG, register(dreg));
 }
 
 fn load_ct(e: &mut Expression, key: u32, dreg: Register) {

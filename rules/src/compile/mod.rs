@@ -1,6 +1,8 @@
 //! From cluster state to a ruleset: a constant program, and Services as elements of its maps.
 
 mod balancer;
+mod detect;
+mod firewall;
 mod program;
 mod service;
 
@@ -8,6 +10,7 @@ use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName};
 use crate::config::Config;
+use crate::endpoints::Place;
 use crate::nft::{Ruleset, Table};
 
 /// Names of sets and maps, which are also those that operators see.
@@ -32,6 +35,8 @@ pub mod names {
     pub const NODEPORT_ENDPOINTS: &str = "nodeport-endpoints";
     /// Verdict map of every virtual address without endpoints.
     pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
+    /// Verdict map of load-balancer addresses that not everybody may use.
+    pub const FIREWALL_IPS: &str = "firewall-ips";
     /// Verdict map of every node port without endpoints.
     pub const NO_ENDPOINT_NODEPORTS: &str = "no-endpoint-nodeports";
 }
@@ -56,12 +61,19 @@ fn compile_table(
     slices: &BTreeMap<&NamespacedName, Vec<&EndpointSlice>>,
     config: &Config,
 ) -> Table {
+    let node = cluster.node.as_ref();
+    let around = service::Surroundings {
+        family,
+        place: Place { node: &config.node_name, zone: node.and_then(|node| node.zone.as_deref()) },
+        node_address: node.and_then(|node| node.primary_address(family)),
+    };
     let mut elements = service::ServiceElements::default();
     for (name, service) in &cluster.services {
         let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
-        elements.add(name, service, slices, family, &config.node_name);
+        elements.add(name, service, slices, around);
     }
     let mut table = program::table(family, cluster, config);
-    elements.move_into(&mut table);
+    let is_from_pod = detect::is_from_pod(&table, config, false);
+    elements.move_into(&mut table, is_from_pod.as_ref());
     table
 }

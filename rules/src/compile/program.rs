@@ -6,7 +6,7 @@
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::names;
+use super::{detect, names};
 use crate::cluster::{Cluster, Family};
 use crate::config::{Config, NodePortAddresses};
 use crate::nft::{
@@ -16,6 +16,8 @@ use crate::nft::{
 
 /// `NF_IP_PRI_NAT_DST` of linux/netfilter_ipv4.h.
 const PRIORITY_DSTNAT: i32 = -100;
+/// Just before that, while a packet still has its original destination.
+const PRIORITY_PRE_DNAT: i32 = PRIORITY_DSTNAT - 10;
 /// `NF_IP_PRI_FILTER`.
 const PRIORITY_FILTER: i32 = 0;
 /// `NF_IP_PRI_NAT_SRC`.
@@ -29,6 +31,7 @@ pub(super) const REJECT: &str = "reject-chain";
 const SERVICES_CHAIN: &str = "services";
 const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
 const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
+const FIREWALL_CHECK: &str = "firewall-check";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 const MASQUERADE_MARKED: &str = "masquerade-marked";
 
@@ -49,7 +52,7 @@ pub(super) fn table(family: Family, cluster: &Cluster, config: &Config) -> Table
     };
     add_sets(&mut table);
     fill_networks(&mut table, family, cluster, config);
-    add_nat_chains(&mut table, family, config);
+    add_nat_chains(&mut table, config);
     add_filter_chains(&mut table);
     table
 }
@@ -97,6 +100,10 @@ fn add_sets(table: &mut Table) {
             names::NO_ENDPOINT_NODEPORTS,
             verdicts(&NODE_PORT).comment("node ports without endpoints"),
         ),
+        (
+            names::FIREWALL_IPS,
+            verdicts(&VIRTUAL_ADDRESS).comment("load-balancer addresses not for everybody"),
+        ),
     ];
     table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
 }
@@ -104,7 +111,7 @@ fn add_sets(table: &mut Table) {
 fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &Config) {
     let service_cidrs = [cluster.service_cidrs.as_slice(), &config.service_cidrs].concat();
     let sets = [
-        (names::CLUSTER_CIDRS, of_family(&config.cluster_cidrs, family)),
+        (names::CLUSTER_CIDRS, of_family(detect::pod_networks(cluster, config), family)),
         (names::SERVICE_CIDRS, of_family(&service_cidrs, family)),
         (names::NODEPORT_ADDRESSES, node_port_networks(family, cluster, config)),
     ];
@@ -122,13 +129,8 @@ fn node_port_networks(family: Family, cluster: &Cluster, config: &Config) -> Vec
     match &config.node_port_addresses {
         // Not known is closed, where kube-proxy's empty list means all addresses.
         NodePortAddresses::Primary => {
-            let addresses = cluster.node.iter().flat_map(|node| &node.addresses);
-            addresses
-                .copied()
-                .find(|&a| Family::of(a) == family)
-                .map(IpNet::from)
-                .into_iter()
-                .collect()
+            let address = cluster.node.as_ref().and_then(|node| node.primary_address(family));
+            address.map(IpNet::from).into_iter().collect()
         }
         NodePortAddresses::Cidrs(networks) => match of_family(networks, family) {
             none if none.is_empty() => vec![match family {
@@ -141,7 +143,7 @@ fn node_port_networks(family: Family, cluster: &Cluster, config: &Config) -> Vec
 }
 
 /// Elements of an interval set: no two ranges may overlap, so networks within others go.
-fn intervals(networks: &[IpNet]) -> Elements {
+pub(super) fn intervals(networks: &[IpNet]) -> Elements {
     let key = |address| RawKey::new().address(address);
     IpNet::aggregate(&networks.to_vec())
         .into_iter()
@@ -151,7 +153,7 @@ fn intervals(networks: &[IpNet]) -> Elements {
 
 /// The path of a new connection: find its Service, choose an endpoint; on the way out, masquerade
 /// what was marked or would come back to its sender.
-fn add_nat_chains(table: &mut Table, family: Family, config: &Config) {
+fn add_nat_chains(table: &mut Table, config: &Config) {
     let mark = 1u32 << config.masquerade_bit;
     let to_services = || vec![Rule::new([jump(SERVICES_CHAIN)])];
     add_base(
@@ -165,7 +167,7 @@ fn add_nat_chains(table: &mut Table, family: Family, config: &Config) {
     add_base(table, "nat-output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT, to_services());
 
     let mut services = Vec::new();
-    services.extend(masquerade_to_cluster_ips(family, config));
+    services.extend(masquerade_to_cluster_ips(table, config));
     services.push(Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::SERVICES)]));
     // The set first: it spares packets to elsewhere the route lookup.
     services.push(Rule::new(
@@ -212,27 +214,34 @@ fn add_nat_chains(table: &mut Table, family: Family, config: &Config) {
 
 /// A Pod elsewhere could not answer a client outside the Pod network by way of this node, unless
 /// it sees this node as the source.
-fn masquerade_to_cluster_ips(family: Family, config: &Config) -> Option<Rule> {
+fn masquerade_to_cluster_ips(table: &Table, config: &Config) -> Option<Rule> {
     let to_cluster_ip = in_set(&[Selector::Daddr], names::CLUSTER_IPS);
     if config.masquerade_all {
-        Some(Rule::new([to_cluster_ip, jump(MARK_FOR_MASQUERADE)]))
-    } else if config.cluster_cidrs.iter().any(|net| Family::of_net(net) == family) {
-        // The source first: it is the cheaper lookup and most connections come from Pods.
-        let off_cluster = Statement::InSet {
-            key: vec![Selector::Saddr],
-            set: Name::from(names::CLUSTER_CIDRS),
-            negated: true,
-        };
-        Some(Rule::new([off_cluster, to_cluster_ip, jump(MARK_FOR_MASQUERADE)]))
-    } else {
-        None
+        return Some(Rule::new([to_cluster_ip, jump(MARK_FOR_MASQUERADE)]));
     }
+    // The source first: it is the cheaper lookup and most connections come from Pods.
+    let off_cluster = detect::is_from_pod(table, config, true)?;
+    Some(Rule::new([off_cluster, to_cluster_ip, jump(MARK_FOR_MASQUERADE)]))
 }
 
 /// What must not be forwarded or answered by anybody else: virtual addresses without endpoints,
 /// unused ports and addresses of the Service networks. Rejection is only possible in filter hooks.
 fn add_filter_chains(table: &mut Table) {
     let check = |chain: &str| Rule::new([Statement::CtStateNew, jump(chain)]);
+    let pre_dnat = [
+        ("filter-prerouting-pre-dnat", Hook::Prerouting),
+        ("filter-output-pre-dnat", Hook::Output),
+    ];
+    for (name, hook) in pre_dnat {
+        let rules = vec![check(FIREWALL_CHECK)];
+        add_base(table, name, ChainKind::Filter, hook, PRIORITY_PRE_DNAT, rules);
+    }
+    add_chain(
+        table,
+        FIREWALL_CHECK,
+        "drops whom a load balancer does not allow",
+        vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::FIREWALL_IPS)])],
+    );
     let hooks = [
         ("filter-input", Hook::Input, [NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK]),
         ("filter-forward", Hook::Forward, [SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),

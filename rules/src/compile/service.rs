@@ -3,12 +3,26 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::balancer::Balancer;
+use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS};
+use super::firewall::Firewall;
 use super::names;
 use super::program::REJECT;
-use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort};
-use crate::endpoints::{PortEndpoint, ready_endpoints};
-use crate::nft::{Data, Element, Elements, Name, RawKey, Table, Verdict, truncate_comment};
+use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
+use crate::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
+use crate::nft::{
+    Data, Element, Elements, Name, RawKey, Statement, Table, Verdict, truncate_comment,
+};
+
+/// What a Service's rules depend on beside the Service.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// The family of the table.
+    pub(super) family: Family,
+    /// Where the proxy is.
+    pub(super) place: Place<'a>,
+    /// The node's primary address of the family.
+    pub(super) node_address: Option<IpAddr>,
+}
 
 /// Elements of all maps, for any number of Services in one family.
 #[derive(Default)]
@@ -17,15 +31,26 @@ pub(super) struct ServiceElements {
     hairpin_connections: Elements,
     addresses: Destinations,
     node_ports: Destinations,
+    firewall_ips: Elements,
+    firewalls: Vec<Firewall>,
     balancers: BTreeMap<Balancer, Name>,
 }
 
-/// A verdict map, its endpoints, and the verdict map of those that have none.
+/// A verdict map, its endpoints, and the verdict map of those that have none to go to.
 #[derive(Default)]
 struct Destinations {
     verdicts: Elements,
     endpoints: Elements,
     without_endpoints: Elements,
+}
+
+/// Where traffic comes from, which decides on the policy.
+#[derive(Clone, Copy)]
+enum Side {
+    /// From inside the cluster: ClusterIPs.
+    Internal,
+    /// From outside: all other addresses, and node ports.
+    External,
 }
 
 impl ServiceElements {
@@ -35,9 +60,9 @@ impl ServiceElements {
         name: &NamespacedName,
         service: &Service,
         slices: &[&EndpointSlice],
-        family: Family,
-        node_name: &str,
+        around: Surroundings<'_>,
     ) {
+        let family = around.family;
         let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
             addresses.iter().copied().filter(|&a| Family::of(a) == family).collect()
         };
@@ -45,31 +70,47 @@ impl ServiceElements {
         if cluster_ips.is_empty() {
             return;
         }
-        let external = [of_family(&service.external_ips), of_family(&service.load_balancer_ips)];
+        let external_ips = of_family(&service.external_ips);
+        let load_balancer_ips = of_family(&service.load_balancer_ips);
+        let firewall = Firewall::new(name, service, &load_balancer_ips, around);
         for &address in &cluster_ips {
             self.cluster_ips.insert(RawKey::new().address(address), Element::new(Data::Nothing));
         }
         for port in &service.ports {
-            let endpoints = ready_endpoints(port, family, slices, node_name);
+            let endpoints = choose(service, port, family, slices, around.place);
             let comment = port_comment(name, port);
-            let mut serve = |address: &IpAddr, balancer: fn(u32) -> Balancer| {
-                let key = RawKey::new().address(*address).protocol(port.protocol).port(port.port);
-                self.addresses.add(key, &endpoints, &comment, balancer, &mut self.balancers);
+            let internal = Traffic::new(service, Side::Internal, &endpoints);
+            let external = Traffic::new(service, Side::External, &endpoints);
+            let key = |address: &IpAddr| {
+                RawKey::new().address(*address).protocol(port.protocol).port(port.port)
             };
-            cluster_ips.iter().for_each(|address| serve(address, Balancer::Cluster));
-            external.iter().flatten().for_each(|address| serve(address, Balancer::External));
+            let balancers = &mut self.balancers;
+            let mut serve = |address, traffic: &Traffic<'_>| {
+                let destination = Destination::Address;
+                self.addresses.add(key(address), destination, traffic, &comment, balancers);
+            };
+            cluster_ips.iter().for_each(|address| serve(address, &internal));
+            external_ips.iter().for_each(|address| serve(address, &external));
+            load_balancer_ips.iter().for_each(|address| serve(address, &external));
             if let Some(node_port) = port.node_port {
                 let key = RawKey::new().protocol(port.protocol).port(node_port);
-                let balancer = Balancer::NodePort;
-                self.node_ports.add(key, &endpoints, &comment, balancer, &mut self.balancers);
+                let destination = Destination::NodePort;
+                self.node_ports.add(key, destination, &external, &comment, balancers);
+            }
+            if let Some(firewall) = &firewall {
+                let guard = || verdict_element(Verdict::Goto(firewall.chain.clone()), &comment);
+                let keys = load_balancer_ips.iter().map(key);
+                self.firewall_ips.extend(keys.map(|key| (key, guard())));
             }
             self.add_hairpin(port, &endpoints);
         }
+        self.firewalls.extend(firewall);
     }
 
     /// Only a local endpoint's own packets pass this node on both ways.
-    fn add_hairpin(&mut self, port: &ServicePort, endpoints: &[PortEndpoint]) {
-        for endpoint in endpoints.iter().filter(|endpoint| endpoint.local) {
+    fn add_hairpin(&mut self, port: &ServicePort, endpoints: &PortEndpoints) {
+        let reachable = endpoints.cluster.iter().chain(&endpoints.local);
+        for endpoint in reachable.filter(|endpoint| endpoint.local) {
             let key = RawKey::new()
                 .address(endpoint.address)
                 .address(endpoint.address)
@@ -80,7 +121,7 @@ impl ServiceElements {
     }
 
     /// Puts the elements into the table's maps, and the chains that they go to beside them.
-    pub(super) fn move_into(self, table: &mut Table) {
+    pub(super) fn move_into(self, table: &mut Table, is_from_pod: Option<&Statement>) {
         let sets = [
             (names::CLUSTER_IPS, self.cluster_ips),
             (names::HAIRPIN_CONNECTIONS, self.hairpin_connections),
@@ -90,13 +131,56 @@ impl ServiceElements {
             (names::NODEPORTS, self.node_ports.verdicts),
             (names::NODEPORT_ENDPOINTS, self.node_ports.endpoints),
             (names::NO_ENDPOINT_NODEPORTS, self.node_ports.without_endpoints),
+            (names::FIREWALL_IPS, self.firewall_ips),
         ];
         for (name, elements) in sets {
             table.sets.get_mut(name).expect("the program declares every set").elements = elements;
         }
         for (balancer, name) in self.balancers {
-            table.chains.insert(name, balancer.chain());
+            table.chains.insert(name, balancer.chain(is_from_pod));
         }
+        for firewall in self.firewalls {
+            firewall.move_into(table);
+        }
+    }
+}
+
+/// What becomes of traffic from one side.
+struct Traffic<'a> {
+    /// How an endpoint is chosen; `None` where there is none at all to choose.
+    choice: Option<Choice>,
+    /// Endpoints by slot, for that choice.
+    slots: [(u32, &'a [PortEndpoint]); 2],
+    /// What becomes of a packet that no endpoint was chosen for.
+    without: Option<Verdict>,
+}
+
+impl<'a> Traffic<'a> {
+    fn new(service: &Service, side: Side, endpoints: &'a PortEndpoints) -> Self {
+        let (cluster, local) = (endpoints.cluster.len() as u32, endpoints.local.len() as u32);
+        let all: (u32, &[_]) = (0, &endpoints.cluster);
+        let near: (u32, &[_]) = (LOCAL_SLOTS, &endpoints.local);
+        let none: (u32, &[_]) = (0, &[]);
+        let policy = match side {
+            Side::Internal => service.internal_traffic_policy,
+            Side::External => service.external_traffic_policy,
+        };
+        if !endpoints.any {
+            let reject = Verdict::Goto(Name::from(REJECT));
+            return Self { choice: None, slots: [none, none], without: Some(reject) };
+        }
+        let (choice, slots) = match (side, policy) {
+            (Side::Internal, TrafficPolicy::Cluster) => (Choice::Cluster(cluster), [all, none]),
+            (Side::Internal, TrafficPolicy::Local) => (Choice::Local(local), [near, none]),
+            (Side::External, TrafficPolicy::Cluster) => (Choice::External(cluster), [all, none]),
+            (Side::External, TrafficPolicy::Local) => {
+                (Choice::ExternalLocal { local, cluster }, [all, near])
+            }
+        };
+        // There are endpoints, but not here: another node has them, so that it is no refusal.
+        let excluded = policy == TrafficPolicy::Local && local == 0;
+        let choice = (choice != Choice::Local(0)).then_some(choice);
+        Self { choice, slots, without: excluded.then_some(Verdict::Drop) }
     }
 }
 
@@ -105,29 +189,32 @@ impl Destinations {
     fn add(
         &mut self,
         key: RawKey,
-        endpoints: &[PortEndpoint],
+        destination: Destination,
+        traffic: &Traffic<'_>,
         comment: &str,
-        balancer: fn(u32) -> Balancer,
         balancers: &mut BTreeMap<Balancer, Name>,
     ) {
         if self.verdicts.contains_key(&key) || self.without_endpoints.contains_key(&key) {
             return;
         }
-        let verdict_element = |chain| Element {
-            data: Data::Verdict(Verdict::Goto(chain)),
-            comment: Some(comment.into()),
-        };
-        if endpoints.is_empty() {
-            self.without_endpoints.insert(key, verdict_element(Name::from(REJECT)));
-            return;
+        if let Some(choice) = traffic.choice {
+            let chain = chain_for(Balancer { destination, choice }, balancers);
+            self.verdicts.insert(key, verdict_element(Verdict::Goto(chain), comment));
+            for (first, endpoints) in traffic.slots {
+                for (slot, endpoint) in (first..).zip(endpoints) {
+                    let target = RawKey::new().address(endpoint.address).port(endpoint.port);
+                    self.endpoints.insert(key.slot(slot), Element::new(Data::Values(target)));
+                }
+            }
         }
-        let chain = chain_for(balancer(endpoints.len() as u32), balancers);
-        self.verdicts.insert(key, verdict_element(chain));
-        for (slot, endpoint) in (0..).zip(endpoints) {
-            let target = RawKey::new().address(endpoint.address).port(endpoint.port);
-            self.endpoints.insert(key.slot(slot), Element::new(Data::Values(target)));
+        if let Some(verdict) = &traffic.without {
+            self.without_endpoints.insert(key, verdict_element(verdict.clone(), comment));
         }
     }
+}
+
+fn verdict_element(verdict: Verdict, comment: &str) -> Element {
+    Element { data: Data::Verdict(verdict), comment: Some(comment.into()) }
 }
 
 /// The name of a balancer's chain, which from now on exists, as do those behind it.
@@ -135,7 +222,7 @@ fn chain_for(balancer: Balancer, balancers: &mut BTreeMap<Balancer, Name>) -> Na
     if let Some(name) = balancers.get(&balancer) {
         return name.clone();
     }
-    if let Some(successor) = balancer.successor() {
+    for successor in balancer.successors() {
         chain_for(successor, balancers);
     }
     let name = balancer.name();

@@ -30,6 +30,8 @@ pub enum Instruction {
     },
     /// `meta load l4proto => reg`.
     LoadL4proto(Register),
+    /// `meta load iifname => reg`: 16 bytes, filled up with zeros.
+    LoadIifname(Register),
     /// `meta load mark => reg`, in host order.
     LoadMark(Register),
     /// `meta set mark with reg`.
@@ -40,6 +42,8 @@ pub enum Instruction {
     LoadCtStatus(Register),
     /// `fib daddr type => reg`, in host order.
     LoadFibDaddrType(Register),
+    /// `fib saddr type => reg`, in host order.
+    LoadFibSaddrType(Register),
     /// `numgen reg = random mod M offset O`, in host order.
     Random {
         /// How many values there are.
@@ -132,11 +136,12 @@ impl Instruction {
     pub fn expression(&self) -> &str {
         match self {
             Instruction::Payload { .. } => "payload",
-            Instruction::LoadL4proto(_) | Instruction::LoadMark(_) | Instruction::StoreMark(_) => {
-                "meta"
-            }
+            Instruction::LoadL4proto(_)
+            | Instruction::LoadIifname(_)
+            | Instruction::LoadMark(_)
+            | Instruction::StoreMark(_) => "meta",
             Instruction::LoadCtState(_) | Instruction::LoadCtStatus(_) => "ct",
-            Instruction::LoadFibDaddrType(_) => "fib",
+            Instruction::LoadFibDaddrType(_) | Instruction::LoadFibSaddrType(_) => "fib",
             Instruction::Random { .. } => "numgen",
             Instruction::Bitwise(_) => "bitwise",
             Instruction::Cmp { .. } => "cmp",
@@ -164,6 +169,9 @@ const CT_STATUS_DNAT: u32 = 1 << 5;
 /// `RTN_LOCAL` of linux/rtnetlink.h.
 const ROUTE_TYPE_LOCAL: u32 = 2;
 
+/// `IFNAMSIZ` of linux/if.h: a name has at most one byte less, which is zero.
+pub const INTERFACE_NAME_BYTES: usize = 16;
+
 /// The instructions of a rule in a table of this family.
 pub fn compile_rule(rule: &Rule, family: Family) -> Vec<Instruction> {
     let mut out = Vec::new();
@@ -187,6 +195,18 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
         Statement::DestinationIsLocal => {
             out.push(Instruction::LoadFibDaddrType(REG));
             out.push(compare(CmpOp::Eq, &ROUTE_TYPE_LOCAL.to_ne_bytes()));
+        }
+        Statement::SourceIsLocal => {
+            out.push(Instruction::LoadFibSaddrType(REG));
+            out.push(compare(CmpOp::Eq, &ROUTE_TYPE_LOCAL.to_ne_bytes()));
+        }
+        Statement::InputInterface { name, is_prefix, negated } => {
+            let mut data = [0; INTERFACE_NAME_BYTES];
+            data[..name.len()].copy_from_slice(name.as_bytes());
+            // A prefix is compared as far as it goes.
+            let data = if *is_prefix { &data[..name.len()] } else { &data[..] };
+            out.push(Instruction::LoadIifname(REG));
+            out.push(compare(if *negated { CmpOp::Neq } else { CmpOp::Eq }, data));
         }
         Statement::DestinationIsNotLoopback => match family {
             // A prefix of whole bytes is a comparison of just these bytes.
@@ -255,7 +275,8 @@ fn foreign_text(instruction: &Instruction) -> String {
 
 /// The statement that the instructions begin with, and how many of them it takes.
 fn decompile_statement(rest: &[Instruction], family: Family) -> Option<(Statement, usize)> {
-    const FIXED: [Statement; 6] = [
+    const FIXED: [Statement; 7] = [
+        Statement::SourceIsLocal,
         Statement::CtStateNew,
         Statement::CtStatusDnat,
         Statement::DestinationIsLocal,
@@ -275,7 +296,9 @@ fn decompile_statement(rest: &[Instruction], family: Family) -> Option<(Statemen
         return Some((Statement::Verdict(verdict.clone()), 1));
     }
     // The remaining forms have operands: read these, write the statement, compare.
-    let statement = decompile_mark(rest).or_else(|| decompile_lookup(rest, family))?;
+    let statement = decompile_mark(rest)
+        .or_else(|| decompile_interface(rest))
+        .or_else(|| decompile_lookup(rest, family))?;
     code.clear();
     compile_statement(&statement, family, &mut code);
     rest.starts_with(&code).then_some((statement, code.len()))
@@ -291,6 +314,17 @@ fn decompile_mark(rest: &[Instruction]) -> Option<Statement> {
         Instruction::StoreMark(_) => Some(Statement::SetMark(MarkOp::Or, op.xor)),
         _ => None,
     }
+}
+
+fn decompile_interface(rest: &[Instruction]) -> Option<Statement> {
+    let [Instruction::LoadIifname(_), Instruction::Cmp { op, data, .. }, ..] = rest else {
+        return None;
+    };
+    let data = data.as_bytes();
+    let is_prefix = data.len() < INTERFACE_NAME_BYTES;
+    let end = data.iter().position(|&byte| byte == 0).unwrap_or(data.len());
+    let name = String::from_utf8(data[..end].to_vec()).ok()?;
+    Some(Statement::InputInterface { name, is_prefix, negated: *op == CmpOp::Neq })
 }
 
 fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {

@@ -15,7 +15,8 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use bytecode::{
-    BitwiseOp, CmpOp, Instruction, LookupTarget, Register, compile_rule, decompile_rule,
+    BitwiseOp, CmpOp, INTERFACE_NAME_BYTES, Instruction, LookupTarget, Register, compile_rule,
+    decompile_rule,
 };
 pub use element::{Data, Element, Elements, MAX_KEY_BYTES, RawKey};
 pub use print::ElementText;

@@ -269,6 +269,12 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, family: Family)
         Statement::CtStateNew => f.write_str("ct state new"),
         Statement::CtStatusDnat => f.write_str("ct status dnat"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
+        Statement::SourceIsLocal => f.write_str("fib saddr type local"),
+        Statement::InputInterface { name, is_prefix, negated } => {
+            let not = if *negated { "!= " } else { "" };
+            let star = if *is_prefix { "*" } else { "" };
+            write!(f, "iifname {not}\"{name}{star}\"")
+        }
         Statement::DestinationIsNotLoopback => f.write_str(match family {
             Family::Ipv4 => "ip daddr != 127.0.0.0/8",
             Family::Ipv6 => "ip6 daddr != ::1",

@@ -33,6 +33,17 @@ pub enum Statement {
     CtStatusDnat,
     /// `fib daddr type local`.
     DestinationIsLocal,
+    /// `fib saddr type local`.
+    SourceIsLocal,
+    /// `iifname "NAME"`, or with `*` behind a prefix, or `!=`.
+    InputInterface {
+        /// The interface's name, or the beginning of it.
+        name: String,
+        /// Whether it is only the beginning.
+        is_prefix: bool,
+        /// Whether the rule goes on at every *other* interface.
+        negated: bool,
+    },
     /// `ip daddr != 127.0.0.0/8`, `ip6 daddr != ::1`.
     DestinationIsNotLoopback,
     /// `meta mark & BITS != 0`.

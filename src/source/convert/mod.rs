@@ -51,18 +51,8 @@ pub enum Remark {
     OtherFamily,
     /// A Service with `sessionAffinity: ClientIP`.
     SessionAffinity,
-    /// A Service with `externalTrafficPolicy: Local`.
-    ExternalTrafficPolicy,
-    /// A Service with `internalTrafficPolicy: Local`.
-    InternalTrafficPolicy,
-    /// A Service with `loadBalancerSourceRanges`.
-    SourceRanges,
     /// An EndpointSlice of address type FQDN.
     Fqdn,
-    /// An EndpointSlice whose endpoints have topology hints.
-    TopologyHints,
-    /// An EndpointSlice with endpoints that are terminating and still serve.
-    Terminating,
 }
 
 /// The networks of a ServiceCIDR.

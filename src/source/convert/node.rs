@@ -2,11 +2,15 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1;
 use weir_rules::cluster::Node;
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object};
+
+/// The zone that a Node is in.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// Converts the proxy's own Node. Hostnames among its addresses are left out.
 pub fn node(node: &v1::Node) -> Result<Converted, InvalidField> {
@@ -19,7 +23,22 @@ pub fn node(node: &v1::Node) -> Result<Converted, InvalidField> {
             addresses.push(field::address(&entry.address, path)?);
         }
     }
-    Ok(Object::Node(Node { addresses }).into())
+    let labels = node.metadata.labels.as_ref();
+    let zone = labels.and_then(|labels| labels.get(ZONE_LABEL)).cloned();
+    Ok(Object::Node(Node { addresses, zone, pod_cidrs: pod_cidrs(node)? }).into())
+}
+
+/// `spec.podCIDRs`, or the single `spec.podCIDR` that came before them.
+fn pod_cidrs(node: &v1::Node) -> Result<Vec<IpNet>, InvalidField> {
+    let Some(spec) = &node.spec else { return Ok(Vec::new()) };
+    let listed = spec.pod_cidrs.as_deref().unwrap_or_default();
+    if let (Some(single), []) = (&spec.pod_cidr, listed) {
+        return Ok(vec![field::network(single, || "spec.podCIDR".into())?]);
+    }
+    let parse = |(index, text): (usize, &String)| {
+        field::network(text, || format!("spec.podCIDRs[{index}]"))
+    };
+    listed.iter().enumerate().map(parse).collect()
 }
 
 #[cfg(test)]
@@ -41,7 +60,10 @@ mod tests {
         ]));
         let addresses = ["192.0.2.1", "2001:db8::1", "198.51.100.1"];
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        assert_eq!(converted.unwrap().object, Object::Node(Node { addresses }));
+        assert_eq!(
+            converted.unwrap().object,
+            Object::Node(Node { addresses, zone: None, pod_cidrs: vec![] })
+        );
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{self, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use weir_rules::cluster::{Family, Protocol, Service, ServicePort};
+use weir_rules::cluster::{Family, Protocol, Service, ServicePort, TrafficPolicy};
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object, Remark};
@@ -77,7 +78,17 @@ pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
     remarks.extend(not_applied_yet(spec));
 
     let selection = selection(spec, &ports)?.map(Box::new);
-    let service = Service { cluster_ips, external_ips, load_balancer_ips, ports };
+    let internal = spec.internal_traffic_policy.as_deref();
+    let external = spec.external_traffic_policy.as_deref();
+    let service = Service {
+        cluster_ips,
+        external_ips,
+        load_balancer_ips,
+        ports,
+        internal_traffic_policy: policy(internal, "spec.internalTrafficPolicy")?,
+        external_traffic_policy: policy(external, "spec.externalTrafficPolicy")?,
+        source_ranges: source_ranges(spec)?,
+    };
     Ok(Converted { object: Object::Service(service, selection), remarks })
 }
 
@@ -174,16 +185,27 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
     Ok(ports)
 }
 
-fn not_applied_yet(spec: &ServiceSpec) -> impl Iterator<Item = Remark> {
-    let is_local = |policy: &Option<String>| policy.as_deref() == Some("Local");
-    [
-        (spec.session_affinity.as_deref() == Some("ClientIP"), Remark::SessionAffinity),
-        (is_local(&spec.external_traffic_policy), Remark::ExternalTrafficPolicy),
-        (is_local(&spec.internal_traffic_policy), Remark::InternalTrafficPolicy),
-        (spec.load_balancer_source_ranges.iter().flatten().next().is_some(), Remark::SourceRanges),
-    ]
-    .into_iter()
-    .filter_map(|(asked, remark)| asked.then_some(remark))
+/// A traffic policy; nothing means Cluster.
+fn policy(value: Option<&str>, field: &str) -> Result<TrafficPolicy, InvalidField> {
+    match value {
+        None | Some("" | "Cluster") => Ok(TrafficPolicy::Cluster),
+        Some("Local") => Ok(TrafficPolicy::Local),
+        Some(other) => {
+            Err(InvalidField::new(field, format!("{other:?} is neither Cluster nor Local")))
+        }
+    }
+}
+
+/// `spec.loadBalancerSourceRanges`, in which there may be spaces around each network.
+fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, InvalidField> {
+    let listed = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
+    let path = |index| format!("spec.loadBalancerSourceRanges[{index}]");
+    let parse = |(index, text): (usize, &String)| field::network(text.trim(), || path(index));
+    listed.iter().enumerate().map(parse).collect()
+}
+
+fn not_applied_yet(spec: &ServiceSpec) -> Option<Remark> {
+    (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Remark::SessionAffinity)
 }
 
 fn selection(

@@ -1,4 +1,6 @@
+use ipnet::IpNet;
 use serde_json::{Value, json};
+use weir_rules::cluster::TrafficPolicy;
 
 use super::*;
 
@@ -104,18 +106,28 @@ fn external_addresses_of_a_family_without_a_cluster_ip_are_left_out() {
 
 #[test]
 fn what_is_not_applied_yet_is_remarked() {
-    let cases = [
-        (json!({"sessionAffinity": "ClientIP"}), Remark::SessionAffinity),
-        (json!({"externalTrafficPolicy": "Local"}), Remark::ExternalTrafficPolicy),
-        (json!({"internalTrafficPolicy": "Local"}), Remark::InternalTrafficPolicy),
-        (json!({"loadBalancerSourceRanges": ["192.0.2.0/24"]}), Remark::SourceRanges),
-    ];
-    for (change, remark) in cases {
-        assert_eq!(converted(spec(change.clone())).unwrap().remarks, [remark], "{change}");
-    }
-    let plain = json!({"sessionAffinity": "None", "externalTrafficPolicy": "Cluster",
-        "internalTrafficPolicy": "Cluster", "loadBalancerSourceRanges": []});
-    assert_eq!(converted(spec(plain)).unwrap().remarks, []);
+    let sticky = converted(spec(json!({"sessionAffinity": "ClientIP"}))).unwrap();
+    assert_eq!(sticky.remarks, [Remark::SessionAffinity]);
+    let plain = converted(spec(json!({"sessionAffinity": "None"}))).unwrap();
+    assert_eq!(plain.remarks, []);
+}
+
+#[test]
+fn traffic_policies_and_source_ranges_are_read() {
+    let of = |change| match converted(spec(change)).unwrap().object {
+        Object::Service(service, _) => service,
+        other => panic!("{other:?}"),
+    };
+    let plain = of(json!({}));
+    assert_eq!(plain.internal_traffic_policy, TrafficPolicy::Cluster);
+    assert_eq!(plain.external_traffic_policy, TrafficPolicy::Cluster);
+    assert_eq!(plain.source_ranges, []);
+    let local = of(json!({"externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster"}));
+    assert_eq!(local.internal_traffic_policy, TrafficPolicy::Cluster);
+    assert_eq!(local.external_traffic_policy, TrafficPolicy::Local);
+    let ranges = of(json!({"loadBalancerSourceRanges": [" 192.0.2.7/24 ", "2001:db8::/32"]}));
+    let expected: [IpNet; 2] = ["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    assert_eq!(ranges.source_ranges, expected);
 }
 
 #[test]

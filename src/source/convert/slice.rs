@@ -40,10 +40,7 @@ pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, In
         .map(|(index, item)| endpoint(item, index, family))
         .collect::<Result<Vec<_>, _>>()?;
     let service = NamespacedName::new(namespace, service);
-    Ok(Converted {
-        object: Object::Slice(EndpointSlice { service, family, ports, endpoints }),
-        remarks: remarks(slice),
-    })
+    Ok(Object::Slice(EndpointSlice { service, family, ports, endpoints }).into())
 }
 
 /// The ports. One without a name or a number selects nothing and is left out.
@@ -78,35 +75,19 @@ fn endpoint(
         let message = format!("{address} is not of the slice's address type {expected}");
         return Err(InvalidField::new(path(), message));
     }
+    let conditions = endpoint.conditions.as_ref();
+    let hints = endpoint.hints.as_ref();
+    let nodes = hints.and_then(|hints| hints.for_nodes.as_deref()).unwrap_or_default();
+    let zones = hints.and_then(|hints| hints.for_zones.as_deref()).unwrap_or_default();
     Ok(Endpoint {
         address,
-        ready: endpoint.conditions.as_ref().and_then(|of| of.ready).unwrap_or(true),
+        ready: conditions.and_then(|of| of.ready).unwrap_or(true),
+        serving: conditions.and_then(|of| of.serving).unwrap_or(true),
+        terminating: conditions.and_then(|of| of.terminating).unwrap_or(false),
         node: endpoint.node_name.clone().filter(|node| !node.is_empty()),
+        node_hints: nodes.iter().map(|hint| hint.name.clone()).collect(),
+        zone_hints: zones.iter().map(|hint| hint.name.clone()).collect(),
     })
-}
-
-fn remarks(slice: &v1::EndpointSlice) -> Vec<Remark> {
-    let has_hints = |endpoint: &v1::Endpoint| {
-        let hints = endpoint.hints.as_ref();
-        hints.is_some_and(|hints| {
-            hints.for_zones.iter().flatten().next().is_some()
-                || hints.for_nodes.iter().flatten().next().is_some()
-        })
-    };
-    let is_draining = |endpoint: &v1::Endpoint| {
-        let conditions = endpoint.conditions.as_ref();
-        conditions.is_some_and(|conditions| {
-            conditions.terminating == Some(true) && conditions.serving != Some(false)
-        })
-    };
-    let mut remarks = Vec::new();
-    if slice.endpoints.iter().flatten().any(has_hints) {
-        remarks.push(Remark::TopologyHints);
-    }
-    if slice.endpoints.iter().flatten().any(is_draining) {
-        remarks.push(Remark::Terminating);
-    }
-    remarks
 }
 
 #[cfg(test)]

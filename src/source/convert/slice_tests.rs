@@ -82,22 +82,24 @@ fn ports_without_name_or_number_are_left_out() {
 }
 
 #[test]
-fn what_is_not_applied_yet_is_remarked() {
-    let endpoint =
-        |key: &str, value: Value| json!({"endpoints": [{"addresses": ["10.244.0.1"], key: value}]});
-    let cases = [
-        (endpoint("hints", json!({"forZones": [{"name": "a"}]})), vec![Remark::TopologyHints]),
-        (endpoint("hints", json!({"forNodes": [{"name": "a"}]})), vec![Remark::TopologyHints]),
-        (endpoint("hints", json!({"forZones": []})), vec![]),
-        (
-            endpoint("conditions", json!({"ready": false, "terminating": true})),
-            vec![Remark::Terminating],
-        ),
-        (endpoint("conditions", json!({"serving": false, "terminating": true})), vec![]),
-    ];
-    for (change, remarks) in cases {
-        assert_eq!(converted(change.clone()).unwrap().remarks, remarks, "{change}");
-    }
+fn conditions_and_hints_are_read() {
+    let endpoint = |key: &str, value: Value| {
+        let change = json!({"endpoints": [{"addresses": ["10.244.0.1"], key: value}]});
+        accepted(change).endpoints.remove(0)
+    };
+    let conditions = |value: Value| {
+        let Endpoint { ready, serving, terminating, .. } = endpoint("conditions", value);
+        (ready, serving, terminating)
+    };
+    assert_eq!(conditions(json!({})), (true, true, false));
+    assert_eq!(conditions(json!({"ready": false, "terminating": true})), (false, true, true));
+    assert_eq!(conditions(json!({"serving": false})), (true, false, false));
+    let hinted = endpoint(
+        "hints",
+        json!({"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "c"}]}),
+    );
+    assert_eq!(hinted.zone_hints, ["a", "b"]);
+    assert_eq!(hinted.node_hints, ["c"]);
 }
 
 #[test]

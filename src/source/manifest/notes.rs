@@ -37,12 +37,7 @@ fn note(remark: Remark, names: &[String]) -> String {
             "external addresses of a family without a ClusterIP, which are left out",
         ),
         Remark::SessionAffinity => service_asks(one, "sessionAffinity ClientIP"),
-        Remark::ExternalTrafficPolicy => service_asks(one, "externalTrafficPolicy Local"),
-        Remark::InternalTrafficPolicy => service_asks(one, "internalTrafficPolicy Local"),
-        Remark::SourceRanges => service_asks(one, "loadBalancerSourceRanges"),
         Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
-        Remark::TopologyHints => ("EndpointSlice", pick("holds", "hold"), "topology hints"),
-        Remark::Terminating => ("EndpointSlice", pick("holds", "hold"), "terminating endpoints"),
     };
     let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
     let later = match remark {
