@@ -10,4 +10,5 @@ mod kernel_layer;
 mod listing;
 mod oracle;
 mod packets;
+mod policies;
 mod run;

@@ -15,10 +15,10 @@ const BACKENDS: [&str; 3] = ["b1", "b2", "b3"];
 /// `web` has every kind of address and three endpoints, `alone` one endpoint, `nobody` none.
 const MANIFESTS: &str = include_str!("packets.yaml");
 
-const CLUSTER_CIDR: [&str; 2] = ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56"];
+pub(crate) const CLUSTER_CIDR: [&str; 2] = ["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56"];
 
 /// A node with pods and a visitor, on which the manifests are applied with these options.
-fn testbed(options: &[&str]) -> Testbed {
+pub(crate) fn testbed(options: &[&str]) -> Testbed {
     let bed = bare_testbed();
     apply(&bed, MANIFESTS, &[&["--hostname-override", "node-a"], options].concat());
     bed
@@ -46,11 +46,11 @@ fn apply(bed: &Testbed, manifests: &str, options: &[&str]) {
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
 }
 
-fn cases() -> impl Iterator<Item = (Protocol, Family)> {
+pub(crate) fn cases() -> impl Iterator<Item = (Protocol, Family)> {
     Protocol::ALL.into_iter().flat_map(|protocol| Family::ALL.map(|family| (protocol, family)))
 }
 
-fn at(family: Family, v4: &str, v6: &str, port: u16) -> SocketAddr {
+pub(crate) fn at(family: Family, v4: &str, v6: &str, port: u16) -> SocketAddr {
     let text = match family {
         Family::V4 => v4,
         Family::V6 => v6,
@@ -75,7 +75,7 @@ fn alone(family: Family) -> SocketAddr {
 }
 
 /// What a pod sees of masqueraded traffic.
-fn gateway(family: Family) -> IpAddr {
+pub(crate) fn gateway(family: Family) -> IpAddr {
     match family {
         Family::V4 => Testbed::GATEWAY_V4.into(),
         Family::V6 => Testbed::GATEWAY_V6.into(),
