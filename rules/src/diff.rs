@@ -40,7 +40,7 @@ fn must_recreate(observed: &Table, desired: &Table) -> bool {
             (observed.base, &observed.comment) != (chain.base, &chain.comment)
         })
     };
-    observed.comment != desired.comment
+    (&observed.comment, &observed.foreign) != (&desired.comment, &desired.foreign)
         || desired.sets.iter().any(set_differs)
         || desired.chains.iter().any(chain_differs)
 }

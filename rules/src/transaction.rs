@@ -325,7 +325,9 @@ fn removed_table(family: Family, table: &Table) -> Vec<(Sign, String)> {
         let text = chain_text(family, name, &chain.base, &chain.comment);
         rule_lines(Sign::Removed, family, name, &chain.rules).chain([(Sign::Removed, text)])
     });
-    sets.chain(chains).chain([(Sign::Removed, table_text(family, &table.comment))]).collect()
+    let foreign = table.foreign.iter().map(|foreign| format!(" # {foreign}")).collect::<String>();
+    let text = table_text(family, &table.comment) + &foreign;
+    sets.chain(chains).chain([(Sign::Removed, text)]).collect()
 }
 
 fn removed_set(family: Family, name: &Name, set: &Set) -> Vec<(Sign, String)> {

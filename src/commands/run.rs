@@ -1,13 +1,15 @@
 //! `weir run`.
 
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
@@ -15,7 +17,7 @@ use weir_rules::nft::Ruleset;
 
 use super::{Failure, chain, input};
 use crate::cli::NodeArgs;
-use crate::kernel::Kernel;
+use crate::kernel::{DumpError, Kernel};
 use crate::source::manifest::Directory;
 use crate::sync::{Backoff, Follower};
 
@@ -31,7 +33,10 @@ pub fn run(directory: &Path, node: &NodeArgs) -> Result<ExitCode, Failure> {
     let config = node.config()?;
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(follow(directory, config, kernel))?;
+    let result = runtime.block_on(follow(directory, config, kernel));
+    // A read that does not end must not keep weir from its own end.
+    runtime.shutdown_background();
+    result?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -39,38 +44,77 @@ async fn follow(directory: &Path, config: Config, kernel: Kernel) -> Result<(), 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Watched before it is first read, so that no change falls in between.
-    let (notice, mut changes) = mpsc::unbounded_channel();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.as_ref().map_or(true, is_change) {
-            let _ = notice.send(());
-        }
-    })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    let (mut watch, mut changes) = Watch::new(directory)?;
     info!(directory = %directory.display(), node = config.node_name, "following manifests");
 
     let mut agent = Agent::new(directory, config, kernel);
-    agent.reload();
+    agent = agent.work(Agent::reload).await?;
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    let mut full =
-        tokio::time::interval_at(tokio::time::Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut full = tokio::time::interval_at(Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
     loop {
-        tokio::select! {
+        let step: fn(&mut Agent) = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             Some(()) = changes.recv() => {
                 // One write makes several notifications; all that are here are answered at once.
                 while changes.try_recv().is_ok() {}
-                agent.reload();
+                Agent::reload
             }
-            _ = look.tick() => agent.look(),
-            _ = full.tick() => {
-                agent.follower.distrust();
-                agent.reload();
-            }
-        }
+            _ = look.tick() => if watch.renew() { Agent::reload } else { Agent::look },
+            _ = full.tick() => Agent::reload_all,
+        };
+        // Reading may take long; a signal ends weir all the same. A transaction is whole or none.
+        let worked = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            worked = agent.work(step) => worked,
+        };
+        agent = worked?;
     }
     info!("stopping; what is programmed stays");
     Ok(())
+}
+
+/// Notifications of changes in a directory, also when another directory takes its place.
+struct Watch {
+    directory: PathBuf,
+    watcher: notify::RecommendedWatcher,
+    /// Device and inode of what is watched.
+    watched: Option<(u64, u64)>,
+}
+
+impl Watch {
+    fn new(directory: &Path) -> Result<(Self, mpsc::UnboundedReceiver<()>), notify::Error> {
+        let (notice, changes) = mpsc::unbounded_channel();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().map_or(true, is_change) {
+                let _ = notice.send(());
+            }
+        })?;
+        let mut watch = Self { directory: directory.to_owned(), watcher, watched: None };
+        let identity = watch.identity();
+        watch.watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        watch.watched = identity;
+        Ok((watch, changes))
+    }
+
+    /// Watches the directory that is there now, if it is another one; says whether it is.
+    fn renew(&mut self) -> bool {
+        let identity = self.identity();
+        if identity.is_none() || identity == self.watched {
+            return false;
+        }
+        let _ = self.watcher.unwatch(&self.directory);
+        if self.watcher.watch(&self.directory, RecursiveMode::NonRecursive).is_ok() {
+            self.watched = identity;
+        }
+        true
+    }
+
+    fn identity(&self) -> Option<(u64, u64)> {
+        std::fs::metadata(&self.directory).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    }
 }
 
 /// Reading a file is no change, though it is an event; closing it after writing is.
@@ -90,6 +134,10 @@ struct Agent {
     backoff: Backoff,
     last_error: Option<String>,
     ports_are_closed: bool,
+    /// When to look for changes by others again.
+    next_look: Instant,
+    /// Whether the thread that talks to the kernel has ended.
+    is_cut_off: bool,
 }
 
 impl Agent {
@@ -102,7 +150,26 @@ impl Agent {
             backoff: Backoff::default(),
             last_error: None,
             ports_are_closed: false,
+            next_look: Instant::now(),
+            is_cut_off: false,
         }
+    }
+
+    /// Does a step where it may block.
+    async fn work(mut self, step: fn(&mut Agent)) -> Result<Self, Failure> {
+        let agent = tokio::task::spawn_blocking(move || {
+            step(&mut self);
+            self
+        })
+        .await?;
+        // Better an end that is seen than a process that does nothing.
+        if agent.is_cut_off { Err(DumpError::Gone.into()) } else { Ok(agent) }
+    }
+
+    /// Reads directory and kernel in full.
+    fn reload_all(&mut self) {
+        self.follower.distrust();
+        self.reload();
     }
 
     /// Reads what has changed in the directory, and programs it.
@@ -133,8 +200,12 @@ impl Agent {
             if self.backoff.is_over() {
                 self.sync(Instant::now(), "retry");
             }
-        } else if self.follower.has_drifted() {
-            self.sync(Instant::now(), "repair");
+        } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
+            let start = Instant::now();
+            self.sync(start, "repair");
+            // Where others change their own tables without rest, all of weir's are read each time:
+            // no more than a tenth of the time is spent so.
+            self.next_look = start + 10 * start.elapsed();
         }
     }
 
@@ -155,6 +226,7 @@ impl Agent {
                 }
             }
             Err(failure) => {
+                self.is_cut_off = failure.is_final();
                 let text = chain(&failure);
                 if self.last_error.as_ref() != Some(&text) {
                     error!("{text}; trying again");

@@ -14,6 +14,7 @@ const USERDATA_BYTES: usize = libc::NFT_USERDATA_MAXLEN as usize;
 pub(super) mod table {
     use super::*;
     pub(in crate::kernel) const NAME: Str<Table> = Str::new(sys::NFTNL_TABLE_NAME);
+    pub(in crate::kernel) const FLAGS: U32<Table> = U32::new(sys::NFTNL_TABLE_FLAGS);
     pub(in crate::kernel) const USERDATA: Bytes<Table> =
         Bytes::new(sys::NFTNL_TABLE_USERDATA, USERDATA_BYTES);
 }
@@ -27,6 +28,7 @@ pub(super) mod chain {
     pub(in crate::kernel) const HOOK: U32<Chain> = U32::new(sys::NFTNL_CHAIN_HOOKNUM);
     pub(in crate::kernel) const PRIORITY: U32<Chain> = U32::new(sys::NFTNL_CHAIN_PRIO);
     pub(in crate::kernel) const POLICY: U32<Chain> = U32::new(sys::NFTNL_CHAIN_POLICY);
+    pub(in crate::kernel) const FLAGS: U32<Chain> = U32::new(sys::NFTNL_CHAIN_FLAGS);
     pub(in crate::kernel) const USERDATA: Bytes<Chain> =
         Bytes::new(sys::NFTNL_CHAIN_USERDATA, USERDATA_BYTES);
 }
@@ -51,6 +53,9 @@ pub(super) mod set {
     pub(in crate::kernel) const KEY_LEN: U32<Set> = U32::new(sys::NFTNL_SET_KEY_LEN);
     pub(in crate::kernel) const DATA_TYPE: U32<Set> = U32::new(sys::NFTNL_SET_DATA_TYPE);
     pub(in crate::kernel) const DATA_LEN: U32<Set> = U32::new(sys::NFTNL_SET_DATA_LEN);
+    pub(in crate::kernel) const SIZE: U32<Set> = U32::new(sys::NFTNL_SET_DESC_SIZE);
+    pub(in crate::kernel) const POLICY: U32<Set> = U32::new(sys::NFTNL_SET_POLICY);
+    pub(in crate::kernel) const GC_INTERVAL: U32<Set> = U32::new(sys::NFTNL_SET_GC_INTERVAL);
     pub(in crate::kernel) const USERDATA: Bytes<Set> =
         Bytes::new(sys::NFTNL_SET_USERDATA, USERDATA_BYTES);
 }

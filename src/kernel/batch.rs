@@ -275,7 +275,7 @@ fn kernel_elements(
     family: Family,
 ) -> impl Iterator<Item = object::Element> {
     let mut first = object::Element::new();
-    first.set_bytes(element::KEY, &reorder(key.as_bytes(), &spec.key, family));
+    first.set_bytes(element::KEY, reorder(key, &spec.key, family).as_bytes());
     let mut end = None;
     match (&element.data, &spec.data) {
         (Data::RangeEnd(last), _) => match successor(last) {
@@ -295,7 +295,7 @@ fn kernel_elements(
             }
         }
         (Data::Values(values), SetData::Values(selectors)) => {
-            first.set_bytes(element::DATA, &reorder(values.as_bytes(), selectors, family));
+            first.set_bytes(element::DATA, reorder(values, selectors, family).as_bytes());
         }
         _ => {}
     }
@@ -319,29 +319,20 @@ fn successor(address: &RawKey) -> Option<RawKey> {
 }
 
 /// Swaps the parts of a concatenation that the kernel holds in the host's byte order.
-pub(super) fn reorder(
-    bytes: &[u8],
-    selectors: &[Selector],
-    family: Family,
-) -> impl std::ops::Deref<Target = [u8]> {
-    let mut out = [0; MAX_KEY_BYTES];
-    out[..bytes.len()].copy_from_slice(bytes);
+pub(super) fn reorder(key: &RawKey, selectors: &[Selector], family: Family) -> RawKey {
+    let mut bytes = [0; MAX_KEY_BYTES];
+    let bytes = &mut bytes[..key.as_bytes().len()];
+    bytes.copy_from_slice(key.as_bytes());
     let mut start = 0;
     for selector in selectors {
         let end = start + selector.padded_width(family);
-        if selector.is_host_order() && cfg!(target_endian = "little") && end <= bytes.len() {
-            out[start..end].reverse();
+        if let (true, Some(part)) = (selector.is_host_order(), bytes.get_mut(start..end)) {
+            let value = u32::from_be_bytes(part.try_into().expect("such a part has four bytes"));
+            part.copy_from_slice(&value.to_ne_bytes());
         }
         start = end;
     }
-    struct Short([u8; MAX_KEY_BYTES], usize);
-    impl std::ops::Deref for Short {
-        type Target = [u8];
-        fn deref(&self) -> &[u8] {
-            &self.0[..self.1]
-        }
-    }
-    Short(out, bytes.len())
+    RawKey::from_bytes(bytes).expect("as long as before")
 }
 
 fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::Set {

@@ -5,12 +5,14 @@ use std::io;
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
-    BaseChain, Chain, ChainKind, Data, Element, Elements, Name, RawKey, Ruleset, Set, SetData,
-    SetSpec, TABLE, Table, decompile_rule,
+    BaseChain, Chain, ChainKind, Data, Element, Elements, MAX_KEY_BYTES, Name, RawKey, Ruleset,
+    Set, SetData, SetSpec, TABLE, Table, decompile_rule,
 };
 
 use super::attribute::{chain, element, rule, set, table};
-use super::batch::{DATA_VERDICT, chain_type, concatenated_type, hook, reorder};
+use super::batch::{
+    DATA_VERDICT, chain_type, concatenated_type, concatenated_width, hook, reorder,
+};
 use super::error::DumpError;
 use super::expression::{decode, protocol_family, read_verdict};
 use super::message::{HEADERS, Header, Reply, Scratch, attributes};
@@ -20,6 +22,9 @@ use super::userdata;
 
 /// How often a dump is tried again when the ruleset changes under it.
 const ATTEMPTS: u32 = 20;
+/// How many of these insist that nobody changes anything. The kernel counts changes to all tables,
+/// and where others change theirs without rest a large dump would never come to an end.
+const STRICT_ATTEMPTS: u32 = 4;
 
 /// The attribute that names the table in requests for chains, rules, sets and elements, and the
 /// one that names the set in requests for elements.
@@ -33,6 +38,10 @@ const SET_F_INTERVAL: u32 = libc::NFT_SET_INTERVAL as u32;
 const SET_F_MAP: u32 = libc::NFT_SET_MAP as u32;
 /// `NFT_SET_EXPR` of linux/netfilter/nf_tables.h: elements have expressions.
 const SET_F_EXPR: u32 = 0x100;
+/// `NFT_CHAIN_BINDING` of the same header.
+const CHAIN_F_BINDING: u32 = 1 << 2;
+/// `NFT_MSG_GETFLOWTABLE` of the same header.
+const MSG_GETFLOWTABLE: i32 = 23;
 const ELEM_F_INTERVAL_END: u32 = libc::NFT_SET_ELEM_INTERVAL_END as u32;
 
 /// weir's tables at one moment.
@@ -41,7 +50,9 @@ pub struct Snapshot {
     /// What they hold.
     pub ruleset: Ruleset,
     /// The generation of the kernel's ruleset: another number after every commit by anybody.
-    pub generation: u32,
+    /// `None` if others changed nf_tables while weir's tables were read, so that what was read may
+    /// be of several moments.
+    pub generation: Option<u32>,
 }
 
 /// Why one attempt at a dump failed.
@@ -64,11 +75,13 @@ pub(super) fn dump(
     scratch: &mut Scratch,
     sequence: &mut u32,
 ) -> Result<Snapshot, DumpError> {
-    let mut reader = Reader { socket, scratch, sequence };
-    for _ in 0..ATTEMPTS {
+    let mut reader = Reader { socket, scratch, sequence, strict: true };
+    for attempt in 1..=ATTEMPTS {
+        reader.strict = attempt <= STRICT_ATTEMPTS;
         match reader.attempt() {
-            Ok(Some(snapshot)) => return Ok(snapshot),
-            Ok(None) | Err(Failure::Interrupted) => {}
+            Ok(snapshot) if reader.strict && snapshot.generation.is_none() => {}
+            Ok(snapshot) => return Ok(snapshot),
+            Err(Failure::Interrupted) => {}
             Err(Failure::Final(error)) => return Err(error),
         }
     }
@@ -81,7 +94,7 @@ pub(super) fn generation(
     scratch: &mut Scratch,
     sequence: &mut u32,
 ) -> Result<u32, DumpError> {
-    Reader { socket, scratch, sequence }.generation()
+    Reader { socket, scratch, sequence, strict: true }.generation()
 }
 
 struct Reader<'a> {
@@ -89,11 +102,13 @@ struct Reader<'a> {
     scratch: &'a mut Scratch,
     /// The last sequence number that was used on the socket.
     sequence: &'a mut u32,
+    /// Whether a dump that the kernel says was interrupted is given up.
+    strict: bool,
 }
 
 impl Reader<'_> {
-    /// The tables, unless the ruleset changed while they were read.
-    fn attempt(&mut self) -> Result<Option<Snapshot>, Failure> {
+    /// The tables.
+    fn attempt(&mut self) -> Result<Snapshot, Failure> {
         let generation = self.generation()?;
         let mut ruleset = Ruleset::default();
         for family in Family::ALL {
@@ -101,11 +116,12 @@ impl Reader<'_> {
                 self.chains(family, &mut table)?;
                 self.rules(family, &mut table)?;
                 self.sets(family, &mut table)?;
+                self.others(family, &mut table)?;
                 ruleset.tables.insert(family, table);
             }
         }
         let unchanged = self.generation()? == generation;
-        Ok(unchanged.then_some(Snapshot { ruleset, generation }))
+        Ok(Snapshot { ruleset, generation: unchanged.then_some(generation) })
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {
@@ -133,7 +149,9 @@ impl Reader<'_> {
             let it = object::Table::parse(&message)?;
             if it.str(table::NAME).as_deref() == Some(TABLE) {
                 let comment = it.bytes(table::USERDATA).and_then(userdata::read_comment);
-                found = Some(Table { comment, ..Table::default() });
+                let flags = it.u32(table::FLAGS).filter(|&flags| flags != 0);
+                let foreign = flags.map(|flags| format!("flags {flags:#x}"));
+                found = Some(Table { comment, foreign, ..Table::default() });
             }
             Some(())
         })?;
@@ -143,7 +161,9 @@ impl Reader<'_> {
     fn chains(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
         self.dump("chains", libc::NFT_MSG_GETCHAIN, family, &[TABLE], |message| {
             let it = object::Chain::parse(&message)?;
-            if it.str(chain::TABLE).as_deref() == Some(TABLE) {
+            let is_ours = it.str(chain::TABLE).as_deref() == Some(TABLE);
+            // A chain that is bound to a rule is part of it, as an anonymous set is.
+            if is_ours && it.u32(chain::FLAGS).unwrap_or(0) & CHAIN_F_BINDING == 0 {
                 let chain = Chain {
                     base: base_chain(&it),
                     comment: it.bytes(chain::USERDATA).and_then(userdata::read_comment),
@@ -184,31 +204,57 @@ impl Reader<'_> {
         })?;
         for (name, set) in &mut table.sets {
             if set.spec.foreign.is_none() {
-                set.elements = self.elements(family, name, &set.spec)?;
+                match self.elements(family, name, &set.spec)? {
+                    Some(elements) => set.elements = elements,
+                    None => set.spec.foreign = Some("has elements that weir never makes".into()),
+                }
             }
         }
         Ok(())
     }
 
+    /// Notes kinds of objects of which weir has none.
+    fn others(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+        for (what, kind) in [("objects", libc::NFT_MSG_GETOBJ), ("flowtables", MSG_GETFLOWTABLE)] {
+            let mut found = false;
+            self.dump(what, kind, family, &[TABLE], |message| {
+                // NFTA_OBJ_TABLE and NFTA_FLOWTABLE_TABLE.
+                let bytes = message.bytes();
+                let name = attributes(bytes, HEADERS, bytes.len()).find(|&(_, _, kind)| kind == 1);
+                let name = name.and_then(|(start, end, _)| bytes.get(start + 4..end));
+                found |= name.is_some_and(|name| name.strip_suffix(&[0]) == Some(TABLE.as_bytes()));
+                Some(())
+            })?;
+            if found {
+                table.foreign.get_or_insert_with(|| format!("has {what}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The elements of a set; `None` if there are some that weir has no words for.
     fn elements(
         &mut self,
         family: Family,
         name: &Name,
         spec: &SetSpec,
-    ) -> Result<Elements, Failure> {
+    ) -> Result<Option<Elements>, Failure> {
         let mut points = Vec::new();
+        let mut all_known = true;
         let (kind, attributes) = (libc::NFT_MSG_GETSETELEM, [TABLE, name.as_str()]);
         self.dump("elements", kind, family, &attributes, |message| {
             let list = object::Set::parse_elements(&message)?;
-            let mut complete = true;
             list.for_each_element(|it| match read_element(&it, spec, family) {
                 Some(point) => points.push(point),
-                None => complete = false,
+                None => all_known = false,
             });
-            complete.then_some(())
+            Some(())
         })?;
+        if !all_known {
+            return Ok(None);
+        }
         if spec.interval {
-            return Ok(join_intervals(points));
+            return Ok(Some(join_intervals(points)));
         }
         let count = points.len();
         let elements: Elements =
@@ -216,7 +262,7 @@ impl Reader<'_> {
         // The kernel continues a dump by counting elements from the start. While it moves them to
         // a larger hash table, on a worker and in the same generation, their order changes, and
         // for each that is missed another comes twice.
-        if elements.len() < count { Err(Failure::Interrupted) } else { Ok(elements) }
+        if elements.len() < count { Err(Failure::Interrupted) } else { Ok(Some(elements)) }
     }
 
     /// Asks for a dump and calls `each` with every message of it.
@@ -259,7 +305,7 @@ impl Reader<'_> {
                     // What is left of a dump that was given up.
                     continue;
                 }
-                interrupted |= header.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
+                interrupted |= self.strict && header.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
                 match header.reply(message) {
                     Reply::Content => {
                         AlignedMessage::new(message).and_then(&mut each).ok_or_else(undecodable)?;
@@ -304,10 +350,24 @@ fn set_spec(it: &object::Set, family: Family) -> SetSpec {
         SetData::Verdict => Some(DATA_VERDICT),
         SetData::Values(values) => Some(concatenated_type(values, family)),
     };
+    let data_len = match &data {
+        SetData::Nothing => None,
+        // The kernel's `struct nft_verdict` is of no interest.
+        SetData::Verdict => it.u32(set::DATA_LEN),
+        SetData::Values(values) => Some(concatenated_width(values, family)),
+    };
+    // The kernel reports several expressions by this flag and a list that weir does not read.
+    let has_state = flags & SET_F_EXPR != 0;
+    let limits = [set::SIZE, set::POLICY, set::GC_INTERVAL].map(|limit| it.u32(limit).unwrap_or(0));
     let is_known = it.u32(set::KEY_TYPE) == Some(concatenated_type(&key, family))
+        && it.u32(set::KEY_LEN) == Some(concatenated_width(&key, family))
+        && (1..=MAX_KEY_BYTES as u32).contains(&concatenated_width(&key, family))
         && it.u32(set::DATA_TYPE) == data_type
+        && it.u32(set::DATA_LEN) == data_len
         && flags & !(SET_F_INTERVAL | SET_F_MAP | SET_F_EXPR) == 0
-        && state.as_ref().is_none_or(|name| name == "counter");
+        && state.as_ref().is_none_or(|name| name == "counter")
+        && (!has_state || state.is_some())
+        && limits == [0, 0, 0];
     let foreign = (!is_known)
         .then(|| format!("flags {flags:#x}, key type {:#x}", it.u32(set::KEY_TYPE).unwrap_or(0)));
     let interval = flags & SET_F_INTERVAL != 0;
@@ -318,7 +378,7 @@ fn set_spec(it: &object::Set, family: Family) -> SetSpec {
 type Point = (RawKey, bool, Element);
 
 fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) -> Option<Point> {
-    let key = RawKey::from_bytes(&reorder(it.bytes(element::KEY)?, &spec.key, family))?;
+    let key = reorder(&RawKey::from_bytes(it.bytes(element::KEY)?)?, &spec.key, family);
     let data = match &spec.data {
         SetData::Nothing => Data::Nothing,
         SetData::Verdict => {
@@ -326,11 +386,16 @@ fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) -> Option<P
             Data::Verdict(read_verdict(code, it.str(element::CHAIN))?)
         }
         SetData::Values(values) => {
-            Data::Values(RawKey::from_bytes(&reorder(it.bytes(element::DATA)?, values, family))?)
+            let data = RawKey::from_bytes(it.bytes(element::DATA)?)?;
+            Data::Values(reorder(&data, values, family))
         }
     };
     let comment = it.bytes(element::USERDATA).and_then(userdata::read_comment).map(Into::into);
-    let ends_range = it.u32(element::FLAGS).unwrap_or(0) & ELEM_F_INTERVAL_END != 0;
+    let flags = it.u32(element::FLAGS).unwrap_or(0);
+    let ends_range = flags & ELEM_F_INTERVAL_END != 0;
+    if flags & !ELEM_F_INTERVAL_END != 0 || ends_range && !spec.interval {
+        return None;
+    }
     Some((key, ends_range, Element { data, comment }))
 }
 

@@ -87,6 +87,14 @@ impl Kernel {
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
+    /// Whether a chain can be deleted together with the last element that goes to it: since 6.2
+    /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not tell its
+    /// release is taken for a new one.
+    pub fn frees_chains_at_once(&self) -> bool {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        release_is_at_least(&release, (6, 2)).unwrap_or(true)
+    }
+
     /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
     /// is still of that one.
     pub fn commit(
@@ -100,6 +108,12 @@ impl Kernel {
             .map_err(|_| CommitError::Gone)?;
         result.recv().map_err(|_| CommitError::Gone)?
     }
+}
+
+/// Compares a kernel's release, such as `6.1.0-39-amd64`, with a version.
+fn release_is_at_least(release: &str, version: (u32, u32)) -> Option<bool> {
+    let mut numbers = release.split(['.', '-']).map(|number| number.trim().parse().ok());
+    Some((numbers.next()??, numbers.next()??) >= version)
 }
 
 /// The state of the thread.
@@ -230,13 +244,58 @@ fn refusal(errno: i32, culprit: &Culprit, transaction: &Transaction) -> CommitEr
 
 /// What an operator can do about a refusal.
 fn hint(errno: i32, operation: &Operation, culprit: &Culprit) -> Option<String> {
-    let Action::ReplaceRules { new, .. } = &operation.action else { return None };
-    let rule = new.get(culprit.part.checked_sub(1)?)?;
-    let instructions = compile_rule(rule, operation.family);
-    let expression = instructions.get(culprit.expression?)?.expression();
-    // Lookups and verdicts also answer so when what they name is not there.
-    let is_missing = errno == libc::ENOENT && !["lookup", "immediate"].contains(&expression);
-    (is_missing || errno == libc::EOPNOTSUPP).then(|| {
-        format!("this kernel lacks the nftables expression `{expression}`: module nft_{expression}")
-    })
+    let (what, module) = match &operation.action {
+        _ if errno != libc::ENOENT => return None,
+        Action::ReplaceRules { new, .. } => {
+            let rule = new.get(culprit.part.checked_sub(1)?)?;
+            let instructions = compile_rule(rule, operation.family);
+            let expression = instructions.get(culprit.expression?)?.expression().to_owned();
+            // These also answer so when what they name is not there.
+            if ["lookup", "immediate"].contains(&expression.as_str()) {
+                return None;
+            }
+            (format!("expression `{expression}`"), format!("nft_{expression}"))
+        }
+        Action::AddSet { spec, .. } if spec.counter => {
+            ("expression `counter`".to_owned(), "nft_counter".to_owned())
+        }
+        Action::AddChain { base: Some(base), .. } => {
+            let kind = batch::chain_type(base.kind);
+            (format!("chain type `{kind}`"), format!("nft_chain_{kind}"))
+        }
+        _ => return None,
+    };
+    Some(format!("this kernel lacks the nftables {what}: module {module} or its like"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_as_numbers() {
+        let cases = [
+            ("6.1.0-39-amd64\n", Some(false)),
+            ("6.2.0", Some(true)),
+            ("6.18.44-fc", Some(true)),
+            ("5.13", Some(false)),
+            ("10.0-rc1", Some(true)),
+            ("6", None),
+            ("", None),
+        ];
+        for (release, expected) in cases {
+            assert_eq!(release_is_at_least(release, (6, 2)), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn the_first_answer_tells_what_is_missing() {
+        let refused = |errno| DumpError::Refused {
+            what: "the generation",
+            source: io::Error::from_raw_os_error(errno),
+        };
+        assert!(matches!(first_answer(refused(libc::EPERM)), OpenError::NotPermitted));
+        assert!(matches!(first_answer(refused(libc::EINVAL)), OpenError::NoNfTables));
+        assert!(matches!(first_answer(refused(libc::ENOBUFS)), OpenError::Socket { .. }));
+    }
 }

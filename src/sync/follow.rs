@@ -29,14 +29,14 @@ impl<K: Tables> Follower<K> {
     pub fn sync(&mut self, desired: &Ruleset) -> Result<Vec<Change>, ReconcileError> {
         self.equal_at = None;
         let reconciled = reconcile(&self.kernel, desired)?;
-        self.equal_at = Some(reconciled.generation);
+        self.equal_at = reconciled.generation;
         Ok(reconciled.changes)
     }
 
     /// Whether somebody has changed nf_tables since the kernel was last seen equal: not
-    /// necessarily weir's tables. False where the kernel cannot be asked.
+    /// necessarily weir's tables. A kernel that cannot be asked may have.
     pub fn has_drifted(&self) -> bool {
-        self.kernel.generation().is_ok_and(|generation| Some(generation) != self.equal_at)
+        self.kernel.generation().map_or(true, |generation| Some(generation) != self.equal_at)
     }
 
     /// Forgets what is known of the kernel.

@@ -2,6 +2,8 @@
 
 mod follow;
 
+use std::io;
+
 use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Transaction;
@@ -13,6 +15,12 @@ use crate::kernel::{CommitError, Committed, DumpError, Kernel, Snapshot};
 /// How often the kernel is read again because somebody else changed it before the commit.
 const ATTEMPTS: u32 = 20;
 
+/// How often weir insists that nobody changed nf_tables between its reading and its commit. The
+/// generation counts changes to all tables, so that where others change theirs without rest it
+/// would never come to an end. Its own tables are its own: it then commits all the same, and what
+/// the kernel refuses (`ENOENT`, `EEXIST`) because it was read too early is read again.
+const STRICT_ATTEMPTS: u32 = 4;
+
 /// Why the kernel could not be made equal.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -22,6 +30,16 @@ pub enum ReconcileError {
     /// The changes could not be committed.
     #[error("cannot program the changes")]
     Commit(#[from] CommitError),
+}
+
+impl ReconcileError {
+    /// Whether trying again is of no use: nobody talks to the kernel any more.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            ReconcileError::Dump(DumpError::Gone) | ReconcileError::Commit(CommitError::Gone)
+        )
+    }
 }
 
 /// What one commit changed.
@@ -38,16 +56,23 @@ pub struct Change {
 pub struct Reconciled {
     /// What had to be changed; empty if it was equal already.
     pub changes: Vec<Change>,
-    /// The generation at which it was equal.
-    pub generation: u32,
+    /// The generation at which it was equal; `None` if others changed nf_tables at the same time.
+    pub generation: Option<u32>,
 }
 
 /// What reconciling needs of a kernel.
 pub trait Tables {
     /// Reads weir's tables.
     fn dump(&self) -> Result<Snapshot, DumpError>;
-    /// Commits a transaction if the ruleset is still of this generation.
-    fn commit(&self, transaction: Transaction, generation: u32) -> Result<Committed, CommitError>;
+    /// Commits a transaction; with a generation, if the ruleset is still of that one.
+    fn commit(
+        &self,
+        transaction: Transaction,
+        generation: Option<u32>,
+    ) -> Result<Committed, CommitError>;
+    /// Whether a chain can be deleted together with the last element that goes to it. Kernels
+    /// before 6.2 refuse that (`EBUSY`).
+    fn frees_chains_at_once(&self) -> bool;
     /// The generation of the kernel's ruleset.
     fn generation(&self) -> Result<u32, DumpError>;
 }
@@ -57,8 +82,16 @@ impl Tables for Kernel {
         Kernel::dump(self)
     }
 
-    fn commit(&self, transaction: Transaction, generation: u32) -> Result<Committed, CommitError> {
-        Kernel::commit(self, transaction, Some(generation))
+    fn commit(
+        &self,
+        transaction: Transaction,
+        generation: Option<u32>,
+    ) -> Result<Committed, CommitError> {
+        Kernel::commit(self, transaction, generation)
+    }
+
+    fn frees_chains_at_once(&self) -> bool {
+        Kernel::frees_chains_at_once(self)
     }
 
     fn generation(&self) -> Result<u32, DumpError> {
@@ -68,17 +101,23 @@ impl Tables for Kernel {
 
 /// Makes the kernel equal to the desired ruleset, in one transaction; none if it is already.
 ///
-/// Kernels before 6.2 refuse (`EBUSY`) to delete a chain in the transaction that removes the last
-/// element that goes to it. There the chains go in a second transaction.
+/// Chains go in a second transaction where the kernel cannot delete them together with the last
+/// element that goes to them.
 pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, ReconcileError> {
     let mut changes = Vec::new();
-    let mut keep_chains = false;
+    let mut keep_chains = !kernel.frees_chains_at_once();
     let mut attempt = 1;
     loop {
         let Snapshot { ruleset, generation } = kernel.dump()?;
+        let generation = generation.filter(|_| attempt <= STRICT_ATTEMPTS);
         let mut transaction = diff(&ruleset, desired);
         if keep_chains {
-            transaction = transaction.without_chain_deletions();
+            let rest = transaction.clone().without_chain_deletions();
+            // What is left is to delete chains, to which nothing goes any more.
+            keep_chains = !rest.is_empty();
+            if keep_chains {
+                transaction = rest;
+            }
         }
         if transaction.is_empty() {
             return Ok(Reconciled { changes, generation });
@@ -88,20 +127,37 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
                 changes.push(Change { transaction, bytes });
                 if !std::mem::take(&mut keep_chains) {
                     // A commit counts the generation up, and this was the next one.
-                    return Ok(Reconciled { changes, generation: generation.wrapping_add(1) });
+                    let generation = generation.map(|generation| generation.wrapping_add(1));
+                    return Ok(Reconciled { changes, generation });
                 }
             }
-            Err(CommitError::Stale) if attempt < ATTEMPTS => attempt += 1,
             Err(error) if !keep_chains && is_busy_chain(&error, &transaction) => keep_chains = true,
+            Err(error) if attempt < ATTEMPTS && was_read_too_early(&error, generation) => {
+                attempt += 1;
+            }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Whether a transaction failed because of what others did after the kernel was read.
+fn was_read_too_early(error: &CommitError, generation: Option<u32>) -> bool {
+    match error {
+        CommitError::Stale => true,
+        CommitError::Refused { source, .. } => {
+            let kind = source.kind();
+            let is_there_or_not =
+                kind == io::ErrorKind::NotFound || kind == io::ErrorKind::AlreadyExists;
+            generation.is_none() && is_there_or_not
+        }
+        _ => false,
     }
 }
 
 /// Whether the kernel refused to delete a chain because something still refers to it.
 fn is_busy_chain(error: &CommitError, transaction: &Transaction) -> bool {
     let CommitError::Refused { operation: Some(index), source, .. } = error else { return false };
-    source.kind() == std::io::ErrorKind::ResourceBusy
+    source.kind() == io::ErrorKind::ResourceBusy
         && transaction.operations.get(*index).is_some_and(|o| o.deletes_chain())
         && !transaction.clone().without_chain_deletions().is_empty()
 }

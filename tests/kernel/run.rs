@@ -140,11 +140,47 @@ fn what_turns_bad_keeps_its_last_good_state_and_is_logged_once() {
 fn what_others_change_is_repaired() {
     let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
     running.wait_until_listed("default/web");
-    for edit in ["flush ruleset", "flush map ip weir services", "delete table ip weir"] {
+    let edits = [
+        "flush ruleset",
+        "flush map ip weir services",
+        "delete table ip weir",
+        "add element ip weir services { * : drop }",
+        "add table ip weir { flags dormant; }",
+    ];
+    for (i, edit) in edits.into_iter().enumerate() {
         running.ns.nft(edit);
+        wait_for(&format!("the repair of `{edit}`; log:\n{}", running.log()), LIMIT, || {
+            running.log().matches("cause=\"repair\"").count() == i + 1
+        });
         running.wait_until_listed("default/web");
+        assert!(!running.listed().contains("dormant") && !running.listed().contains("* :"));
     }
-    running.wait_until_logged("cause=\"repair\"");
+}
+
+#[test]
+fn a_directory_that_takes_the_place_of_another_is_followed() {
+    let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
+    running.wait_until_listed("10.96.0.10 . tcp . 80");
+    let path = running.folder.path();
+    let aside = path.with_extension("aside");
+    fs::rename(path, &aside).expect("it can be renamed");
+    fs::create_dir(path).expect("a folder");
+    running.write("web.yaml", &service("web", "10.96.0.11", 2));
+    running.wait_until_listed("10.96.0.11 . tcp . 80");
+    running.write("web.yaml", &service("web", "10.96.0.12", 2));
+    running.wait_until_listed("10.96.0.12 . tcp . 80");
+    fs::remove_dir_all(aside).expect("it can be removed");
+}
+
+/// A FIFO has no end to read to.
+#[test]
+fn what_is_not_a_file_is_not_read() {
+    let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
+    running.wait_until_listed("10.96.0.10 . tcp . 80");
+    running.ns.cmd("mkfifo", [running.folder.path().join("pipe.yaml")]);
+    running.write("web.yaml", &service("web", "10.96.0.11", 2));
+    running.wait_until_listed("10.96.0.11 . tcp . 80");
+    assert!(running.process.terminate(LIMIT).success());
 }
 
 #[test]

@@ -9,9 +9,7 @@ use super::names;
 use super::program::REJECT;
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
 use crate::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
-use crate::nft::{
-    Data, Element, Elements, Name, RawKey, Statement, Table, Verdict, truncate_comment,
-};
+use crate::nft::{self, Data, Element, Elements, Name, RawKey, Statement, Table, Verdict};
 
 /// What a Service's rules depend on beside the Service.
 #[derive(Debug, Clone, Copy)]
@@ -233,8 +231,8 @@ fn chain_for(balancer: Balancer, balancers: &mut BTreeMap<Balancer, Name>) -> Na
 /// `namespace/name:port`, as kube-proxy writes a Service port.
 fn port_comment(name: &NamespacedName, port: &ServicePort) -> String {
     if port.name.is_empty() {
-        truncate_comment(&name.to_string())
+        nft::comment(&name.to_string())
     } else {
-        truncate_comment(&format!("{name}:{}", port.name))
+        nft::comment(&format!("{name}:{}", port.name))
     }
 }

@@ -155,9 +155,47 @@ impl Instruction {
     }
 }
 
+/// Much as `nft --debug=netlink` shows them.
+impl fmt::Display for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Instruction::Payload { transport, offset, len, dreg } => {
+                let base = if *transport { "transport" } else { "network" };
+                write!(f, "payload load {len}b @ {base} header + {offset} => {dreg}")
+            }
+            Instruction::LoadL4proto(dreg) => write!(f, "meta load l4proto => {dreg}"),
+            Instruction::LoadIifname(dreg) => write!(f, "meta load iifname => {dreg}"),
+            Instruction::LoadMark(dreg) => write!(f, "meta load mark => {dreg}"),
+            Instruction::StoreMark(sreg) => write!(f, "meta set mark with {sreg}"),
+            Instruction::LoadCtState(dreg) => write!(f, "ct load state => {dreg}"),
+            Instruction::LoadCtStatus(dreg) => write!(f, "ct load status => {dreg}"),
+            Instruction::LoadFibDaddrType(dreg) => write!(f, "fib daddr type => {dreg}"),
+            Instruction::LoadFibSaddrType(dreg) => write!(f, "fib saddr type => {dreg}"),
+            Instruction::Random { modulus, offset, dreg } => {
+                write!(f, "numgen {dreg} = random mod {modulus} offset {offset}")
+            }
+            Instruction::Bitwise(BitwiseOp { sreg, dreg, mask, xor }) => {
+                write!(f, "bitwise {dreg} = ( {sreg} & {mask:#010x} ) ^ {xor:#010x}")
+            }
+            Instruction::Cmp { op, sreg, data } => {
+                let op = if *op == CmpOp::Eq { "eq" } else { "neq" };
+                write!(f, "cmp {op} {sreg} 0x{data:?}")
+            }
+            Instruction::Lookup { set, sreg, .. } => write!(f, "lookup {sreg} set {set}"),
+            Instruction::Verdict(verdict) => write!(f, "immediate {verdict}"),
+            Instruction::Dnat { family, address, port } => {
+                write!(f, "nat dnat {family} address {address} port {port}")
+            }
+            Instruction::MasqueradeFullyRandom => f.write_str("masq fully-random"),
+            Instruction::RejectUnreachable { code } => write!(f, "reject code {code}"),
+            Instruction::Other(text) => f.write_str(text),
+        }
+    }
+}
+
 impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "word {}", self.0)
+        write!(f, "reg word {}", self.0)
     }
 }
 
@@ -257,20 +295,17 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
 /// The rule that these instructions are, in a table of this family.
 pub fn decompile_rule(mut rest: &[Instruction], comment: Option<String>, family: Family) -> Rule {
     let mut statements = Vec::new();
-    while let Some(first) = rest.first() {
-        let (statement, used) = decompile_statement(rest, family)
-            .unwrap_or_else(|| (Statement::Foreign(foreign_text(first)), 1));
+    while !rest.is_empty() {
+        let Some((statement, used)) = decompile_statement(rest, family) else {
+            // What follows has no meaning without it.
+            let texts: Vec<String> = rest.iter().map(|i| format!("[ {i} ]")).collect();
+            statements.push(Statement::Foreign(texts.join(" ")));
+            break;
+        };
         statements.push(statement);
         rest = &rest[used..];
     }
     Rule { statements, comment }
-}
-
-fn foreign_text(instruction: &Instruction) -> String {
-    match instruction {
-        Instruction::Other(text) => text.clone(),
-        known => format!("{} {known:?}", known.expression()),
-    }
 }
 
 /// The statement that the instructions begin with, and how many of them it takes.
@@ -353,10 +388,11 @@ fn loaded_selector(instruction: &Instruction, family: Family) -> Option<Selector
 }
 
 fn load_key(key: &[Selector], family: Family, out: &mut Vec<Instruction>) {
-    let mut word = 0;
+    let mut word = 0u8;
     for &selector in key {
         out.push(load(selector, family, Register(word)));
-        word += (selector.padded_width(family) / 4) as u8;
+        // A foreign key may be of any length; the kernel's registers end at word 15.
+        word = word.saturating_add((selector.padded_width(family) / 4) as u8);
     }
 }
 

@@ -90,6 +90,9 @@ pub struct Table {
     pub sets: BTreeMap<Name, Set>,
     /// Chains by name.
     pub chains: BTreeMap<Name, Chain>,
+    /// What the kernel reports of it that this model has no word for: flags, or objects of other
+    /// kinds. Never set on what weir makes: it marks a table that others have changed.
+    pub foreign: Option<String>,
 }
 
 /// A chain and its rules.
@@ -218,10 +221,13 @@ impl Set {
     }
 }
 
-/// Shortens a text to what fits in a comment, marking the cut with `...`.
-pub fn truncate_comment(text: &str) -> String {
+/// Makes a comment of a text: what nft's syntax cannot quote becomes `?`, and what is too long is
+/// cut, which `...` marks.
+pub fn comment(text: &str) -> String {
+    let text: String =
+        text.chars().map(|c| if c == '"' || c.is_control() { '?' } else { c }).collect();
     if text.len() <= MAX_COMMENT_BYTES {
-        return text.to_owned();
+        return text;
     }
     let mut end = MAX_COMMENT_BYTES - 3;
     while !text.is_char_boundary(end) {

@@ -22,6 +22,19 @@ impl InvalidField {
     }
 }
 
+/// A name as the API server allows it for the objects that weir reads: lower-case letters, digits,
+/// `-` and, in the names of objects, `.`. It gets into comments of the ruleset.
+pub(crate) fn name(text: &str, field: &str, longest: usize) -> Result<(), InvalidField> {
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    if text.len() <= longest && text.chars().all(is_allowed) {
+        return Ok(());
+    }
+    let message = format!(
+        "{text:?} is not a name: at most {longest} lower-case letters, digits, `-` and `.`"
+    );
+    Err(InvalidField::new(field, message))
+}
+
 /// An address. Leading zeros and IPv4-mapped IPv6 are refused: programs disagree about their meaning.
 pub(super) fn address(text: &str, field: impl Fn() -> String) -> Result<IpAddr, InvalidField> {
     let address: IpAddr = text

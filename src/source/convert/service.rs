@@ -15,6 +15,9 @@ use super::{Converted, Object, Remark};
 /// A Service with this label belongs to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 
+/// The longest name of a port or namespace: a DNS label.
+const LABEL_LENGTH: usize = 63;
+
 /// What a Service says about the Pods behind it. EndpointSlices, where there are any, say it better.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSelection {
@@ -156,6 +159,7 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
             port: field::port(port.port, || path("port"))?,
             node_port: field::optional_port(port.node_port, || path("nodePort"))?,
         };
+        field::name(&port.name, &path("name"), LABEL_LENGTH)?;
         let same = |test: &dyn Fn(&ServicePort) -> bool| ports.iter().position(test);
         let same_protocol = |other: &ServicePort| other.protocol == port.protocol;
         if let Some(other) = same(&|other| other.name == port.name) {

@@ -274,6 +274,9 @@ fn known_kind(version: &str, kind: &str) -> Result<Option<Kind>, Undecodable> {
 }
 
 fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
+    convert::name(&key.name, "metadata.name", 253)
+        .and_then(|()| convert::name(&key.namespace, "metadata.namespace", 63))
+        .map_err(|bad| Undecodable { field: Some(bad.field), message: bad.message })?;
     fn with<T: DeserializeOwned>(
         json: &str,
         convert: impl Fn(&T) -> Result<Converted, InvalidField>,

@@ -36,7 +36,9 @@ pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
-            if is_manifest(&path) && !path.is_dir() {
+            // Others would never end, as a FIFO; what cannot be looked at is a problem later.
+            let is_other = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+            if is_manifest(&path) && !is_other {
                 files.push(path);
             }
         }
