@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use weir_rules::cluster::Family;
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
@@ -79,8 +79,8 @@ pub struct NodeArgs {
     #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
     detect_local_mode: DetectLocalMode,
     /// With ClusterCIDR: the network of Pods, or one of each family
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    cluster_cidr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    cluster_cidr: Vec<Option<IpNet>>,
     /// With BridgeInterface: the interface that Pods are behind
     #[arg(long, value_name = "NAME")]
     pod_bridge_interface: Option<String>,
@@ -89,15 +89,16 @@ pub struct NodeArgs {
     pod_interface_name_prefix: Option<String>,
     /// Networks of ClusterIPs, as kube-apiserver has them, beside those of ServiceCIDR objects.
     /// Traffic to an address in them that no Service has is dropped
-    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
-    service_cluster_ip_range: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    service_cluster_ip_range: Vec<Option<IpNet>>,
     /// Networks at whose addresses of this node node ports are served (a family without one is
     /// served at all of its addresses), or `primary`: the Node object's first address of each
     /// family
     #[arg(long, value_name = "CIDR|primary", value_delimiter = ',', default_value = PRIMARY)]
     nodeport_addresses: Vec<String>,
     /// Masquerade all traffic to ClusterIPs
-    #[arg(long)]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
     masquerade_all: bool,
     /// Bit of the packet mark that asks for masquerade
     #[arg(long, value_name = "BIT", default_value_t = DEFAULT_MASQUERADE_BIT,
@@ -162,7 +163,7 @@ impl NodeArgs {
         };
         Ok(Config {
             detect_local: self.detect_local()?,
-            service_cidrs: self.service_cluster_ip_range.iter().map(IpNet::trunc).collect(),
+            service_cidrs: self.service_cluster_ip_range.iter().flatten().copied().collect(),
             node_port_addresses: node_port_addresses(&self.nodeport_addresses)?,
             masquerade_all: self.masquerade_all,
             masquerade_bit: self.iptables_masquerade_bit,
@@ -200,7 +201,13 @@ fn interface(name: Option<&str>, option: &'static str) -> Result<String, ConfigE
         .ok_or(ConfigError::Interface { option })
 }
 
-fn one_of_each_family(networks: &[IpNet]) -> Result<Vec<IpNet>, ConfigError> {
+/// A network; an empty value is none, as it is for kube-proxy.
+fn network(value: &str) -> Result<Option<IpNet>, ipnet::AddrParseError> {
+    if value.is_empty() { Ok(None) } else { value.parse().map(|net: IpNet| Some(net.trunc())) }
+}
+
+fn one_of_each_family(networks: &[Option<IpNet>]) -> Result<Vec<IpNet>, ConfigError> {
+    let networks: Vec<IpNet> = networks.iter().flatten().copied().collect();
     let too_many = Family::ALL
         .into_iter()
         .any(|family| networks.iter().filter(|net| Family::of_net(net) == family).count() > 1);
@@ -208,7 +215,7 @@ fn one_of_each_family(networks: &[IpNet]) -> Result<Vec<IpNet>, ConfigError> {
         let list: Vec<String> = networks.iter().map(IpNet::to_string).collect();
         return Err(ConfigError::ClusterCidrs(list.join(",")));
     }
-    Ok(networks.iter().map(IpNet::trunc).collect())
+    Ok(networks)
 }
 
 fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigError> {

@@ -13,13 +13,22 @@ use crate::source::manifest::{Loaded, load};
 pub(super) fn desired(args: &ManifestArgs) -> Result<Ruleset, Failure> {
     let config = args.node.config()?;
     let Loaded { cluster, problems, notes } = load(&args.inputs(), &config.node_name);
-    for note in notes.iter().chain(&closed_node_ports(&cluster, &config)) {
-        eprintln!("weir: note: {note}");
-    }
     if !problems.is_empty() {
         return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
     }
+    let remarks = [nothing_to_serve(&cluster), closed_node_ports(&cluster, &config)];
+    for note in notes.iter().chain(remarks.iter().flatten()) {
+        super::say(&format!("note: {note}"));
+    }
     Ok(compile(&cluster, &config))
+}
+
+/// A word on input that asks for nothing, which may be another program's failure.
+fn nothing_to_serve(cluster: &Cluster) -> Option<String> {
+    cluster
+        .services
+        .is_empty()
+        .then(|| "there is no Service with a ClusterIP in the input".to_owned())
 }
 
 /// A word on node ports that are not served because the Node is not known.

@@ -8,7 +8,7 @@ mod print;
 mod run;
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 
 pub use apply::apply;
 pub use cleanup::cleanup;
@@ -23,9 +23,7 @@ pub struct Failure(Vec<String>);
 impl Failure {
     /// Says why on standard error, a line each.
     pub fn report(&self) {
-        for line in &self.0 {
-            eprintln!("weir: {line}");
-        }
+        self.0.iter().for_each(|line| say(line));
     }
 }
 
@@ -42,10 +40,15 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
+/// Says a line on standard error, if there is anybody to hear it.
+fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "weir: {line}");
+}
+
 /// Writes to standard output. Whoever reads it may stop early, as `head` does.
 fn write_out(write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
-    match write(&mut out).and_then(|()| io::Write::flush(&mut out)) {
+    match write(&mut out).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -31,6 +31,11 @@ const FULL_INTERVAL: Duration = Duration::from_secs(60);
 pub fn run(directory: &Path, node: &NodeArgs) -> Result<ExitCode, Failure> {
     init_logging();
     let config = node.config()?;
+    if !directory.is_dir() {
+        let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
+        let reason = reason.unwrap_or_else(|| " is not a directory".to_owned());
+        return Err(Failure(vec![format!("--manifests {}{reason}", directory.display())]));
+    }
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(follow(directory, config, kernel));
@@ -117,10 +122,12 @@ impl Watch {
     }
 }
 
-/// Reading a file is no change, though it is an event; closing it after writing is.
+/// Reading a file is no change, though it is an event. A file that is being written is not yet one:
+/// the first half of a manifest may well be a manifest. When it is closed it is.
 fn is_change(event: &notify::Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        EventKind::Modify(ModifyKind::Data(_)) | EventKind::Create(CreateKind::File) => false,
         _ => true,
     }
 }
@@ -136,6 +143,8 @@ struct Agent {
     ports_are_closed: bool,
     /// When to look for changes by others again.
     next_look: Instant,
+    /// Whether the directory has not been read yet.
+    is_first: bool,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
 }
@@ -151,6 +160,7 @@ impl Agent {
             last_error: None,
             ports_are_closed: false,
             next_look: Instant::now(),
+            is_first: true,
             is_cut_off: false,
         }
     }
@@ -176,8 +186,10 @@ impl Agent {
     fn reload(&mut self) {
         let start = Instant::now();
         let reload = self.directory.reload();
+        let is_first = std::mem::take(&mut self.is_first);
         for problem in &reload.new_problems {
-            warn!("{}; its last good state is kept", chain(problem));
+            let outcome = if is_first { "left out" } else { "its last good state is kept" };
+            warn!("{}; {outcome}", chain(problem));
         }
         for problem in &reload.resolved {
             info!("no longer: {}", chain(problem));
@@ -214,8 +226,8 @@ impl Agent {
             Ok(changes) => {
                 for change in changes {
                     let counts = change.transaction.counts();
-                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
-                    info!(cause, bytes = change.bytes, elapsed_ms, "{counts}");
+                    let elapsed_us = start.elapsed().as_micros();
+                    info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
                     for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
                         debug!("{sign} {line}");
                     }

@@ -189,7 +189,19 @@ fn read_verdict(
 ) -> Result<(), CommitError> {
     let mut first_error = None;
     let mut acknowledged = false;
-    while let Some(messages) = socket.receive().map_err(CommitError::AnswerLost)? {
+    let mut lost = None;
+    loop {
+        let messages = match socket.receive() {
+            Ok(Some(messages)) => messages,
+            Ok(None) => break,
+            // More answers than the socket holds: the kernel drops the later ones, and says so
+            // before it hands out the earlier ones.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && lost.is_none() => {
+                lost = Some(error);
+                continue;
+            }
+            Err(error) => return Err(CommitError::AnswerLost(error)),
+        };
         for message in messages {
             let message = message.map_err(CommitError::AnswerLost)?;
             let Some(header) = Header::read(message).filter(|h| batch.contains(h.sequence)) else {
@@ -209,8 +221,11 @@ fn read_verdict(
     match first_error {
         Some((libc::ERESTART, _)) => Err(CommitError::Stale),
         Some((errno, culprit)) => Err(refusal(errno, &culprit, transaction)),
-        None if acknowledged => Ok(()),
-        None => Err(CommitError::AnswerLost(io::ErrorKind::UnexpectedEof.into())),
+        None if acknowledged && lost.is_none() => Ok(()),
+        None => {
+            let nothing = || io::ErrorKind::UnexpectedEof.into();
+            Err(CommitError::AnswerLost(lost.unwrap_or_else(nothing)))
+        }
     }
 }
 

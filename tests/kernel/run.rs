@@ -173,6 +173,33 @@ fn a_directory_that_takes_the_place_of_another_is_followed() {
 }
 
 /// A FIFO has no end to read to.
+/// Written in place, a file is empty first and then for a while half of what it will be.
+#[test]
+fn a_file_that_is_being_written_is_not_read() {
+    let web = service("web", "10.96.0.10", 2);
+    let running = Running::new(&[("web.yaml", &web)]);
+    running.wait_until_listed("10.96.0.10 . tcp . 80");
+    let mut file = fs::File::create(running.folder.path().join("web.yaml")).expect("truncated");
+    let half = web.len() / 2;
+    std::io::Write::write_all(&mut file, &web.as_bytes()[..half]).expect("it can be written");
+    let rest = web.replace("10.96.0.10", "10.96.0.11").split_off(half);
+    std::io::Write::write_all(&mut file, rest.as_bytes()).expect("it can be written");
+    drop(file);
+    running.write("last.yaml", &service("last", "10.96.0.12", 1));
+    running.wait_until_listed("default/last");
+    assert!(running.listed().contains("default/web"));
+    assert!(!running.log().contains("WARN"), "{}", running.log());
+}
+
+#[test]
+fn at_the_start_what_is_bad_is_left_out_and_said_so() {
+    let bad = service("bad", "10.96.0.999", 1);
+    let running =
+        Running::new(&[("bad.yaml", &bad), ("web.yaml", &service("web", "10.96.0.1", 1))]);
+    running.wait_until_listed("default/web");
+    assert!(running.log().contains("is not an IP address; left out"), "{}", running.log());
+}
+
 #[test]
 fn what_is_not_a_file_is_not_read() {
     let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);

@@ -54,6 +54,8 @@ pub enum Remark {
     SessionAffinity,
     /// An EndpointSlice of address type FQDN.
     Fqdn,
+    /// An EndpointSlice with a port that has no name, not even an empty one.
+    UnnamedPort,
 }
 
 /// The networks of a ServiceCIDR.

@@ -40,7 +40,11 @@ pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, In
         .map(|(index, item)| endpoint(item, index, family))
         .collect::<Result<Vec<_>, _>>()?;
     let service = NamespacedName::new(namespace, service);
-    Ok(Object::Slice(EndpointSlice { service, family, ports, endpoints }).into())
+    let unnamed = slice.ports.iter().flatten().any(|port| port.name.is_none());
+    Ok(Converted {
+        object: Object::Slice(EndpointSlice { service, family, ports, endpoints }),
+        remarks: unnamed.then_some(Remark::UnnamedPort).into_iter().collect(),
+    })
 }
 
 /// The ports. One without a name or a number selects nothing and is left out.

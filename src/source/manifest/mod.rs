@@ -67,9 +67,12 @@ pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
     Loaded { notes, ..loaded }
 }
 
+/// As on every Linux: `std` has no other way to its text.
+const ENOENT: i32 = 2;
+
 /// Reads a file that must be there.
 fn read(path: &Path) -> Result<Text, Box<Problem>> {
-    let missing = || files::unreadable(path, std::io::ErrorKind::NotFound.into());
+    let missing = || files::unreadable(path, std::io::Error::from_raw_os_error(ENOENT));
     files::read(path)?.ok_or_else(missing)
 }
 

@@ -37,11 +37,16 @@ fn note(remark: Remark, names: &[String]) -> String {
             "external addresses of a family without a ClusterIP, which are left out",
         ),
         Remark::SessionAffinity => service_asks(one, "sessionAffinity ClientIP"),
+        Remark::UnnamedPort => (
+            "EndpointSlice",
+            pick("has", "have"),
+            "a port without a name, which is left out (an unnamed port has the name \"\")",
+        ),
         Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
     };
     let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
     let later = match remark {
-        Remark::NoClusterIp | Remark::OtherFamily | Remark::Fqdn => "",
+        Remark::NoClusterIp | Remark::OtherFamily | Remark::Fqdn | Remark::UnnamedPort => "",
         _ => ", which weir does not apply yet",
     };
     let plural = if one { "" } else { "s" };
