@@ -4,7 +4,7 @@
 //! Data flows one way:
 //!
 //! ```text
-//! cluster::Cluster + config::Config ──compile──▶ nft::Ruleset ──diff──▶ transaction::Transaction
+//! cluster::Cluster + config::Config ──compile──▶ nft::Ruleset ──align, diff──▶ transaction::Transaction
 //! ```
 //!
 //! Nothing here reads a clock, a socket or a file, and equal input gives equal output: every
@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod align;
 pub mod claims;
 pub mod cluster;
 pub mod compile;

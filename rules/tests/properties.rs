@@ -1,14 +1,15 @@
 //! What holds for every cluster.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use weir_rules::align::align;
 use weir_rules::cluster::Family;
 use weir_rules::compile::{compile, names};
 use weir_rules::diff::diff;
 use weir_rules::nft::{
-    Data, MAX_COMMENT_BYTES, Name, Ruleset, Selector, Statement, Table, Verdict, compile_rule,
-    decompile_rule,
+    Data, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement, Table, Verdict,
+    compile_rule, decompile_rule,
 };
 use weir_rules::testing::{cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
@@ -32,6 +33,22 @@ fn targets(table: &Table) -> impl Iterator<Item = &Name> {
         Data::Verdict(verdict) => target(verdict),
         _ => None,
     }))
+}
+
+/// A list of endpoints by its destination and the upper half of its slots.
+fn list_of(key: &RawKey) -> Vec<u8> {
+    key.as_bytes()[..key.as_bytes().len().saturating_sub(2)].to_vec()
+}
+
+/// The endpoints of each list.
+fn lists(set: &Set) -> BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> {
+    let mut lists: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for (key, element) in &set.elements {
+        if let Data::Values(values) = &element.data {
+            lists.entry(list_of(key)).or_default().insert(values.as_bytes().to_vec());
+        }
+    }
+    lists
 }
 
 /// The slots that a chain and those behind it draw from: how many, and the first.
@@ -72,6 +89,46 @@ proptest! {
     ) {
         diff(&ruleset, &desired).apply(&mut ruleset);
         prop_assert_eq!(ruleset, desired);
+    }
+
+    #[test]
+    fn aligning_only_exchanges_endpoints_of_a_list(a in compiled(), b in compiled()) {
+        let aligned = align(&a, &b);
+        for (family, table) in tables(&aligned) {
+            for (name, set) in &table.sets {
+                let other = &b.tables[&family].sets[name];
+                let keys = |set: &Set| set.elements.keys().copied().collect::<Vec<_>>();
+                prop_assert_eq!(keys(set), keys(other));
+                prop_assert_eq!(lists(set), lists(other));
+            }
+            prop_assert_eq!(&table.chains, &b.tables[&family].chains);
+        }
+    }
+
+    /// An endpoint that comes takes the slot of one that goes: for a list, as many elements go as
+    /// endpoints went, or come as came, and at most one more for each that must move into a hole.
+    #[test]
+    fn an_aligned_list_moves_no_more_endpoints_than_it_must(a in compiled(), b in compiled()) {
+        let aligned = align(&a, &b);
+        for (family, table) in tables(&aligned) {
+            for name in [names::ENDPOINTS, names::NODEPORT_ENDPOINTS] {
+                let (old, new) = (&a.tables[&family].sets[name], &table.sets[name]);
+                let (old_lists, new_lists) = (lists(old), lists(new));
+                for (list, endpoints) in &new_lists {
+                    let before = old_lists.get(list).cloned().unwrap_or_default();
+                    let stayed = endpoints.intersection(&before).count();
+                    let changed = new
+                        .elements
+                        .iter()
+                        .filter(|(key, _)| list_of(key) == *list)
+                        .filter(|(key, element)| old.elements.get(*key) != Some(*element))
+                        .count();
+                    let came = endpoints.len() - stayed;
+                    let beyond = before.len().saturating_sub(endpoints.len());
+                    prop_assert!(changed <= came + beyond, "{} of {} + {}", changed, came, beyond);
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use weir_rules::align::align;
+
 use super::{Failure, input, write_out};
 use crate::cli::ManifestArgs;
 use crate::kernel::Kernel;
@@ -10,7 +12,7 @@ use crate::kernel::Kernel;
 pub fn diff(args: &ManifestArgs) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?;
     let observed = Kernel::open()?.dump()?.ruleset;
-    let transaction = weir_rules::diff::diff(&observed, &desired);
+    let transaction = weir_rules::diff::diff(&observed, &align(&observed, &desired));
     write_out(|out| {
         transaction.lines().try_for_each(|(sign, line)| writeln!(out, "{sign} {line}"))
     })?;

@@ -4,6 +4,7 @@ mod follow;
 
 use std::io;
 
+use weir_rules::align::align;
 use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Transaction;
@@ -110,7 +111,7 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
     loop {
         let Snapshot { ruleset, generation } = kernel.dump()?;
         let generation = generation.filter(|_| attempt <= STRICT_ATTEMPTS);
-        let mut transaction = diff(&ruleset, desired);
+        let mut transaction = diff(&ruleset, &align(&ruleset, desired));
         if keep_chains {
             let rest = transaction.clone().without_chain_deletions();
             // What is left is to delete chains, to which nothing goes any more.

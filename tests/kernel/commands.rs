@@ -114,6 +114,36 @@ fn a_service_with_an_endpoint_count_in_use_adds_elements_only() {
     assert!(changed.starts_with("added nothing; removed 5 elements"), "{changed}");
 }
 
+/// Endpoints keep their slots, wherever in the order of addresses the others are.
+#[test]
+fn a_changed_endpoint_costs_its_own_elements_only() {
+    let case = Case::new();
+    let web = service("web", "10.96.0.10", 50);
+    ok(case.weir(&["apply"], &web));
+    let element = |sign, slot, endpoint: &str| {
+        format!(
+            "{sign} element ip weir endpoints {{ 10.96.0.10 . tcp . 80 . {slot} : {endpoint} . 8080 }}"
+        )
+    };
+    let lines = |text: &str| -> Vec<String> {
+        let changed = ok(case.weir(&["apply", "-v"], text));
+        changed.lines().filter(|l| l.contains(" endpoints ")).map(str::to_owned).collect()
+    };
+    let replaced = web.replace("10.244.7.3]", "10.244.9.9]");
+    let expected = [element('-', 2, "10.244.7.3"), element('+', 2, "10.244.9.9")];
+    assert_eq!(lines(&replaced), expected);
+    assert_eq!(ok(case.weir(&["diff"], &replaced)), "");
+    let fewer = replaced.replace("- addresses: [10.244.7.5]\n", "");
+    let expected = [
+        element('-', 4, "10.244.7.5"),
+        element('-', 49, "10.244.7.50"),
+        element('+', 4, "10.244.7.50"),
+    ];
+    assert_eq!(lines(&fewer), expected);
+    let back = replaced.replace("10.244.7.5]", "10.244.7.200]");
+    assert_eq!(lines(&back), [element('+', 49, "10.244.7.200")]);
+}
+
 #[test]
 fn diff_shows_both_sides_and_exits_like_diff() {
     let case = Case::new();
