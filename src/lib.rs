@@ -5,5 +5,6 @@
 pub mod cli;
 pub mod commands;
 pub mod kernel;
+pub mod netlink;
 pub mod source;
 pub mod sync;

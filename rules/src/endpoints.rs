@@ -68,6 +68,20 @@ pub fn choose(
     chosen
 }
 
+/// Every endpoint of a port that still answers, whether new connections go to it or not: also
+/// those that terminate while others are ready, and those elsewhere or in another zone.
+pub fn serving(
+    port: &ServicePort,
+    family: Family,
+    slices: &[&EndpointSlice],
+    place: Place<'_>,
+) -> Vec<PortEndpoint> {
+    let found = candidates(port, family, slices, place);
+    // Ready without serving: publishNotReadyAddresses.
+    let still = found.iter().filter(|c| c.endpoint.ready || c.endpoint.serving);
+    still.map(|c| c.port_endpoint).collect()
+}
+
 /// The ready endpoints among those that may be, else those that drain. Hints allow every
 /// endpoint where none is ready, so that they narrow down only the ready ones.
 fn ready_or_draining(

@@ -20,6 +20,7 @@ pub mod config;
 pub mod diff;
 pub mod endpoints;
 pub mod nft;
+pub mod stale;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transaction;

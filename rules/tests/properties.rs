@@ -1,16 +1,18 @@
 //! What holds for every cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use weir_rules::align::align;
-use weir_rules::cluster::Family;
+use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::{compile, names};
 use weir_rules::diff::diff;
 use weir_rules::nft::{
     Data, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement, Table, Verdict,
     compile_rule, decompile_rule,
 };
+use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
 
@@ -79,6 +81,48 @@ fn tables(ruleset: &Ruleset) -> impl Iterator<Item = (Family, &Table)> {
     ruleset.tables.iter().map(|(&family, table)| (family, table))
 }
 
+/// An address and port at the beginning of a key, or a port with this address.
+fn endpoint(family: Family, bytes: &[u8]) -> SocketAddr {
+    let (address, port) = match family {
+        Family::Ipv4 => (IpAddr::from(<[u8; 4]>::try_from(&bytes[..4]).unwrap()), &bytes[4..]),
+        Family::Ipv6 => (IpAddr::from(<[u8; 16]>::try_from(&bytes[..16]).unwrap()), &bytes[16..]),
+    };
+    SocketAddr::new(address, u16::from_be_bytes([port[0], port[1]]))
+}
+
+/// Every UDP flow from the node itself as the ruleset makes them now.
+fn udp_flows(ruleset: &Ruleset) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    for (&family, table) in &ruleset.tables {
+        let elements = |name| &table.sets[name].elements;
+        let serving = elements(names::NODEPORT_ADDRESSES).keys();
+        let own: Vec<SocketAddr> =
+            serving.map(|key| endpoint(family, &[key.as_bytes(), &[0; 2]].concat())).collect();
+        let mut add = |destination: SocketAddr, data: &Data| {
+            let Data::Values(target) = data else { panic!("{data:?}") };
+            let reply_source = endpoint(family, target.as_bytes());
+            let (source, is_translated) = (destination, true);
+            let protocol = Protocol::Udp;
+            flows.push(Flow { protocol, source, destination, reply_source, is_translated });
+        };
+        let udp = Protocol::Udp.number();
+        for (key, element) in elements(names::ENDPOINTS) {
+            let (address, rest) = key.as_bytes().split_at(key.as_bytes().len() - 12);
+            if rest[0] == udp {
+                add(endpoint(family, &[address, &rest[4..6]].concat()), &element.data);
+            }
+        }
+        for (key, element) in elements(names::NODEPORT_ENDPOINTS) {
+            let key = key.as_bytes();
+            for address in own.iter().filter(|a| key[0] == udp && !a.ip().is_loopback()) {
+                let port = u16::from_be_bytes([key[4], key[5]]);
+                add(SocketAddr::new(address.ip(), port), &element.data);
+            }
+        }
+    }
+    flows
+}
+
 proptest! {
     #![proptest_config(seeded(256))]
 
@@ -89,6 +133,20 @@ proptest! {
     ) {
         diff(&ruleset, &desired).apply(&mut ruleset);
         prop_assert_eq!(ruleset, desired);
+    }
+
+    /// Else every look at the flows would remove what new connections make again.
+    #[test]
+    fn what_the_ruleset_chooses_is_not_stale(cluster in cluster(), config in config()) {
+        let flows = udp_flows(&compile(&cluster, &config));
+        let own = flows.iter().map(|flow| flow.source.ip()).collect();
+        let serving = Serving::new(&cluster, &config);
+        for flow in flows {
+            prop_assert!(!serving.is_stale(&flow, &own, &BTreeSet::new()), "{:?}", flow);
+            let elsewhere = SocketAddr::from(([192, 0, 2, 250], 1));
+            let astray = Flow { reply_source: elsewhere, ..flow };
+            prop_assert!(serving.is_stale(&astray, &own, &BTreeSet::new()), "{:?}", astray);
+        }
     }
 
     #[test]

@@ -3,21 +3,24 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{Failure, input, write_out};
+use super::{Failure, chain, input, write_out};
 use crate::cli::ManifestArgs;
 use crate::kernel::Kernel;
-use crate::sync::reconcile;
+use crate::sync::{Flows, LiveConnections, reconcile};
 
 /// Makes the kernel equal to the manifests.
 pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?;
     let kernel = Kernel::open()?;
     let start = Instant::now();
-    let changes = reconcile(&kernel, &desired)?.changes;
+    let changes = reconcile(&kernel, &desired.ruleset)?.changes;
     let elapsed = start.elapsed();
+    let mut flows = Flows::new(LiveConnections::default());
+    changes.iter().for_each(|change| flows.note(&change.transaction));
+    let cleaned = flows.clean(&desired.serving);
     write_out(|out| {
         if changes.is_empty() {
-            return writeln!(out, "nothing to change");
+            writeln!(out, "nothing to change")?;
         }
         for change in &changes {
             if verbose {
@@ -28,7 +31,21 @@ pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
             let (counts, bytes) = (change.transaction.counts(), change.bytes);
             writeln!(out, "{counts} (one transaction of {bytes} bytes)")?;
         }
-        writeln!(out, "the kernel took and confirmed it in {:.1} ms", 1e3 * elapsed.as_secs_f64())
+        if !changes.is_empty() {
+            let elapsed_ms = 1e3 * elapsed.as_secs_f64();
+            writeln!(out, "the kernel took and confirmed it in {elapsed_ms:.1} ms")?;
+        }
+        match cleaned {
+            Ok(removed @ 1..) => writeln!(out, "removed {removed} stale UDP flows"),
+            _ => Ok(()),
+        }
     })?;
+    // What is programmed is right all the same, and the next run looks again.
+    if let Err(error) = &cleaned {
+        eprintln!(
+            "weir: warning: UDP flows may stay with endpoints that are gone: {}",
+            chain(error)
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }

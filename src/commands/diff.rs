@@ -10,7 +10,7 @@ use crate::kernel::Kernel;
 
 /// Shows how the kernel differs from the manifests.
 pub fn diff(args: &ManifestArgs) -> Result<ExitCode, Failure> {
-    let desired = input::desired(args)?;
+    let desired = input::desired(args)?.ruleset;
     let observed = Kernel::open()?.dump()?.ruleset;
     let transaction = weir_rules::diff::diff(&observed, &align(&observed, &desired));
     write_out(|out| {

@@ -4,13 +4,30 @@ use weir_rules::cluster::Cluster;
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, NodePortAddresses};
 use weir_rules::nft::Ruleset;
+use weir_rules::stale::Serving;
 
 use super::Failure;
 use crate::cli::ManifestArgs;
 use crate::source::manifest::{Loaded, load};
 
-/// The ruleset that the manifests ask for. Anything bad in them is a failure.
-pub(super) fn desired(args: &ManifestArgs) -> Result<Ruleset, Failure> {
+/// What the manifests ask for.
+#[derive(Default)]
+pub(super) struct Desired {
+    /// What should be programmed.
+    pub(super) ruleset: Ruleset,
+    /// Whose UDP flows may go on.
+    pub(super) serving: Serving,
+}
+
+impl Desired {
+    /// What a cluster asks for.
+    pub(super) fn new(cluster: &Cluster, config: &Config) -> Self {
+        Self { ruleset: compile(cluster, config), serving: Serving::new(cluster, config) }
+    }
+}
+
+/// What the manifests ask for. Anything bad in them is a failure.
+pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
     let Loaded { cluster, problems, notes } = load(&args.inputs(), &config.node_name);
     if !problems.is_empty() {
@@ -20,7 +37,7 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Ruleset, Failure> {
     for note in notes.iter().chain(remarks.iter().flatten()) {
         super::say(&format!("note: {note}"));
     }
-    Ok(compile(&cluster, &config))
+    Ok(Desired::new(&cluster, &config))
 }
 
 /// A word on input that asks for nothing, which may be another program's failure.

@@ -7,7 +7,7 @@ use crate::cli::ManifestArgs;
 
 /// Prints the ruleset that the manifests ask for.
 pub fn print(args: &ManifestArgs) -> Result<ExitCode, Failure> {
-    let ruleset = input::desired(args)?;
+    let ruleset = input::desired(args)?.ruleset;
     write_out(|out| write!(out, "{ruleset}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,15 +11,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
-use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::nft::Ruleset;
 
+use super::input::Desired;
 use super::{Failure, chain, input};
 use crate::cli::NodeArgs;
 use crate::kernel::{DumpError, Kernel};
 use crate::source::manifest::Directory;
-use crate::sync::{Backoff, Follower};
+use crate::sync::{Backoff, CleanError, Flows, Follower, LiveConnections};
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -136,10 +135,14 @@ fn is_change(event: &notify::Event) -> bool {
 struct Agent {
     directory: Directory,
     config: Config,
-    desired: Ruleset,
+    desired: Desired,
     follower: Follower<Kernel>,
     backoff: Backoff,
     last_error: Option<String>,
+    flows: Flows<LiveConnections>,
+    flows_backoff: Backoff,
+    last_flows_error: Option<String>,
+    flows_removed: usize,
     ports_are_closed: bool,
     /// When to look for changes by others again.
     next_look: Instant,
@@ -154,10 +157,14 @@ impl Agent {
         Self {
             directory: Directory::new(directory, config.node_name.as_str()),
             config,
-            desired: Ruleset::default(),
+            desired: Desired::default(),
             follower: Follower::new(kernel),
             backoff: Backoff::default(),
             last_error: None,
+            flows: Flows::new(LiveConnections::default()),
+            flows_backoff: Backoff::default(),
+            last_flows_error: None,
+            flows_removed: 0,
             ports_are_closed: false,
             next_look: Instant::now(),
             is_first: true,
@@ -202,7 +209,7 @@ impl Agent {
             warn!("{note}");
         }
         self.ports_are_closed = closed.is_some();
-        self.desired = compile(&reload.cluster, &self.config);
+        self.desired = Desired::new(&reload.cluster, &self.config);
         self.sync(start, "manifests");
     }
 
@@ -218,13 +225,16 @@ impl Agent {
             // Where others change their own tables without rest, all of weir's are read each time:
             // no more than a tenth of the time is spent so.
             self.next_look = start + 10 * start.elapsed();
+        } else if self.last_flows_error.is_some() && self.flows_backoff.is_over() {
+            self.clean_flows();
         }
     }
 
     fn sync(&mut self, start: Instant, cause: &'static str) {
-        match self.follower.sync(&self.desired) {
+        match self.follower.sync(&self.desired.ruleset) {
             Ok(changes) => {
                 for change in changes {
+                    self.flows.note(&change.transaction);
                     let counts = change.transaction.counts();
                     let elapsed_us = start.elapsed().as_micros();
                     info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
@@ -236,6 +246,7 @@ impl Agent {
                 if self.last_error.take().is_some() {
                     info!("the kernel is equal to the manifests again");
                 }
+                self.clean_flows();
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
@@ -245,6 +256,37 @@ impl Agent {
                 }
                 self.last_error = Some(text);
                 self.backoff.next();
+            }
+        }
+    }
+
+    /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
+    /// a failure is no reason to program it again.
+    fn clean_flows(&mut self) {
+        let start = Instant::now();
+        match self.flows.clean(&self.desired.serving) {
+            Ok(removed) => {
+                if removed > 0 {
+                    self.flows_removed += removed;
+                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
+                    let total = self.flows_removed;
+                    info!(removed, total, elapsed_ms, "removed stale UDP flows");
+                }
+                self.flows_backoff = Backoff::default();
+                if self.last_flows_error.take().is_some() {
+                    info!("stale UDP flows can be removed again");
+                }
+            }
+            Err(failure) => {
+                if let CleanError::Delete { removed, .. } = failure {
+                    self.flows_removed += removed;
+                }
+                let text = chain(&failure);
+                if self.last_flows_error.as_ref() != Some(&text) {
+                    warn!("{text}; trying again");
+                }
+                self.last_flows_error = Some(text);
+                self.flows_backoff.next();
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Making the kernel equal to what is wanted.
 
+mod flows;
 mod follow;
 
 use std::io;
@@ -9,6 +10,7 @@ use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Transaction;
 
+pub use flows::{CleanError, Connections, Flows, LiveConnections};
 pub use follow::{Backoff, Follower};
 
 use crate::kernel::{CommitError, Committed, DumpError, Kernel, Snapshot};

@@ -6,6 +6,7 @@
 mod common;
 
 mod commands;
+mod conntrack;
 mod kernel_layer;
 mod listing;
 mod oracle;

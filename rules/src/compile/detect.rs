@@ -8,7 +8,7 @@ use crate::config::{Config, DetectLocal};
 use crate::nft::{Name, Selector, Statement, Table};
 
 /// The networks of Pods, where these tell.
-pub(super) fn pod_networks<'a>(cluster: &'a Cluster, config: &'a Config) -> &'a [IpNet] {
+pub(crate) fn pod_networks<'a>(cluster: &'a Cluster, config: &'a Config) -> &'a [IpNet] {
     match &config.detect_local {
         DetectLocal::ClusterCidr(networks) => networks,
         DetectLocal::NodeCidr => cluster.node.as_ref().map_or(&[], |node| &node.pod_cidrs),

@@ -6,6 +6,9 @@ mod firewall;
 mod program;
 mod service;
 
+pub(crate) use detect::pod_networks;
+pub(crate) use program::node_port_networks;
+
 use std::collections::BTreeMap;
 
 use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName};

@@ -125,7 +125,7 @@ fn of_family(networks: &[IpNet], family: Family) -> Vec<IpNet> {
 }
 
 /// Networks at whose local addresses node ports are served.
-fn node_port_networks(family: Family, cluster: &Cluster, config: &Config) -> Vec<IpNet> {
+pub(crate) fn node_port_networks(family: Family, cluster: &Cluster, config: &Config) -> Vec<IpNet> {
     match &config.node_port_addresses {
         // Not known is closed, where kube-proxy's empty list means all addresses.
         NodePortAddresses::Primary => {

@@ -1,0 +1,222 @@
+//! The kernel's table of tracked connections.
+//!
+//! To the kernel, a deletion without a tuple means the whole table. Here a deletion takes an
+//! [`Entry`], which only a dump makes and which always has one.
+
+use std::net::{IpAddr, SocketAddr};
+
+use netlink_packet_core::{DefaultNla, Nla};
+use netlink_packet_netfilter::conntrack::{
+    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Number, Status, Tuple,
+};
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use weir_rules::cluster::{Family, Protocol};
+use weir_rules::stale::Flow;
+
+use super::{Connection, Error};
+
+/// `CTA_ID` of linux/netfilter/nfnetlink_conntrack.h.
+const CTA_ID: u16 = 12;
+/// `CTA_ZONE` of it, which is there where the zone is not 0.
+const CTA_ZONE: u16 = 18;
+/// `NFNETLINK_V0` of linux/netfilter/nfnetlink.h.
+const NFNETLINK_V0: u8 = 0;
+/// `ENOENT` of errno.h.
+const ENOENT: i32 = 2;
+
+/// The table of one network namespace.
+pub struct Table {
+    connection: Connection,
+}
+
+/// An entry of the table, as a dump had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    flow: Flow,
+    id: [u8; 4],
+}
+
+impl AsRef<Flow> for Entry {
+    /// The flow that it is about.
+    fn as_ref(&self) -> &Flow {
+        &self.flow
+    }
+}
+
+impl Table {
+    /// Opens a socket, in the calling thread's network namespace.
+    pub fn open() -> Result<Self, Error> {
+        Ok(Self { connection: Connection::open(NETLINK_NETFILTER)? })
+    }
+
+    /// Reads the table and gives the entries that `is_wanted`. Entries of another zone than 0 are
+    /// somebody else's, and those of protocols without ports are not looked at.
+    pub fn select(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Entry>, Error> {
+        let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
+        self.connection.dump(&request, |message| match message.inner {
+            NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
+                entry(&attributes).filter(|entry| is_wanted(&entry.flow))
+            }
+            _ => None,
+        })
+    }
+
+    /// Deletes an entry; false if it is gone already. One that has come in its place since the
+    /// dump stays: it has another id.
+    pub fn delete(&mut self, entry: &Entry) -> Result<bool, Error> {
+        let family = match Family::of(entry.flow.destination.ip()) {
+            Family::Ipv4 => NetfilterProtoFamily::IPv4,
+            Family::Ipv6 => NetfilterProtoFamily::IPv6,
+        };
+        let attributes = vec![
+            ConntrackAttribute::CtaTupleOrig(tuple(&entry.flow)),
+            ConntrackAttribute::Other(DefaultNla::new(CTA_ID, entry.id.to_vec())),
+        ];
+        let request = message(family, ConntrackMessage::Delete(attributes));
+        match self.connection.request(request) {
+            Ok(()) => Ok(true),
+            Err(Error::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn message(family: NetfilterProtoFamily, message: ConntrackMessage) -> NetfilterMessage {
+    NetfilterMessage::new(NetfilterHeader::new(family, NFNETLINK_V0, 0), message)
+}
+
+/// The original direction of a flow.
+fn tuple(flow: &Flow) -> Vec<Tuple> {
+    vec![
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress(flow.source.ip()),
+            IPTuple::DestinationAddress(flow.destination.ip()),
+        ]),
+        Tuple::Proto(vec![
+            ProtoTuple::Protocol(Number::from(flow.protocol.number())),
+            ProtoTuple::SourcePort(flow.source.port()),
+            ProtoTuple::DestinationPort(flow.destination.port()),
+        ]),
+    ]
+}
+
+/// What a dump says of an entry; `None` for what weir never has to do with.
+fn entry(attributes: &[ConntrackAttribute]) -> Option<Entry> {
+    let (mut original, mut reply, mut status, mut id) = (None, None, None, None);
+    for attribute in attributes {
+        match attribute {
+            ConntrackAttribute::CtaTupleOrig(tuples) => original = ends(tuples),
+            ConntrackAttribute::CtaTupleReply(tuples) => reply = ends(tuples),
+            ConntrackAttribute::CtaStatus(bits) => status = Some(*bits),
+            ConntrackAttribute::Other(other) if other.kind() == CTA_ID => {
+                let mut bytes = [0; 4];
+                if other.value_len() == bytes.len() {
+                    other.emit_value(&mut bytes);
+                    id = Some(bytes);
+                }
+            }
+            ConntrackAttribute::Other(other) if other.kind() == CTA_ZONE => return None,
+            _ => {}
+        }
+    }
+    let (protocol, source, destination) = original?;
+    let (_, reply_source, _) = reply?;
+    let is_translated = status?.contains(Status::DstNat);
+    let flow = Flow { protocol, source, destination, reply_source, is_translated };
+    Some(Entry { flow, id: id? })
+}
+
+/// Protocol, source and destination of one direction.
+fn ends(tuples: &[Tuple]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
+    let (mut from, mut to): (Option<IpAddr>, Option<IpAddr>) = (None, None);
+    let (mut protocol, mut source_port, mut port) = (None, None, None);
+    for tuple in tuples {
+        match tuple {
+            Tuple::Ip(parts) => {
+                for part in parts {
+                    match part {
+                        IPTuple::SourceAddress(address) => from = Some(*address),
+                        IPTuple::DestinationAddress(address) => to = Some(*address),
+                        _ => {}
+                    }
+                }
+            }
+            Tuple::Proto(parts) => {
+                for part in parts {
+                    match part {
+                        ProtoTuple::Protocol(number) => {
+                            protocol = Protocol::from_number(u8::from(*number));
+                        }
+                        ProtoTuple::SourcePort(number) => source_port = Some(*number),
+                        ProtoTuple::DestinationPort(number) => port = Some(*number),
+                        _ => {}
+                    }
+                }
+            }
+            // A zone of one direction only.
+            _ => return None,
+        }
+    }
+    Some((protocol?, SocketAddr::new(from?, source_port?), SocketAddr::new(to?, port?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow() -> Flow {
+        Flow {
+            protocol: Protocol::Udp,
+            source: "10.244.0.9:4000".parse().unwrap(),
+            destination: "10.96.0.10:53".parse().unwrap(),
+            reply_source: "10.244.0.2:5353".parse().unwrap(),
+            is_translated: true,
+        }
+    }
+
+    fn attributes() -> Vec<ConntrackAttribute> {
+        let reply = Flow { source: flow().reply_source, destination: flow().source, ..flow() };
+        vec![
+            ConntrackAttribute::CtaTupleOrig(tuple(&flow())),
+            ConntrackAttribute::CtaTupleReply(tuple(&reply)),
+            ConntrackAttribute::CtaStatus(Status::Confirmed | Status::DstNat),
+            ConntrackAttribute::Other(DefaultNla::new(CTA_ID, vec![1, 2, 3, 4])),
+        ]
+    }
+
+    #[test]
+    fn an_entry_is_made_of_all_its_parts_or_not_at_all() {
+        let whole = attributes();
+        assert_eq!(entry(&whole), Some(Entry { flow: flow(), id: [1, 2, 3, 4] }));
+        for index in 0..whole.len() {
+            let mut part = whole.clone();
+            part.remove(index);
+            assert_eq!(entry(&part), None, "without {:?}", whole[index]);
+        }
+        for kind in [CtaPart::Ip, CtaPart::Proto] {
+            let mut part = whole.clone();
+            let ConntrackAttribute::CtaTupleOrig(tuples) = &mut part[0] else { panic!() };
+            tuples.remove(kind as usize);
+            assert_eq!(entry(&part), None);
+        }
+    }
+
+    enum CtaPart {
+        Ip = 0,
+        Proto = 1,
+    }
+
+    #[test]
+    fn an_entry_of_another_zone_is_somebody_elses() {
+        let mut zoned = attributes();
+        zoned.push(ConntrackAttribute::Other(DefaultNla::new(CTA_ZONE, vec![0, 1])));
+        assert_eq!(entry(&zoned), None);
+        let mut zoned = attributes();
+        let ConntrackAttribute::CtaTupleOrig(tuples) = &mut zoned[0] else { panic!() };
+        tuples.push(Tuple::Other(DefaultNla::new(3, vec![0, 1])));
+        assert_eq!(entry(&zoned), None);
+    }
+}

@@ -1,0 +1,200 @@
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+use weir_rules::cluster::{Cluster, Family, NamespacedName, Protocol, Service, ServicePort};
+use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice};
+use weir_rules::compile::compile;
+use weir_rules::config::Config;
+use weir_rules::diff::diff;
+
+use super::*;
+
+/// A table of flows that fails as told.
+#[derive(Default)]
+struct Fake {
+    flows: Vec<Flow>,
+    reads: u32,
+    addresses_fail: bool,
+    read_fails: bool,
+    delete_fails_from: Option<u16>,
+    vanish: bool,
+}
+
+struct FakeEntry(Flow);
+
+impl AsRef<Flow> for FakeEntry {
+    fn as_ref(&self) -> &Flow {
+        &self.0
+    }
+}
+
+fn failure() -> netlink::Error {
+    netlink::Error::Refused(io::Error::from_raw_os_error(1))
+}
+
+impl Connections for &mut Fake {
+    type Entry = FakeEntry;
+
+    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::Error> {
+        if self.addresses_fail { Err(failure()) } else { Ok(BTreeSet::new()) }
+    }
+
+    fn select(
+        &mut self,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Vec<FakeEntry>, netlink::Error> {
+        self.reads += 1;
+        if self.read_fails {
+            return Err(failure());
+        }
+        Ok(self.flows.iter().filter(|flow| is_wanted(flow)).map(|flow| FakeEntry(*flow)).collect())
+    }
+
+    fn delete(&mut self, FakeEntry(flow): &FakeEntry) -> Result<bool, netlink::Error> {
+        if self.delete_fails_from == Some(flow.source.port()) {
+            return Err(failure());
+        }
+        self.flows.retain(|other| other != flow);
+        Ok(!self.vanish)
+    }
+}
+
+fn port(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap()
+}
+
+/// A Service with one endpoint, or no Service.
+fn cluster(endpoint: Option<&str>) -> Cluster {
+    let mut cluster = Cluster::default();
+    let Some(endpoint) = endpoint else { return cluster };
+    let name = NamespacedName::new("default", "dns");
+    let service = Service {
+        cluster_ips: vec![[10, 96, 0, 10].into()],
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Udp,
+            port: port(53),
+            node_port: None,
+        }],
+        internal_traffic_policy: Default::default(),
+        external_traffic_policy: Default::default(),
+        source_ranges: vec![],
+    };
+    let slice = EndpointSlice {
+        service: name.clone(),
+        family: Family::Ipv4,
+        ports: vec![EndpointPort {
+            name: String::new(),
+            protocol: Protocol::Udp,
+            port: port(8080),
+        }],
+        endpoints: vec![Endpoint::new(endpoint.parse().unwrap())],
+    };
+    cluster.services.insert(name.clone(), service);
+    cluster.slices.insert(name, slice);
+    cluster
+}
+
+const OLD: Option<&str> = Some("10.244.0.2");
+const NEW: Option<&str> = Some("10.244.0.3");
+
+fn serving(endpoint: Option<&str>) -> Serving {
+    Serving::new(&cluster(endpoint), &Config::new("node-a"))
+}
+
+fn transaction(from: Option<&str>, to: Option<&str>) -> Transaction {
+    let compiled = |endpoint| compile(&cluster(endpoint), &Config::new("node-a"));
+    diff(&compiled(from), &compiled(to))
+}
+
+/// Flows from these ports to the old endpoint.
+fn flows(ports: &[u16]) -> Vec<Flow> {
+    let from = |&port| Flow {
+        protocol: Protocol::Udp,
+        source: SocketAddr::from(([10, 244, 0, 9], port)),
+        destination: SocketAddr::from(([10, 96, 0, 10], 53)),
+        reply_source: SocketAddr::from(([10, 244, 0, 2], 8080)),
+        is_translated: true,
+    };
+    ports.iter().map(from).collect()
+}
+
+#[test]
+fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
+    let mut fake = Fake { flows: flows(&[1, 2]), ..Fake::default() };
+    let mut cleaner = Flows::new(&mut fake);
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, 1);
+    cleaner.note(&Transaction::default());
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, 1, "nothing has changed");
+    // Somebody had emptied the map, and it was repaired.
+    cleaner.note(&transaction(None, OLD));
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, 2);
+    // Who serves may change without a commit.
+    assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 2);
+    assert_eq!(cleaner.connections.reads, 3);
+    assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, 3);
+}
+
+/// Also of what a commit removed, which no later one says again.
+#[test]
+fn what_failed_is_tried_again_until_it_succeeds() {
+    let break_it: [fn(&mut Fake); 3] = [
+        |fake| fake.addresses_fail = true,
+        |fake| fake.read_fails = true,
+        |fake| fake.delete_fails_from = Some(2),
+    ];
+    for break_it in break_it {
+        for (commit, after) in [(transaction(OLD, None), None), (transaction(OLD, NEW), NEW)] {
+            let mut fake = Fake::default();
+            let mut cleaner = Flows::new(&mut fake);
+            cleaner.clean(&serving(OLD)).unwrap();
+            cleaner.connections.flows = flows(&[1, 2, 3]);
+            break_it(cleaner.connections);
+            cleaner.note(&commit);
+            for _ in 0..2 {
+                cleaner.clean(&serving(after)).unwrap_err();
+            }
+            let left = std::mem::take(&mut cleaner.connections.flows);
+            *cleaner.connections = Fake { flows: left.clone(), ..Fake::default() };
+            assert_eq!(cleaner.clean(&serving(after)).unwrap(), left.len());
+            assert_eq!(cleaner.connections.flows, []);
+            cleaner.connections.flows = flows(&[4]);
+            assert_eq!(cleaner.clean(&serving(after)).unwrap(), 0, "done");
+        }
+    }
+}
+
+/// Whether the commit was made was not known at first, and later nothing was left to commit.
+#[test]
+fn a_commit_without_an_answer_is_made_up_for() {
+    let mut fake = Fake::default();
+    let mut cleaner = Flows::new(&mut fake);
+    cleaner.clean(&serving(OLD)).unwrap();
+    cleaner.connections.flows = flows(&[1, 2]);
+    assert_eq!(cleaner.clean(&serving(None)).unwrap(), 2);
+}
+
+#[test]
+fn one_entry_that_is_stuck_does_not_keep_the_others() {
+    let mut fake = Fake { flows: flows(&[1, 2, 3]), delete_fails_from: Some(2), ..Fake::default() };
+    let error = Flows::new(&mut fake).clean(&serving(NEW)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot remove the connection-tracking entry from 10.244.0.9:2 to 10.96.0.10:53 \
+         (1 of 3 failed)"
+    );
+    assert_eq!(fake.flows, flows(&[2]));
+}
+
+#[test]
+fn an_entry_that_went_by_itself_is_not_counted() {
+    let mut fake = Fake { flows: flows(&[1, 2]), vanish: true, ..Fake::default() };
+    assert_eq!(Flows::new(&mut fake).clean(&serving(NEW)).unwrap(), 0);
+}
