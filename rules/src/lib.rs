@@ -22,3 +22,4 @@ pub mod nft;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transaction;
+pub mod walk;
