@@ -26,8 +26,9 @@ const MOST: usize = 80;
 pub(crate) fn run(file: &File) -> Vec<String> {
     let bed = testbed();
     let mut failures = Vec::new();
-    for situation in file.situations() {
+    for (number, situation) in (0..).zip(file.situations()) {
         apply(&bed, &situation);
+        use_ports(&bed, number);
         let answers = thread::scope(|scope| {
             let asked: Vec<_> = situation
                 .questions
@@ -67,15 +68,28 @@ fn testbed() -> Testbed {
         }
     }
     // By default a host sends one ICMP error a second to another.
-    for host in HOSTS.map(|(name, ..)| name).into_iter().chain(["node"]) {
+    for host in all_hosts() {
         bed.ns(host).sysctl("net/ipv4/icmp_ratelimit", "0");
         bed.ns(host).sysctl("net/ipv6/icmp/ratelimit", "0");
     }
-    // Entries of one case must not be in the way of the next one's questions.
-    for setting in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
-        bed.node().sysctl(&format!("net/netfilter/{setting}"), "1");
-    }
     bed
+}
+
+/// Has TCP and UDP ask from ports that no situation before this one asked from: the kernel would go
+/// on with the flow of an earlier question from the same port.
+fn use_ports(bed: &Testbed, number: u16) {
+    const FIRST: u16 = 32768;
+    const EACH: u16 = 400;
+    let first = EACH.checked_mul(number).and_then(|ports| ports.checked_add(FIRST));
+    let last = first.and_then(|first| first.checked_add(EACH - 1)).expect("ports for all cases");
+    for host in all_hosts() {
+        let range = format!("{} {last}", last - (EACH - 1));
+        bed.ns(host).sysctl("net/ipv4/ip_local_port_range", &range);
+    }
+}
+
+fn all_hosts() -> impl Iterator<Item = &'static str> {
+    HOSTS.into_iter().map(|(name, ..)| name).chain(["node"])
 }
 
 fn apply(bed: &Testbed, situation: &Situation<'_>) {
