@@ -130,7 +130,8 @@ fn jump_comes_back_and_goto_does_not() {
     let passes = || to(ELSEWHERE, 80);
     let empty = Vec::new;
     // The rules of the base chain, of `a` and of `b`, and what comes of them.
-    let cases: Vec<(&str, Vec<Rule>, Vec<Rule>, Vec<Rule>, Outcome)> = vec![
+    type Rules = Vec<Rule>;
+    let cases: Vec<(&str, Rules, Rules, Rules, Outcome)> = vec![
         ("jump, end", vec![jump("a"), reject()], empty(), empty(), Outcome::Rejected),
         ("goto, end", vec![goto("a"), reject()], empty(), empty(), passes()),
         (
