@@ -253,7 +253,7 @@ impl File {
         paths.sort();
         let files: Vec<File> = paths.iter().map(|path| File::read(path)).collect();
         let cases: usize = files.iter().map(|file| file.cases.len()).sum();
-        assert!(cases >= 150, "{cases} cases");
+        assert!(cases >= 170, "{cases} cases");
         files
     }
 
