@@ -24,3 +24,4 @@ pub mod stale;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod transaction;
+pub mod walk;

@@ -1,13 +1,17 @@
 //! What holds for every cluster.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;
 use weir_rules::align::align;
-use weir_rules::cluster::{Family, Protocol};
+use weir_rules::cluster::{
+    Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
+};
 use weir_rules::compile::{compile, names};
+use weir_rules::config::{Config, DetectLocal};
 use weir_rules::diff::diff;
+use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
 use weir_rules::nft::{
     Data, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement, Table, Verdict,
     compile_rule, decompile_rule,
@@ -15,6 +19,7 @@ use weir_rules::nft::{
 use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
+use weir_rules::walk::{Delivery, Outcome, Packet, Probability, walk};
 
 /// Where a verdict goes.
 fn target(verdict: &Verdict) -> Option<&Name> {
@@ -123,8 +128,158 @@ fn udp_flows(ruleset: &Ruleset) -> Vec<Flow> {
     flows
 }
 
+/// A source that no random cluster has: neither an endpoint nor a virtual address.
+fn sender(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::new(198, 51, 100, 7).into(),
+        Family::Ipv6 => Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 7).into(),
+    }
+}
+
+/// The same address in another network.
+fn away(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [_, _, c, d] = address.octets();
+            Ipv4Addr::new(10, 244, c, d).into()
+        }
+        IpAddr::V6(address) => {
+            let [a, .., y, z] = address.segments();
+            Ipv6Addr::new(a, 0x244, 0, 0, 0, 0, y, z).into()
+        }
+    }
+}
+
+/// A virtual address of a Service, and what its port has behind it.
+struct Frontend<'a> {
+    service: &'a Service,
+    port: &'a ServicePort,
+    address: IpAddr,
+    external: bool,
+    endpoints: PortEndpoints,
+}
+
+/// Every virtual address and port, each with the Service that has it: the first that claims it.
+fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
+    let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
+    let place = Place { node: &config.node_name, zone };
+    let slices_of = |name: &NamespacedName| -> Vec<&EndpointSlice> {
+        cluster.slices.values().filter(|slice| slice.service == *name).collect()
+    };
+    let mut found = BTreeMap::new();
+    for (name, service) in &cluster.services {
+        let slices = slices_of(name);
+        let has = |family| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);
+        for port in &service.ports {
+            let kinds = [
+                (&service.cluster_ips, false),
+                (&service.external_ips, true),
+                (&service.load_balancer_ips, true),
+            ];
+            for (addresses, external) in kinds {
+                for &address in addresses.iter().filter(|address| has(Family::of(**address))) {
+                    let family = Family::of(address);
+                    found.entry((address, port.protocol, port.port)).or_insert_with(|| {
+                        let endpoints = choose(service, port, family, &slices, place);
+                        Frontend { service, port, address, external, endpoints }
+                    });
+                }
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+/// What a frontend gives a packet, if it comes from a local Pod or not, and nothing restricts it.
+fn expected(frontend: &Frontend<'_>, from_pod: bool) -> Result<Vec<PortEndpoint>, Outcome> {
+    let PortEndpoints { cluster, local, any } = &frontend.endpoints;
+    let policy = match frontend.external {
+        true => frontend.service.external_traffic_policy,
+        false => frontend.service.internal_traffic_policy,
+    };
+    let list = match policy {
+        TrafficPolicy::Cluster => cluster,
+        TrafficPolicy::Local if frontend.external && from_pod => cluster,
+        TrafficPolicy::Local => local,
+    };
+    match (any, list.is_empty()) {
+        (false, _) => Err(Outcome::Rejected),
+        (true, true) => Err(Outcome::Dropped),
+        (true, false) => Ok(list.clone()),
+    }
+}
+
 proptest! {
     #![proptest_config(seeded(256))]
+
+    /// A packet that is walked through the ruleset meets what the choice of endpoints says, each
+    /// endpoint with the same probability.
+    #[test]
+    fn packets_meet_the_endpoints_that_are_chosen(
+        mut cluster in cluster(),
+        config in config(),
+        from_pod in any::<bool>(),
+    ) {
+        // Who may use a load balancer is not asked here, and endpoints are out of the way of
+        // virtual addresses: what is translated to one of these is refused or dropped there.
+        cluster.services.values_mut().for_each(|service| service.source_ranges.clear());
+        cluster.service_cidrs.clear();
+        let endpoints = cluster.slices.values_mut().flat_map(|slice| &mut slice.endpoints);
+        endpoints.for_each(|endpoint| endpoint.address = away(endpoint.address));
+        let detect_local = DetectLocal::InterfaceNamePrefix("veth".into());
+        let config = Config { detect_local, service_cidrs: Vec::new(), ..config };
+        let cluster_ips: BTreeSet<IpAddr> = cluster
+            .services
+            .values()
+            .flat_map(|service| service.cluster_ips.iter().copied())
+            .collect();
+        let ruleset = compile(&cluster, &config);
+        for frontend in frontends(&cluster, &config) {
+            let packet = Packet {
+                source: sender(Family::of(frontend.address)),
+                destination: frontend.address,
+                protocol: frontend.port.protocol,
+                port: frontend.port.port,
+                input_interface: Some(if from_pod { "veth7" } else { "uplink" }.into()),
+                mark: 0,
+            };
+            let walk = walk(&ruleset, &packet, &BTreeSet::new());
+            match expected(&frontend, from_pod) {
+                Err(outcome) => prop_assert_eq!(walk.only(), Some(&outcome), "{:?}", packet),
+                Ok(list) => {
+                    let each = Probability::one_of(list.len() as u32);
+                    let to_cluster_ip = cluster_ips.contains(&frontend.address);
+                    let policy = frontend.service.external_traffic_policy;
+                    let masqueraded = to_cluster_ip && (config.masquerade_all || !from_pod)
+                        || frontend.external && policy == TrafficPolicy::Cluster;
+                    let expected: Vec<_> = list
+                        .iter()
+                        .map(|e| (Delivery { address: e.address, port: e.port, masqueraded }, each))
+                        .collect();
+                    prop_assert_eq!(walk.deliveries(), expected, "{:?}", packet);
+                }
+            }
+        }
+    }
+
+    /// Whatever the ruleset and the packet, the ends make a whole.
+    #[test]
+    fn the_probabilities_of_a_walk_make_one(cluster in cluster(), config in config()) {
+        let ruleset = compile(&cluster, &config);
+        for frontend in frontends(&cluster, &config) {
+            let packet = Packet {
+                source: sender(Family::of(frontend.address)),
+                destination: frontend.address,
+                protocol: frontend.port.protocol,
+                port: frontend.port.port,
+                input_interface: None,
+                mark: 0,
+            };
+            let walk = walk(&ruleset, &packet, &BTreeSet::from([packet.source]));
+            let total = walk.ends.iter().map(|end| end.probability).reduce(|a, b| a + b);
+            prop_assert_eq!(total, Some(Probability::ONE));
+        }
+    }
 
     #[test]
     fn the_difference_applied_gives_the_desired_ruleset(

@@ -92,7 +92,7 @@ impl SetSpec {
 }
 
 /// One element, as it stands between the braces of its set.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct ElementText<'a> {
     /// The table's family.
     pub family: Family,

@@ -1,0 +1,166 @@
+//! Answers by the packet interpreter, on the ruleset that is compiled from the manifests.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use clap::Parser;
+use weir::cli::{Cli, Command};
+use weir::source::manifest::load;
+use weir_rules::cluster::Protocol;
+use weir_rules::compile::compile;
+use weir_rules::nft::Ruleset;
+use weir_rules::walk::{Outcome, Packet, Probability, Step, Walk, walk};
+use weir_testbed::Testbed;
+
+use crate::case::{Answer, EndOfIt, Question, SERVER_PORTS, SERVERS, Situation, Source, word};
+
+/// Every host's IPv4 and IPv6 address, and the interface by which its packets reach the node.
+pub(crate) const HOSTS: [(&str, &str, &str, &str); 7] = [
+    ("client", "10.244.0.9", "fd00:10:244::9", "pod1"),
+    ("b1", "10.244.0.2", "fd00:10:244::2", "pod2"),
+    ("b2", "10.244.0.3", "fd00:10:244::3", "pod3"),
+    ("b3", "10.244.0.4", "fd00:10:244::4", "pod4"),
+    ("r1", "10.244.1.5", "fd00:10:244:1::5", "uplink"),
+    ("visitor", "198.51.100.7", "2001:db8:51::7", "uplink"),
+    ("stranger", "198.51.100.9", "2001:db8:51::9", "uplink"),
+];
+
+/// The testbed's node with a situation's ruleset.
+pub(crate) struct Node {
+    ruleset: Ruleset,
+    local: BTreeSet<IpAddr>,
+    hosts: BTreeMap<IpAddr, &'static str>,
+}
+
+impl Node {
+    pub(crate) fn new(situation: &Situation<'_>) -> Self {
+        let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
+        write!(file, "{}", situation.manifests).expect("it can be written");
+        let path = file.path().to_string_lossy().into_owned();
+        let words = ["weir", "print", "-f", &path].map(str::to_owned);
+        let cli = Cli::try_parse_from(words.iter().chain(&situation.options))
+            .unwrap_or_else(|error| panic!("{situation}: {error}"));
+        let Command::Print(args) = cli.command else { panic!("it is print") };
+        let config = args.node.config().unwrap_or_else(|error| panic!("{situation}: {error}"));
+        let loaded = load(&args.inputs(), &config.node_name);
+        assert!(loaded.problems.is_empty(), "{situation}: {:#?}", loaded.problems);
+        let local = [
+            Testbed::NODE_V4.into(),
+            Testbed::NODE_V6.into(),
+            Testbed::GATEWAY_V4.into(),
+            Testbed::GATEWAY_V6.into(),
+        ];
+        let address = |text: &str| -> IpAddr { text.parse().expect("an address") };
+        let hosts = HOSTS
+            .into_iter()
+            .flat_map(|(name, v4, v6, _)| [(address(v4), name), (address(v6), name)])
+            .chain([(Testbed::NODE_V4.into(), "node"), (Testbed::NODE_V6.into(), "node")]);
+        Self {
+            ruleset: compile(&loaded.cluster, &config),
+            local: local.into(),
+            hosts: hosts.collect(),
+        }
+    }
+
+    /// What comes of a question. An uneven choice among servers is told as something else.
+    pub(crate) fn answer(&self, question: &Question) -> Answer {
+        let walk = self.walk(question);
+        let mut answer = Answer::default();
+        let mut chances: BTreeMap<&str, Probability> = BTreeMap::new();
+        for end in &walk.ends {
+            let delivery = match &end.outcome {
+                Outcome::Delivered(delivery) => delivery,
+                Outcome::Rejected => {
+                    answer.other.insert(word(EndOfIt::Refused));
+                    continue;
+                }
+                Outcome::Dropped => {
+                    answer.other.insert(word(EndOfIt::Dropped));
+                    continue;
+                }
+                Outcome::Unknown(text) => {
+                    answer.other.insert(format!("unknown: {text}"));
+                    continue;
+                }
+            };
+            match self.hosts.get(&delivery.address) {
+                Some(&host)
+                    if SERVERS.contains(&host) && SERVER_PORTS.contains(&delivery.port.get()) =>
+                {
+                    let seen = if delivery.masqueraded { Source::Node } else { Source::Own };
+                    answer.servers.entry(host.to_owned()).or_default().insert(seen);
+                    chances
+                        .entry(host)
+                        .and_modify(|chance| *chance = *chance + end.probability)
+                        .or_insert(end.probability);
+                }
+                // Nobody listens at a host's other ports, and nobody has any other address.
+                Some(_) => drop(answer.other.insert(word(EndOfIt::Refused))),
+                None if self.is_local(delivery.address) => {
+                    answer.other.insert(word(EndOfIt::Refused));
+                }
+                None => drop(answer.other.insert(word(EndOfIt::Dropped))),
+            }
+        }
+        if chances.values().collect::<BTreeSet<_>>().len() > 1 {
+            answer.other.insert(format!("uneven: {chances:?}"));
+        }
+        answer
+    }
+
+    /// The rules that a question's packet matches, on the first of its ways.
+    pub(crate) fn way(&self, question: &Question) -> String {
+        let walk = self.walk(question);
+        let steps = walk.ends[0].steps.iter().map(Step::to_string);
+        steps.collect::<Vec<_>>().join("\n    ")
+    }
+
+    fn walk(&self, question: &Question) -> Walk<'_> {
+        let destination = question.to.ip();
+        let (source, input_interface) = match question.from.as_str() {
+            "node" => (self.node_source(destination), None),
+            host => {
+                let (_, v4, v6, interface) = HOSTS
+                    .into_iter()
+                    .find(|(name, ..)| *name == host)
+                    .unwrap_or_else(|| panic!("there is no host {host}"));
+                let source = if destination.is_ipv4() { v4 } else { v6 };
+                (source.parse().expect("an address"), Some(interface.to_owned()))
+            }
+        };
+        let packet = Packet {
+            source,
+            destination,
+            protocol: match question.protocol {
+                weir_testbed::Protocol::Tcp => Protocol::Tcp,
+                weir_testbed::Protocol::Udp => Protocol::Udp,
+                weir_testbed::Protocol::Sctp => Protocol::Sctp,
+            },
+            port: NonZeroU16::new(question.to.port()).expect("a port"),
+            input_interface,
+            mark: 0,
+        };
+        walk(&self.ruleset, &packet, &self.local)
+    }
+
+    /// The address that the kernel gives the node's own packets: the destination itself if it is
+    /// the node's, towards pods that of their link.
+    fn node_source(&self, destination: IpAddr) -> IpAddr {
+        let to_pod = HOSTS.iter().any(|(name, _, _, interface)| {
+            interface.starts_with("pod") && self.hosts.get(&destination) == Some(name)
+        });
+        match (destination, to_pod) {
+            _ if self.is_local(destination) => destination,
+            (IpAddr::V4(_), true) => Testbed::GATEWAY_V4.into(),
+            (IpAddr::V4(_), false) => Testbed::NODE_V4.into(),
+            (IpAddr::V6(_), true) => Testbed::GATEWAY_V6.into(),
+            (IpAddr::V6(_), false) => Testbed::NODE_V6.into(),
+        }
+    }
+
+    fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.local.contains(&address)
+    }
+}
