@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{Failure, chain, input, write_out};
+use super::{Failure, chain, input, say, write_out};
 use crate::cli::ManifestArgs;
 use crate::kernel::Kernel;
 use crate::sync::{Flows, LiveConnections, reconcile};
@@ -42,10 +42,8 @@ pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     })?;
     // What is programmed is right all the same, and the next run looks again.
     if let Err(error) = &cleaned {
-        eprintln!(
-            "weir: warning: UDP flows may stay with endpoints that are gone: {}",
-            chain(error)
-        );
+        let cause = chain(error);
+        say(&format!("warning: UDP flows may stay with endpoints that are gone: {cause}"));
     }
     Ok(ExitCode::SUCCESS)
 }

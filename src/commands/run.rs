@@ -137,11 +137,9 @@ struct Agent {
     config: Config,
     desired: Desired,
     follower: Follower<Kernel>,
-    backoff: Backoff,
-    last_error: Option<String>,
+    tables_retry: Retry,
     flows: Flows<LiveConnections>,
-    flows_backoff: Backoff,
-    last_flows_error: Option<String>,
+    flows_retry: Retry,
     flows_removed: usize,
     ports_are_closed: bool,
     /// When to look for changes by others again.
@@ -159,11 +157,9 @@ impl Agent {
             config,
             desired: Desired::default(),
             follower: Follower::new(kernel),
-            backoff: Backoff::default(),
-            last_error: None,
+            tables_retry: Retry::default(),
             flows: Flows::new(LiveConnections::default()),
-            flows_backoff: Backoff::default(),
-            last_flows_error: None,
+            flows_retry: Retry::default(),
             flows_removed: 0,
             ports_are_closed: false,
             next_look: Instant::now(),
@@ -215,8 +211,8 @@ impl Agent {
 
     /// Repairs what somebody else has changed, and tries again what has failed.
     fn look(&mut self) {
-        if self.last_error.is_some() {
-            if self.backoff.is_over() {
+        if self.tables_retry.is_failing() {
+            if self.tables_retry.is_due() {
                 self.sync(Instant::now(), "retry");
             }
         } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
@@ -225,7 +221,7 @@ impl Agent {
             // Where others change their own tables without rest, all of weir's are read each time:
             // no more than a tenth of the time is spent so.
             self.next_look = start + 10 * start.elapsed();
-        } else if self.last_flows_error.is_some() && self.flows_backoff.is_over() {
+        } else if self.flows_retry.is_due() {
             self.clean_flows();
         }
     }
@@ -242,20 +238,16 @@ impl Agent {
                         debug!("{sign} {line}");
                     }
                 }
-                self.backoff = Backoff::default();
-                if self.last_error.take().is_some() {
+                if self.tables_retry.succeeded() {
                     info!("the kernel is equal to the manifests again");
                 }
                 self.clean_flows();
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
-                let text = chain(&failure);
-                if self.last_error.as_ref() != Some(&text) {
-                    error!("{text}; trying again");
+                if let Some(news) = self.tables_retry.failed(chain(&failure)) {
+                    error!("{news}; trying again");
                 }
-                self.last_error = Some(text);
-                self.backoff.next();
             }
         }
     }
@@ -272,8 +264,7 @@ impl Agent {
                     let total = self.flows_removed;
                     info!(removed, total, elapsed_ms, "removed stale UDP flows");
                 }
-                self.flows_backoff = Backoff::default();
-                if self.last_flows_error.take().is_some() {
+                if self.flows_retry.succeeded() {
                     info!("stale UDP flows can be removed again");
                 }
             }
@@ -281,14 +272,42 @@ impl Agent {
                 if let CleanError::Delete { removed, .. } = failure {
                     self.flows_removed += removed;
                 }
-                let text = chain(&failure);
-                if self.last_flows_error.as_ref() != Some(&text) {
-                    warn!("{text}; trying again");
+                if let Some(news) = self.flows_retry.failed(chain(&failure)) {
+                    warn!("{news}; trying again");
                 }
-                self.last_flows_error = Some(text);
-                self.flows_backoff.next();
             }
         }
+    }
+}
+
+/// Whether something fails, why, and when to try it again.
+#[derive(Default)]
+struct Retry {
+    backoff: Backoff,
+    last_error: Option<String>,
+}
+
+impl Retry {
+    fn is_failing(&self) -> bool {
+        self.last_error.is_some()
+    }
+
+    /// Whether it fails and is to be tried now.
+    fn is_due(&self) -> bool {
+        self.is_failing() && self.backoff.is_over()
+    }
+
+    /// Takes note of a success; says whether it failed before.
+    fn succeeded(&mut self) -> bool {
+        std::mem::take(self).is_failing()
+    }
+
+    /// Takes note of a failure; gives its text back unless it is the one before.
+    fn failed(&mut self, text: String) -> Option<&str> {
+        self.backoff.next();
+        let is_news = self.last_error.as_ref() != Some(&text);
+        let text = self.last_error.insert(text);
+        is_news.then_some(text.as_str())
     }
 }
 

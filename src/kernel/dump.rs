@@ -15,7 +15,7 @@ use super::batch::{
 };
 use super::error::DumpError;
 use super::expression::{decode, protocol_family, read_verdict};
-use super::message::{HEADERS, Header, Reply, Scratch, attributes};
+use super::message::{Header, Reply, Scratch, find_attribute};
 use super::object::{self, AlignedMessage, ElementRef};
 use super::socket::Socket;
 use super::userdata;
@@ -128,9 +128,8 @@ impl Reader<'_> {
         let mut id = None;
         let kind = libc::NFT_MSG_GETGEN;
         let each = |message: AlignedMessage<'_>| {
-            id = attributes(message.bytes(), HEADERS, message.bytes().len())
-                .find(|&(_, _, kind)| kind == GEN_ID)
-                .and_then(|(start, end, _)| message.bytes().get(start + 4..end)?.try_into().ok())
+            id = find_attribute(message.bytes(), GEN_ID)
+                .and_then(|value| value.try_into().ok())
                 .map(u32::from_be_bytes);
             id.map(|_| ())
         };
@@ -218,10 +217,8 @@ impl Reader<'_> {
         for (what, kind) in [("objects", libc::NFT_MSG_GETOBJ), ("flowtables", MSG_GETFLOWTABLE)] {
             let mut found = false;
             self.dump(what, kind, family, &[TABLE], |message| {
-                // NFTA_OBJ_TABLE and NFTA_FLOWTABLE_TABLE.
-                let bytes = message.bytes();
-                let name = attributes(bytes, HEADERS, bytes.len()).find(|&(_, _, kind)| kind == 1);
-                let name = name.and_then(|(start, end, _)| bytes.get(start + 4..end));
+                // NFTA_OBJ_TABLE and NFTA_FLOWTABLE_TABLE have the number of the request's.
+                let name = find_attribute(message.bytes(), REQUEST_TABLE);
                 found |= name.is_some_and(|name| name.strip_suffix(&[0]) == Some(TABLE.as_bytes()));
                 Some(())
             })?;

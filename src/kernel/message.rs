@@ -76,6 +76,12 @@ impl Header {
     }
 }
 
+/// The value of a message's first attribute of a type.
+pub(super) fn find_attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
+    let (start, end, _) = attributes(message, HEADERS, message.len()).find(|a| a.2 == kind)?;
+    message.get(start + 4..end)
+}
+
 /// The attributes between two offsets: where each begins and ends, and its type.
 pub(super) fn attributes(
     message: &[u8],
