@@ -114,6 +114,7 @@ mod tests {
             internal_traffic_policy: TrafficPolicy::Cluster,
             external_traffic_policy: TrafficPolicy::Cluster,
             source_ranges: vec![],
+            session_affinity: None,
         };
         let listed: Vec<String> =
             claims(&service).iter().map(|(claim, field)| format!("{field}: {claim}")).collect();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 
@@ -130,6 +130,9 @@ pub struct Service {
     /// `spec.loadBalancerSourceRanges`: who may use its load-balancer addresses. Empty where
     /// anybody may.
     pub source_ranges: Vec<IpNet>,
+    /// With `spec.sessionAffinity: ClientIP`, for how many seconds behind its last new connection
+    /// a client stays with its endpoint (`spec.sessionAffinityConfig.clientIP.timeoutSeconds`).
+    pub session_affinity: Option<NonZeroU32>,
 }
 
 impl Service {

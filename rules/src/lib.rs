@@ -19,6 +19,7 @@ pub mod compile;
 pub mod config;
 pub mod diff;
 pub mod endpoints;
+pub mod learned;
 pub mod nft;
 pub mod stale;
 #[cfg(feature = "testing")]

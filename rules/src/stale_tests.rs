@@ -45,6 +45,7 @@ fn service() -> Service {
         internal_traffic_policy: TrafficPolicy::Cluster,
         external_traffic_policy: TrafficPolicy::Cluster,
         source_ranges: vec![],
+        session_affinity: None,
     }
 }
 

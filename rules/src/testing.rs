@@ -5,7 +5,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
@@ -212,8 +212,9 @@ fn service() -> impl Strategy<Value = Service> {
         vec(port, 0..4),
         (policy(), policy()),
         vec(network(), 0..3),
+        option::of(select(vec![1, 10800])),
     )
-        .prop_map(|(addresses, ports, policies, source_ranges)| Service {
+        .prop_map(|(addresses, ports, policies, source_ranges, affinity)| Service {
             cluster_ips: addresses.0,
             external_ips: addresses.1,
             load_balancer_ips: addresses.2,
@@ -221,6 +222,7 @@ fn service() -> impl Strategy<Value = Service> {
             internal_traffic_policy: policies.0,
             external_traffic_policy: policies.1,
             source_ranges,
+            session_affinity: affinity.and_then(NonZeroU32::new),
         })
 }
 

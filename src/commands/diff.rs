@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use weir_rules::align::align;
+use weir_rules::learned::adopt;
 
 use super::{Failure, input, write_out};
 use crate::cli::ManifestArgs;
@@ -12,7 +13,8 @@ use crate::kernel::Kernel;
 pub fn diff(args: &ManifestArgs) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?.ruleset;
     let observed = Kernel::open()?.dump()?.ruleset;
-    let transaction = weir_rules::diff::diff(&observed, &align(&observed, &desired));
+    let transaction =
+        weir_rules::diff::diff(&observed, &adopt(&observed, align(&observed, &desired)));
     write_out(|out| {
         transaction.lines().try_for_each(|(sign, line)| writeln!(out, "{sign} {line}"))
     })?;

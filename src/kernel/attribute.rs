@@ -2,7 +2,7 @@
 
 use nftnl::nftnl_sys::{self as sys, libc};
 
-use super::object::{Bytes, Chain, Element, Expression, Rule, Set, Str, Table, U8, U32};
+use super::object::{Bytes, Chain, Element, Expression, Rule, Set, Str, Table, U8, U32, U64};
 
 /// The most that libnftnl holds of a key or of data: `NFT_DATA_VALUE_MAXLEN` of
 /// linux/netfilter/nf_tables.h.
@@ -55,6 +55,7 @@ pub(super) mod set {
     pub(in crate::kernel) const DATA_LEN: U32<Set> = U32::new(sys::NFTNL_SET_DATA_LEN);
     pub(in crate::kernel) const SIZE: U32<Set> = U32::new(sys::NFTNL_SET_DESC_SIZE);
     pub(in crate::kernel) const POLICY: U32<Set> = U32::new(sys::NFTNL_SET_POLICY);
+    pub(in crate::kernel) const TIMEOUT: U64<Set> = U64::new(sys::NFTNL_SET_TIMEOUT);
     pub(in crate::kernel) const GC_INTERVAL: U32<Set> = U32::new(sys::NFTNL_SET_GC_INTERVAL);
     pub(in crate::kernel) const USERDATA: Bytes<Set> =
         Bytes::new(sys::NFTNL_SET_USERDATA, USERDATA_BYTES);
@@ -69,6 +70,8 @@ pub(super) mod element {
     pub(in crate::kernel) const DATA: Bytes<Element> =
         Bytes::new(sys::NFTNL_SET_ELEM_DATA, DATA_BYTES);
     pub(in crate::kernel) const VERDICT: U32<Element> = U32::new(sys::NFTNL_SET_ELEM_VERDICT);
+    pub(in crate::kernel) const TIMEOUT: U64<Element> = U64::new(sys::NFTNL_SET_ELEM_TIMEOUT);
+    pub(in crate::kernel) const EXPIRATION: U64<Element> = U64::new(sys::NFTNL_SET_ELEM_EXPIRATION);
     pub(in crate::kernel) const CHAIN: Str<Element> = Str::new(sys::NFTNL_SET_ELEM_CHAIN);
     pub(in crate::kernel) const USERDATA: Bytes<Element> =
         Bytes::new(sys::NFTNL_SET_ELEM_USERDATA, USERDATA_BYTES);
@@ -88,6 +91,13 @@ pub(super) mod expression {
     pub(in crate::kernel) const META_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_META_SREG);
     pub(in crate::kernel) const CT_KEY: U32<E> = U32::new(sys::NFTNL_EXPR_CT_KEY);
     pub(in crate::kernel) const CT_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_CT_DREG);
+    pub(in crate::kernel) const CT_DIR: U8<E> = U8::new(sys::NFTNL_EXPR_CT_DIR);
+    pub(in crate::kernel) const DYNSET_SET: Str<E> = Str::new(sys::NFTNL_EXPR_DYNSET_SET_NAME);
+    pub(in crate::kernel) const DYNSET_OP: U32<E> = U32::new(sys::NFTNL_EXPR_DYNSET_OP);
+    pub(in crate::kernel) const DYNSET_KEY: U32<E> = U32::new(sys::NFTNL_EXPR_DYNSET_SREG_KEY);
+    pub(in crate::kernel) const DYNSET_DATA: U32<E> = U32::new(sys::NFTNL_EXPR_DYNSET_SREG_DATA);
+    pub(in crate::kernel) const DYNSET_TIMEOUT: U64<E> = U64::new(sys::NFTNL_EXPR_DYNSET_TIMEOUT);
+    pub(in crate::kernel) const DYNSET_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_DYNSET_FLAGS);
     pub(in crate::kernel) const FIB_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_DREG);
     pub(in crate::kernel) const FIB_RESULT: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_RESULT);
     pub(in crate::kernel) const FIB_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_FIB_FLAGS);

@@ -30,6 +30,8 @@ const LIST_ELEM: u16 = 1;
 /// `NFT_SET_MAP`, `NFT_SET_INTERVAL`.
 const SET_F_MAP: u32 = libc::NFT_SET_MAP as u32;
 const SET_F_INTERVAL: u32 = libc::NFT_SET_INTERVAL as u32;
+/// `NFT_SET_EVAL | NFT_SET_TIMEOUT`: nft's `dynamic,timeout`.
+pub(super) const SET_F_DYNAMIC: u32 = (libc::NFT_SET_EVAL | libc::NFT_SET_TIMEOUT) as u32;
 /// `NFT_DATA_VERDICT`: the data type of verdict maps.
 pub(super) const DATA_VERDICT: u32 = 0xffff_ff00;
 /// Bits of one part of a concatenated type in `NFTA_SET_KEY_TYPE` (nft's `TYPE_BITS`).
@@ -297,6 +299,11 @@ fn kernel_elements(
         (Data::Values(values), SetData::Values(selectors)) => {
             first.set_bytes(element::DATA, reorder(values, selectors, family).as_bytes());
         }
+        (Data::Learned(values, lifetime), SetData::Values(selectors)) => {
+            first.set_bytes(element::DATA, reorder(values, selectors, family).as_bytes());
+            first.set_u64(element::TIMEOUT, lifetime.timeout);
+            first.set_u64(element::EXPIRATION, lifetime.expires);
+        }
         _ => {}
     }
     if let Some(comment) = &element.comment {
@@ -358,6 +365,10 @@ fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::S
     }
     if spec.interval {
         flags |= SET_F_INTERVAL;
+    }
+    if let Some(size) = spec.dynamic {
+        flags |= SET_F_DYNAMIC;
+        it.set_u32(set::SIZE, size);
     }
     it.set_u32(set::FLAGS, flags);
     it.set_bytes(set::USERDATA, &userdata::set(spec, family));

@@ -5,13 +5,13 @@ use std::io;
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
-    BaseChain, Chain, ChainKind, Data, Element, Elements, MAX_KEY_BYTES, Name, RawKey, Ruleset,
-    Set, SetData, SetSpec, TABLE, Table, decompile_rule,
+    BaseChain, Chain, ChainKind, Data, Element, Elements, Lifetime, MAX_KEY_BYTES, Name, RawKey,
+    Ruleset, Set, SetData, SetSpec, TABLE, Table, decompile_rule,
 };
 
 use super::attribute::{chain, element, rule, set, table};
 use super::batch::{
-    DATA_VERDICT, chain_type, concatenated_type, concatenated_width, hook, reorder,
+    DATA_VERDICT, SET_F_DYNAMIC, chain_type, concatenated_type, concatenated_width, hook, reorder,
 };
 use super::error::DumpError;
 use super::expression::{decode, protocol_family, read_verdict};
@@ -259,7 +259,9 @@ impl Reader<'_> {
         // The kernel continues a dump by counting elements from the start. While it moves them to
         // a larger hash table, on a worker and in the same generation, their order changes, and
         // for each that is missed another comes twice.
-        if elements.len() < count { Err(Failure::Interrupted) } else { Ok(Some(elements)) }
+        // Packets make dynamic maps grow at any time.
+        let is_settled = elements.len() == count || spec.dynamic.is_some() && !self.strict;
+        if !is_settled { Err(Failure::Interrupted) } else { Ok(Some(elements)) }
     }
 
     /// Asks for a dump and calls `each` with every message of it.
@@ -355,20 +357,27 @@ fn set_spec(it: &object::Set, family: Family) -> SetSpec {
     };
     // The kernel reports several expressions by this flag and a list that weir does not read.
     let has_state = flags & SET_F_EXPR != 0;
+    let dynamic = (flags & SET_F_DYNAMIC == SET_F_DYNAMIC)
+        .then(|| it.u32(set::SIZE))
+        .flatten()
+        .filter(|&size| size > 0);
     let limits = [set::SIZE, set::POLICY, set::GC_INTERVAL].map(|limit| it.u32(limit).unwrap_or(0));
+    let allowed_flags =
+        SET_F_INTERVAL | SET_F_MAP | SET_F_EXPR | dynamic.map_or(0, |_| SET_F_DYNAMIC);
     let is_known = it.u32(set::KEY_TYPE) == Some(concatenated_type(&key, family))
         && it.u32(set::KEY_LEN) == Some(concatenated_width(&key, family))
         && (1..=MAX_KEY_BYTES as u32).contains(&concatenated_width(&key, family))
         && it.u32(set::DATA_TYPE) == data_type
         && it.u32(set::DATA_LEN) == data_len
-        && flags & !(SET_F_INTERVAL | SET_F_MAP | SET_F_EXPR) == 0
+        && flags & !allowed_flags == 0
         && state.as_ref().is_none_or(|name| name == "counter")
         && (!has_state || state.is_some())
-        && limits == [0, 0, 0];
+        && limits == [dynamic.unwrap_or(0), 0, 0]
+        && it.u64(set::TIMEOUT).unwrap_or(0) == 0;
     let foreign = (!is_known)
         .then(|| format!("flags {flags:#x}, key type {:#x}", it.u32(set::KEY_TYPE).unwrap_or(0)));
     let interval = flags & SET_F_INTERVAL != 0;
-    SetSpec { key, data, interval, counter: state.is_some(), comment, foreign }
+    SetSpec { key, data, interval, dynamic, counter: state.is_some(), comment, foreign }
 }
 
 /// An element as the kernel has it: the key, whether it ends a range, and the rest.
@@ -384,7 +393,15 @@ fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) -> Option<P
         }
         SetData::Values(values) => {
             let data = RawKey::from_bytes(it.bytes(element::DATA)?)?;
-            Data::Values(reorder(&data, values, family))
+            let data = reorder(&data, values, family);
+            let time = |attribute| it.u64(attribute).unwrap_or(0);
+            match spec.dynamic {
+                None => Data::Values(data),
+                Some(_) => {
+                    let (timeout, expires) = (time(element::TIMEOUT), time(element::EXPIRATION));
+                    Data::Learned(data, Lifetime { timeout, expires })
+                }
+            }
         }
     };
     let comment = it.bytes(element::USERDATA).and_then(userdata::read_comment).map(Into::into);

@@ -3,7 +3,7 @@
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
-    BitwiseOp, CmpOp, Instruction, LookupTarget, Name, RawKey, Register, Verdict,
+    BitwiseOp, CmpOp, CtField, Instruction, LookupTarget, Name, RawKey, Register, Verdict,
 };
 
 use super::attribute::expression as attribute;
@@ -27,6 +27,15 @@ const META_IIFNAME: u32 = libc::NFT_META_IIFNAME as u32;
 const META_MARK: u32 = libc::NFT_META_MARK as u32;
 const CT_STATE: u32 = libc::NFT_CT_STATE as u32;
 const CT_STATUS: u32 = libc::NFT_CT_STATUS as u32;
+/// `NFT_CT_SRC_IP` and the like of linux/netfilter/nf_tables.h.
+const CT_SRC_IP: u32 = 19;
+const CT_DST_IP: u32 = 20;
+const CT_SRC_IP6: u32 = 21;
+const CT_DST_IP6: u32 = 22;
+const CT_PROTO_DST: u32 = libc::NFT_CT_PROTO_DST as u32;
+/// `IP_CT_DIR_ORIGINAL` of linux/netfilter/nf_conntrack_tuple_common.h.
+const CT_DIR_ORIGINAL: u8 = 0;
+const DYNSET_UPDATE: u32 = libc::NFT_DYNSET_OP_UPDATE as u32;
 const NETWORK_HEADER: u32 = libc::NFT_PAYLOAD_NETWORK_HEADER as u32;
 const TRANSPORT_HEADER: u32 = libc::NFT_PAYLOAD_TRANSPORT_HEADER as u32;
 const REJECT_ICMP_UNREACH: u32 = libc::NFT_REJECT_ICMP_UNREACH as u32;
@@ -57,6 +66,10 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
         }
         Instruction::LoadCtState(dreg) => load_ct(&mut e, CT_STATE, *dreg),
         Instruction::LoadCtStatus(dreg) => load_ct(&mut e, CT_STATUS, *dreg),
+        Instruction::LoadCtOriginal { field, family, dreg } => {
+            load_ct(&mut e, ct_field(*field, *family), *dreg);
+            e.set_u8(attribute::CT_DIR, CT_DIR_ORIGINAL);
+        }
         Instruction::LoadFibDaddrType(dreg) => load_fib(&mut e, FIB_F_DADDR, *dreg),
         Instruction::LoadFibSaddrType(dreg) => load_fib(&mut e, FIB_F_SADDR, *dreg),
         Instruction::Random { modulus, offset, dreg } => {
@@ -93,6 +106,13 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
             if *inverted {
                 e.set_u32(attribute::LOOKUP_FLAGS, LOOKUP_F_INV);
             }
+        }
+        Instruction::Update { map, key, data, timeout } => {
+            e.set_str(attribute::DYNSET_SET, map.as_str());
+            e.set_u32(attribute::DYNSET_OP, DYNSET_UPDATE);
+            e.set_u32(attribute::DYNSET_KEY, register(*key));
+            e.set_u32(attribute::DYNSET_DATA, register(*data));
+            e.set_u64(attribute::DYNSET_TIMEOUT, *timeout);
         }
         Instruction::Verdict(verdict) => {
             let (code, chain) = verdict_code(verdict);
@@ -131,6 +151,7 @@ pub(super) fn decode(e: &ExpressionRef<'_>) -> Instruction {
         "bitwise" => decode_bitwise(e),
         "cmp" => decode_cmp(e),
         "lookup" => decode_lookup(e),
+        "dynset" => decode_dynset(e),
         "immediate" => decode_immediate(e),
         "nat" => decode_nat(e),
         "masq" => (e.u32(attribute::MASQUERADE_FLAGS) == Some(NAT_RANDOM_FULLY))
@@ -172,11 +193,40 @@ fn decode_meta(e: &ExpressionRef<'_>) -> Option<Instruction> {
 
 fn decode_ct(e: &ExpressionRef<'_>) -> Option<Instruction> {
     let dreg = read_register(e.u32(attribute::CT_DREG)?)?;
-    match e.u32(attribute::CT_KEY)? {
-        CT_STATE => Some(Instruction::LoadCtState(dreg)),
-        CT_STATUS => Some(Instruction::LoadCtStatus(dreg)),
+    match (e.u32(attribute::CT_KEY)?, e.u8(attribute::CT_DIR)) {
+        (CT_STATE, None) => Some(Instruction::LoadCtState(dreg)),
+        (CT_STATUS, None) => Some(Instruction::LoadCtStatus(dreg)),
+        (key, Some(CT_DIR_ORIGINAL)) => {
+            let fields = CtField::ALL.into_iter();
+            let (field, family) = fields
+                .flat_map(|field| Family::ALL.map(|family| (field, family)))
+                .find(|&(field, family)| ct_field(field, family) == key)?;
+            Some(Instruction::LoadCtOriginal { field, family, dreg })
+        }
         _ => None,
     }
+}
+
+fn ct_field(field: CtField, family: Family) -> u32 {
+    match (field, family) {
+        (CtField::Saddr, Family::Ipv4) => CT_SRC_IP,
+        (CtField::Saddr, Family::Ipv6) => CT_SRC_IP6,
+        (CtField::Daddr, Family::Ipv4) => CT_DST_IP,
+        (CtField::Daddr, Family::Ipv6) => CT_DST_IP6,
+        (CtField::ProtoDst, _) => CT_PROTO_DST,
+    }
+}
+
+fn decode_dynset(e: &ExpressionRef<'_>) -> Option<Instruction> {
+    let is_plain = e.u32(attribute::DYNSET_OP)? == DYNSET_UPDATE
+        && e.u32(attribute::DYNSET_FLAGS).unwrap_or(0) == 0;
+    is_plain.then_some(())?;
+    Some(Instruction::Update {
+        map: Name::new(e.str(attribute::DYNSET_SET)?),
+        key: read_register(e.u32(attribute::DYNSET_KEY)?)?,
+        data: read_register(e.u32(attribute::DYNSET_DATA)?)?,
+        timeout: e.u64(attribute::DYNSET_TIMEOUT)?,
+    })
 }
 
 fn decode_fib(e: &ExpressionRef<'_>) -> Option<Instruction> {

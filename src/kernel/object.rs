@@ -17,6 +17,8 @@ use super::message::MessageWriter;
 pub(super) struct Str<T>(u16, PhantomData<T>);
 /// A 32-bit attribute of `T`.
 pub(super) struct U32<T>(u16, PhantomData<T>);
+/// A 64-bit attribute of `T`.
+pub(super) struct U64<T>(u16, PhantomData<T>);
 /// An 8-bit attribute of `T`.
 pub(super) struct U8<T>(u16, PhantomData<T>);
 /// A byte-string attribute of `T`, with the longest value that may be written.
@@ -28,6 +30,11 @@ impl<T> Str<T> {
     }
 }
 impl<T> U32<T> {
+    pub(super) const fn new(attribute: u32) -> Self {
+        Self(attribute as u16, PhantomData)
+    }
+}
+impl<T> U64<T> {
     pub(super) const fn new(attribute: u32) -> Self {
         Self(attribute as u16, PhantomData)
     }
@@ -183,6 +190,11 @@ impl Element {
         unsafe { sys::nftnl_set_elem_set_u32(self.0.as_ptr(), attribute.0, value) };
     }
 
+    pub(super) fn set_u64(&mut self, attribute: U64<Self>, value: u64) {
+        // SAFETY: as for the objects above.
+        unsafe { sys::nftnl_set_elem_set_u64(self.0.as_ptr(), attribute.0, value) };
+    }
+
     pub(super) fn set_bytes(&mut self, attribute: Bytes<Self>, value: &[u8]) {
         assert!(value.len() <= attribute.1, "{} bytes do not fit", value.len());
         let (data, len) = (value.as_ptr().cast::<c_void>(), value.len() as u32);
@@ -217,6 +229,14 @@ impl ElementRef<'_> {
         }
     }
 
+    pub(super) fn u64(&self, attribute: U64<Element>) -> Option<u64> {
+        // SAFETY: the set that owns the element is borrowed.
+        unsafe {
+            sys::nftnl_set_elem_is_set(self.0.as_ptr(), attribute.0)
+                .then(|| sys::nftnl_set_elem_get_u64(self.0.as_ptr(), attribute.0))
+        }
+    }
+
     pub(super) fn bytes(&self, attribute: Bytes<Element>) -> Option<&[u8]> {
         let mut len = 0;
         // SAFETY: the set that owns the element is borrowed, and so are the bytes.
@@ -244,6 +264,11 @@ impl Expression {
     pub(super) fn set_u32(&mut self, attribute: U32<Self>, value: u32) {
         // SAFETY: as for the objects above.
         unsafe { sys::nftnl_expr_set_u32(self.0.as_ptr(), attribute.0, value) };
+    }
+
+    pub(super) fn set_u64(&mut self, attribute: U64<Self>, value: u64) {
+        // SAFETY: as for the objects above.
+        unsafe { sys::nftnl_expr_set_u64(self.0.as_ptr(), attribute.0, value) };
     }
 
     pub(super) fn set_u8(&mut self, attribute: U8<Self>, value: u8) {
@@ -298,6 +323,14 @@ impl ExpressionRef<'_> {
         unsafe {
             sys::nftnl_expr_is_set(self.0.as_ptr(), attribute.0)
                 .then(|| sys::nftnl_expr_get_u8(self.0.as_ptr(), attribute.0))
+        }
+    }
+
+    pub(super) fn u64(&self, attribute: U64<Expression>) -> Option<u64> {
+        // SAFETY: the owner of the expression is borrowed.
+        unsafe {
+            sys::nftnl_expr_is_set(self.0.as_ptr(), attribute.0)
+                .then(|| sys::nftnl_expr_get_u64(self.0.as_ptr(), attribute.0))
         }
     }
 
@@ -390,6 +423,14 @@ impl Chain {
 }
 
 impl Set {
+    pub(super) fn u64(&self, attribute: U64<Self>) -> Option<u64> {
+        // SAFETY: the set is live and the attribute is one of its 64-bit attributes.
+        unsafe {
+            sys::nftnl_set_is_set(self.0.as_ptr(), attribute.0)
+                .then(|| sys::nftnl_set_get_u64(self.0.as_ptr(), attribute.0))
+        }
+    }
+
     /// Gives every element of the set this expression as its state.
     pub(super) fn push(&mut self, expression: Expression) {
         // SAFETY: both are live; from now on the set owns the expression.

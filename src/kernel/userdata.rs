@@ -140,6 +140,7 @@ fn put_selector(out: &mut Writer, selector: Selector, family: Family) {
     let (expression, operands) = match selector {
         Selector::L4proto => (EXPR_META, vec![META_L4PROTO]),
         Selector::Random { modulus, offset } => (EXPR_NUMGEN, vec![NUMGEN_RANDOM, modulus, offset]),
+        Selector::CtOriginal(_) => unreachable!("no set of weir's is declared by it"),
         Selector::Saddr | Selector::Daddr | Selector::Dport => {
             (EXPR_PAYLOAD, payload_field(selector, family).to_vec())
         }
@@ -160,7 +161,7 @@ fn payload_field(selector: Selector, family: Family) -> [u32; 2] {
         (Selector::Daddr, Family::Ipv4) => [12, 12],
         (Selector::Daddr, Family::Ipv6) => [13, 9],
         (Selector::Dport, _) => [11, 2],
-        (Selector::L4proto | Selector::Random { .. }, _) => {
+        (Selector::L4proto | Selector::CtOriginal(_) | Selector::Random { .. }, _) => {
             unreachable!("not a field of a packet")
         }
     }

@@ -82,6 +82,7 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
         internal_traffic_policy: Default::default(),
         external_traffic_policy: Default::default(),
         source_ranges: vec![],
+        session_affinity: None,
     };
     let slice = EndpointSlice {
         service: name.clone(),

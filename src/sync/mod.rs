@@ -7,8 +7,9 @@ use std::io;
 
 use weir_rules::align::align;
 use weir_rules::diff::diff;
+use weir_rules::learned::{adopt, may_outlive};
 use weir_rules::nft::Ruleset;
-use weir_rules::transaction::Transaction;
+use weir_rules::transaction::{Action, Operation, Transaction};
 
 pub use flows::{CleanError, Connections, Flows, LiveConnections};
 pub use follow::{Backoff, Follower};
@@ -113,7 +114,7 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
     loop {
         let Snapshot { ruleset, generation } = kernel.dump()?;
         let generation = generation.filter(|_| attempt <= STRICT_ATTEMPTS);
-        let mut transaction = diff(&ruleset, &align(&ruleset, desired));
+        let mut transaction = diff(&ruleset, &adopt(&ruleset, align(&ruleset, desired)));
         if keep_chains {
             let rest = transaction.clone().without_chain_deletions();
             // What is left is to delete chains, to which nothing goes any more.
@@ -127,15 +128,18 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
         }
         match kernel.commit(transaction.clone(), generation) {
             Ok(Committed { bytes }) => {
+                let look_again = may_outlive(&transaction, desired);
                 changes.push(Change { transaction, bytes });
-                if !std::mem::take(&mut keep_chains) {
+                if !std::mem::take(&mut keep_chains) && !look_again {
                     // A commit counts the generation up, and this was the next one.
                     let generation = generation.map(|generation| generation.wrapping_add(1));
                     return Ok(Reconciled { changes, generation });
                 }
             }
             Err(error) if !keep_chains && is_busy_chain(&error, &transaction) => keep_chains = true,
-            Err(error) if attempt < ATTEMPTS && was_read_too_early(&error, generation) => {
+            Err(error)
+                if attempt < ATTEMPTS && was_read_too_early(&error, generation, &transaction) =>
+            {
                 attempt += 1;
             }
             Err(error) => return Err(error.into()),
@@ -144,9 +148,20 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
 }
 
 /// Whether a transaction failed because of what others did after the kernel was read.
-fn was_read_too_early(error: &CommitError, generation: Option<u32>) -> bool {
+fn was_read_too_early(
+    error: &CommitError,
+    generation: Option<u32>,
+    transaction: &Transaction,
+) -> bool {
     match error {
         CommitError::Stale => true,
+        CommitError::Refused { operation: Some(index), source, .. }
+            if source.kind() == io::ErrorKind::NotFound
+                && transaction.operations.get(*index).is_some_and(deletes_learned) =>
+        {
+            // It expired since.
+            true
+        }
         CommitError::Refused { source, .. } => {
             let kind = source.kind();
             let is_there_or_not =
@@ -155,6 +170,10 @@ fn was_read_too_early(error: &CommitError, generation: Option<u32>) -> bool {
         }
         _ => false,
     }
+}
+
+fn deletes_learned(operation: &Operation) -> bool {
+    matches!(&operation.action, Action::DeleteElements { spec, .. } if spec.dynamic.is_some())
 }
 
 /// Whether the kernel refused to delete a chain because something still refers to it.

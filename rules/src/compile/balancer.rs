@@ -1,5 +1,8 @@
 //! Chains that choose an endpoint. There is one for each way to choose and each number of
-//! endpoints, shared by all Services.
+//! endpoints, shared by all Services but those with session affinity, whose ports have their own in
+//! front of the shared ones.
+
+use std::fmt;
 
 use super::names;
 use super::program::MARK_FOR_MASQUERADE;
@@ -10,10 +13,38 @@ use crate::nft::{Chain, Name, Rule, Selector, Statement, Verdict};
 pub(super) const LOCAL_SLOTS: u32 = 65536;
 
 /// A chain: what the destination is, and how an endpoint is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Balancer {
     pub(super) destination: Destination,
     pub(super) choice: Choice,
+    /// Whose clients stay with the endpoint that they have; `None` where all endpoints are new.
+    pub(super) affinity: Option<AffinityId>,
+}
+
+/// `namespace/name/protocol/port` of a Service port with session affinity.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AffinityId(Name);
+
+impl AffinityId {
+    pub(super) fn new(id: String) -> Self {
+        Self(Name::new(id))
+    }
+
+    /// The map from clients to endpoints of the list for policy Cluster.
+    pub(super) fn map(&self) -> Name {
+        Name::new(format!("affinity-{self}"))
+    }
+
+    /// The map from clients to endpoints of the list for policy Local.
+    pub(super) fn local_map(&self) -> Name {
+        Name::new(format!("local-affinity-{self}"))
+    }
+}
+
+impl fmt::Display for AffinityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// What connections are made to.
@@ -45,12 +76,21 @@ pub(super) enum Choice {
 }
 
 impl Balancer {
-    /// The chain's name: what it does, and with how many.
-    pub(super) fn name(self) -> Name {
+    /// The chain's name: what it does, and with how many or for whom.
+    pub(super) fn name(&self) -> Name {
         let scope = match self.destination {
             Destination::Address => "",
             Destination::NodePort => "nodeport-",
         };
+        if let Some(id) = &self.affinity {
+            let side = match self.choice {
+                Choice::Cluster(_) => "",
+                Choice::Local(_) => "local-",
+                Choice::External(_) => "external-",
+                Choice::ExternalLocal { .. } => "external-local-",
+            };
+            return Name::new(format!("{side}{scope}affinity-{id}"));
+        }
         Name::new(match self.choice {
             Choice::Cluster(n) => format!("{scope}lb-{n}"),
             Choice::Local(n) => format!("local-{scope}lb-{n}"),
@@ -62,28 +102,40 @@ impl Balancer {
     }
 
     /// The chains that this one hands packets on to.
-    pub(super) fn successors(self) -> impl Iterator<Item = Balancer> {
-        let successors = match self.choice {
-            Choice::Cluster(_) | Choice::Local(_) => [None, None],
-            Choice::External(n) => [Some(Choice::Cluster(n)), None],
-            Choice::ExternalLocal { local, cluster } => {
-                [Some(Choice::Cluster(cluster)), (local > 0).then_some(Choice::Local(local))]
+    pub(super) fn successors(&self) -> Vec<Balancer> {
+        match self.choice {
+            Choice::Cluster(_) | Choice::Local(_) => {
+                self.affinity.iter().map(|_| self.without_affinity()).collect()
             }
-        };
-        let destination = self.destination;
-        successors.into_iter().flatten().map(move |choice| Balancer { destination, choice })
+            Choice::External(n) => vec![self.with(Choice::Cluster(n))],
+            Choice::ExternalLocal { local, cluster } => {
+                let to_local = (local > 0).then(|| self.with(Choice::Local(local)));
+                [self.with(Choice::Cluster(cluster))].into_iter().chain(to_local).collect()
+            }
+        }
+    }
+
+    fn with(&self, choice: Choice) -> Balancer {
+        Balancer { choice, ..self.clone() }
+    }
+
+    fn without_affinity(&self) -> Balancer {
+        Balancer { affinity: None, ..self.clone() }
     }
 
     /// The chain. `is_from_pod` matches traffic of local Pods, where that can be told.
-    pub(super) fn chain(self, is_from_pod: Option<&Statement>) -> Chain {
+    pub(super) fn chain(&self, is_from_pod: Option<&Statement>) -> Chain {
         let mark = || Statement::Verdict(Verdict::Jump(MARK_FOR_MASQUERADE.into()));
-        let goto = |choice| {
-            let next = Balancer { choice, ..self };
-            Statement::Verdict(Verdict::Goto(next.name()))
-        };
+        let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
         let rules = match self.choice {
-            Choice::Cluster(n) => vec![self.dnat(n, 0)],
-            Choice::Local(n) => vec![self.dnat(n, LOCAL_SLOTS)],
+            Choice::Cluster(n) => match &self.affinity {
+                Some(id) => self.as_before(id.map()),
+                None => vec![self.dnat(n, 0)],
+            },
+            Choice::Local(n) => match &self.affinity {
+                Some(id) => self.as_before(id.local_map()),
+                None => vec![self.dnat(n, LOCAL_SLOTS)],
+            },
             Choice::External(n) => {
                 vec![Rule::new([mark()]), Rule::new([goto(Choice::Cluster(n))])]
             }
@@ -101,9 +153,18 @@ impl Balancer {
         Chain { base: None, comment: None, rules }
     }
 
+    /// To the endpoint that the client has, else to any.
+    fn as_before(&self, map: Name) -> Vec<Rule> {
+        let any = Verdict::Goto(self.without_affinity().name());
+        vec![
+            Rule::new([Statement::Dnat { key: vec![Selector::Saddr], map }]),
+            Rule::new([Statement::Verdict(any)]),
+        ]
+    }
+
     /// A packet that gets here has matched a TCP, UDP or SCTP port, so that no match on the
     /// protocol is needed.
-    fn dnat(self, modulus: u32, offset: u32) -> Rule {
+    fn dnat(&self, modulus: u32, offset: u32) -> Rule {
         let slot = Selector::Random { modulus, offset };
         let (key, map) = match self.destination {
             Destination::Address => {

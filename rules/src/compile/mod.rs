@@ -1,5 +1,6 @@
 //! From cluster state to a ruleset: a constant program, and Services as elements of its maps.
 
+mod affinity;
 mod balancer;
 mod detect;
 mod firewall;
@@ -40,6 +41,11 @@ pub mod names {
     pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
     /// Verdict map of load-balancer addresses that not everybody may use.
     pub const FIREWALL_IPS: &str = "firewall-ips";
+    /// Verdict map of every virtual address whose clients stay with their endpoint. Like the next
+    /// only there where some do.
+    pub const AFFINITY_SERVICES: &str = "affinity-services";
+    /// Verdict map of every node port whose clients stay with their endpoint.
+    pub const AFFINITY_NODEPORTS: &str = "affinity-nodeports";
     /// Verdict map of every node port without endpoints.
     pub const NO_ENDPOINT_NODEPORTS: &str = "no-endpoint-nodeports";
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS};
+use super::affinity::{self, Affinity};
+use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS};
 use super::firewall::Firewall;
 use super::names;
 use super::program::REJECT;
@@ -32,6 +33,7 @@ pub(super) struct ServiceElements {
     firewall_ips: Elements,
     firewalls: Vec<Firewall>,
     balancers: BTreeMap<Balancer, Name>,
+    affinities: BTreeMap<AffinityId, Affinity>,
 }
 
 /// A verdict map, its endpoints, and the verdict map of those that have none to go to.
@@ -40,6 +42,8 @@ struct Destinations {
     verdicts: Elements,
     endpoints: Elements,
     without_endpoints: Elements,
+    /// The verdict map of those whose clients' endpoints are learned, by original destination.
+    learning: Elements,
 }
 
 /// Where traffic comes from, which decides on the policy.
@@ -82,18 +86,23 @@ impl ServiceElements {
             let key = |address: &IpAddr| {
                 RawKey::new().address(*address).protocol(port.protocol).port(port.port)
             };
+            // Two entries of one port are not possible in a Service that the API server has seen.
+            let affinity = Affinity::new(name, service, port, &endpoints)
+                .filter(|affinity| !self.affinities.contains_key(&affinity.id));
             let balancers = &mut self.balancers;
+            let mut is_chosen_from = false;
             let mut serve = |address, traffic: &Traffic<'_>| {
-                let destination = Destination::Address;
-                self.addresses.add(key(address), destination, traffic, &comment, balancers);
+                let way = Way { destination: Destination::Address, affinity: affinity.as_ref() };
+                is_chosen_from |=
+                    self.addresses.add(key(address), way, traffic, &comment, balancers);
             };
             cluster_ips.iter().for_each(|address| serve(address, &internal));
             external_ips.iter().for_each(|address| serve(address, &external));
             load_balancer_ips.iter().for_each(|address| serve(address, &external));
             if let Some(node_port) = port.node_port {
                 let key = RawKey::new().protocol(port.protocol).port(node_port);
-                let destination = Destination::NodePort;
-                self.node_ports.add(key, destination, &external, &comment, balancers);
+                let way = Way { destination: Destination::NodePort, affinity: affinity.as_ref() };
+                is_chosen_from |= self.node_ports.add(key, way, &external, &comment, balancers);
             }
             if let Some(firewall) = &firewall {
                 let guard = || verdict_element(Verdict::Goto(firewall.chain.clone()), &comment);
@@ -101,6 +110,9 @@ impl ServiceElements {
                 self.firewall_ips.extend(keys.map(|key| (key, guard())));
             }
             self.add_hairpin(port, &endpoints);
+            if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
+                self.affinities.insert(affinity.id.clone(), affinity);
+            }
         }
         self.firewalls.extend(firewall);
     }
@@ -140,7 +152,16 @@ impl ServiceElements {
         for firewall in self.firewalls {
             firewall.move_into(table);
         }
+        let learning = (self.addresses.learning, self.node_ports.learning);
+        affinity::move_into(table, self.affinities.into_values(), learning.0, learning.1);
     }
+}
+
+/// How a destination is reached beside what all do.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    destination: Destination,
+    affinity: Option<&'a Affinity>,
 }
 
 /// What becomes of traffic from one side.
@@ -183,20 +204,26 @@ impl<'a> Traffic<'a> {
 }
 
 impl Destinations {
-    /// Adds a destination, unless it is taken.
+    /// Adds a destination, unless it is taken; says whether endpoints are chosen for it.
     fn add(
         &mut self,
         key: RawKey,
-        destination: Destination,
+        way: Way<'_>,
         traffic: &Traffic<'_>,
         comment: &str,
         balancers: &mut BTreeMap<Balancer, Name>,
-    ) {
+    ) -> bool {
         if self.verdicts.contains_key(&key) || self.without_endpoints.contains_key(&key) {
-            return;
+            return false;
         }
         if let Some(choice) = traffic.choice {
-            let chain = chain_for(Balancer { destination, choice }, balancers);
+            let Way { destination, affinity } = way;
+            if let Some(affinity) = affinity {
+                self.learning
+                    .insert(key, verdict_element(Verdict::Goto(affinity.chain()), comment));
+            }
+            let affinity = affinity.map(|affinity| affinity.id.clone());
+            let chain = chain_for(Balancer { destination, choice, affinity }, balancers);
             self.verdicts.insert(key, verdict_element(Verdict::Goto(chain), comment));
             for (first, endpoints) in traffic.slots {
                 for (slot, endpoint) in (first..).zip(endpoints) {
@@ -208,6 +235,7 @@ impl Destinations {
         if let Some(verdict) = &traffic.without {
             self.without_endpoints.insert(key, verdict_element(verdict.clone(), comment));
         }
+        traffic.choice.is_some()
     }
 }
 

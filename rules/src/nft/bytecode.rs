@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use super::{MarkOp, Name, RawKey, Rule, Selector, Statement, Verdict};
-use crate::cluster::Family;
+use super::{CtField, MarkOp, Name, RawKey, Rule, Selector, Statement, Verdict};
+use crate::cluster::{Family, Protocol};
 
 /// A register, counted in 32-bit words from `NFT_REG_1`: 0 to 15. The kernel has two names for
 /// the words that begin a 128-bit register; this has one.
@@ -40,6 +40,15 @@ pub enum Instruction {
     LoadCtState(Register),
     /// `ct load status => reg`, in host order.
     LoadCtStatus(Register),
+    /// `ct load src_ip|dst_ip|src_ip6|dst_ip6|proto_dst => reg , dir original`.
+    LoadCtOriginal {
+        /// What.
+        field: CtField,
+        /// The family of the address.
+        family: Family,
+        /// Destination.
+        dreg: Register,
+    },
     /// `fib daddr type => reg`, in host order.
     LoadFibDaddrType(Register),
     /// `fib saddr type => reg`, in host order.
@@ -74,6 +83,17 @@ pub enum Instruction {
         target: LookupTarget,
         /// Whether the rule goes on when the key is absent.
         inverted: bool,
+    },
+    /// `dynset update reg_key KEY set NAME sreg_data DATA timeout TIMEOUTms`.
+    Update {
+        /// The map.
+        map: Name,
+        /// Where the key begins.
+        key: Register,
+        /// Where the data begins.
+        data: Register,
+        /// How long the element lives, in milliseconds.
+        timeout: u64,
     },
     /// `immediate reg 0 VERDICT`.
     Verdict(Verdict),
@@ -140,12 +160,15 @@ impl Instruction {
             | Instruction::LoadIifname(_)
             | Instruction::LoadMark(_)
             | Instruction::StoreMark(_) => "meta",
-            Instruction::LoadCtState(_) | Instruction::LoadCtStatus(_) => "ct",
+            Instruction::LoadCtState(_)
+            | Instruction::LoadCtStatus(_)
+            | Instruction::LoadCtOriginal { .. } => "ct",
             Instruction::LoadFibDaddrType(_) | Instruction::LoadFibSaddrType(_) => "fib",
             Instruction::Random { .. } => "numgen",
             Instruction::Bitwise(_) => "bitwise",
             Instruction::Cmp { .. } => "cmp",
             Instruction::Lookup { .. } => "lookup",
+            Instruction::Update { .. } => "dynset",
             Instruction::Verdict(_) => "immediate",
             Instruction::Dnat { .. } => "nat",
             Instruction::MasqueradeFullyRandom => "masq",
@@ -169,6 +192,10 @@ impl fmt::Display for Instruction {
             Instruction::StoreMark(sreg) => write!(f, "meta set mark with {sreg}"),
             Instruction::LoadCtState(dreg) => write!(f, "ct load state => {dreg}"),
             Instruction::LoadCtStatus(dreg) => write!(f, "ct load status => {dreg}"),
+            Instruction::LoadCtOriginal { field, family, dreg } => {
+                let selector = Selector::CtOriginal(*field).display(*family);
+                write!(f, "{selector} => {dreg}")
+            }
             Instruction::LoadFibDaddrType(dreg) => write!(f, "fib daddr type => {dreg}"),
             Instruction::LoadFibSaddrType(dreg) => write!(f, "fib saddr type => {dreg}"),
             Instruction::Random { modulus, offset, dreg } => {
@@ -182,6 +209,9 @@ impl fmt::Display for Instruction {
                 write!(f, "cmp {op} {sreg} 0x{data:?}")
             }
             Instruction::Lookup { set, sreg, .. } => write!(f, "lookup {sreg} set {set}"),
+            Instruction::Update { map, key, data, timeout } => {
+                write!(f, "dynset update {key} set {map} data {data} timeout {timeout}ms")
+            }
             Instruction::Verdict(verdict) => write!(f, "immediate {verdict}"),
             Instruction::Dnat { family, address, port } => {
                 write!(f, "nat dnat {family} address {address} port {port}")
@@ -229,6 +259,10 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
         Statement::CtStatusDnat => {
             out.push(Instruction::LoadCtStatus(REG));
             any_bit_set(CT_STATUS_DNAT, out);
+        }
+        Statement::ProtocolIs(protocol) => {
+            out.push(Instruction::LoadL4proto(REG));
+            out.push(compare(CmpOp::Eq, &[protocol.number()]));
         }
         Statement::DestinationIsLocal => {
             out.push(Instruction::LoadFibDaddrType(REG));
@@ -283,6 +317,15 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
             out.push(lookup(map, LookupTarget::Data(REG), false));
             out.push(dnat(family));
         }
+        Statement::Update { map, key, timeout, data } => {
+            let behind = load_concatenation(key, 0, family, out);
+            // Data begins at a register of 128 bits.
+            let data_begins = behind.next_multiple_of(4);
+            load_concatenation(data, data_begins, family, out);
+            let timeout = 1000 * u64::from(*timeout);
+            let data = Register(data_begins);
+            out.push(Instruction::Update { map: map.clone(), key: REG, data, timeout });
+        }
         Statement::Masquerade => out.push(Instruction::MasqueradeFullyRandom),
         Statement::Reject => {
             out.push(Instruction::RejectUnreachable { code: port_unreachable(family) })
@@ -310,10 +353,13 @@ pub fn decompile_rule(mut rest: &[Instruction], comment: Option<String>, family:
 
 /// The statement that the instructions begin with, and how many of them it takes.
 fn decompile_statement(rest: &[Instruction], family: Family) -> Option<(Statement, usize)> {
-    const FIXED: [Statement; 7] = [
+    const FIXED: [Statement; 10] = [
         Statement::SourceIsLocal,
         Statement::CtStateNew,
         Statement::CtStatusDnat,
+        Statement::ProtocolIs(Protocol::Tcp),
+        Statement::ProtocolIs(Protocol::Udp),
+        Statement::ProtocolIs(Protocol::Sctp),
         Statement::DestinationIsLocal,
         Statement::DestinationIsNotLoopback,
         Statement::Masquerade,
@@ -363,9 +409,21 @@ fn decompile_interface(rest: &[Instruction]) -> Option<Statement> {
 }
 
 fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {
-    let key: Vec<Selector> =
+    let loaded: Vec<(Selector, Register)> =
         rest.iter().map_while(|instruction| loaded_selector(instruction, family)).collect();
+    let selectors = |loaded: &[(Selector, Register)]| loaded.iter().map(|(s, _)| *s).collect();
+    let key: Vec<Selector> = selectors(&loaded);
     match rest.get(key.len())? {
+        Instruction::Update { map, data, timeout, .. } => {
+            let split = loaded.iter().position(|(_, register)| register.0 >= data.0)?;
+            let (key, data) = loaded.split_at(split);
+            Some(Statement::Update {
+                map: map.clone(),
+                key: selectors(key),
+                timeout: u32::try_from(timeout / 1000).ok()?,
+                data: selectors(data),
+            })
+        }
         Instruction::Lookup { set, target, inverted, .. } => Some(match target {
             LookupTarget::Nowhere => Statement::InSet { key, set: set.clone(), negated: *inverted },
             LookupTarget::Verdict => Statement::VerdictMap { key, map: set.clone() },
@@ -375,25 +433,41 @@ fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {
     }
 }
 
-/// The selector that an instruction loads, whatever the register.
-fn loaded_selector(instruction: &Instruction, family: Family) -> Option<Selector> {
+/// The selector that an instruction loads, and where to.
+fn loaded_selector(instruction: &Instruction, family: Family) -> Option<(Selector, Register)> {
     match *instruction {
-        Instruction::LoadL4proto(_) => Some(Selector::L4proto),
-        Instruction::Random { modulus, offset, .. } => Some(Selector::Random { modulus, offset }),
+        Instruction::LoadL4proto(dreg) => Some((Selector::L4proto, dreg)),
+        Instruction::Random { modulus, offset, dreg } => {
+            Some((Selector::Random { modulus, offset }, dreg))
+        }
+        Instruction::LoadCtOriginal { field, dreg, .. } => {
+            Some((Selector::CtOriginal(field), dreg))
+        }
         Instruction::Payload { dreg, .. } => [Selector::Saddr, Selector::Daddr, Selector::Dport]
             .into_iter()
-            .find(|&selector| load(selector, family, dreg) == *instruction),
+            .find(|&selector| load(selector, family, dreg) == *instruction)
+            .map(|selector| (selector, dreg)),
         _ => None,
     }
 }
 
 fn load_key(key: &[Selector], family: Family, out: &mut Vec<Instruction>) {
-    let mut word = 0u8;
+    load_concatenation(key, 0, family, out);
+}
+
+/// Loads values one behind the other from this word on; returns the word behind the last.
+fn load_concatenation(
+    key: &[Selector],
+    mut word: u8,
+    family: Family,
+    out: &mut Vec<Instruction>,
+) -> u8 {
     for &selector in key {
         out.push(load(selector, family, Register(word)));
         // A foreign key may be of any length; the kernel's registers end at word 15.
         word = word.saturating_add((selector.padded_width(family) / 4) as u8);
     }
+    word
 }
 
 fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
@@ -409,6 +483,7 @@ fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
         Selector::Daddr => address(16, 24),
         Selector::L4proto => Instruction::LoadL4proto(dreg),
         Selector::Dport => Instruction::Payload { transport: true, offset: 2, len: 2, dreg },
+        Selector::CtOriginal(field) => Instruction::LoadCtOriginal { field, family, dreg },
         Selector::Random { modulus, offset } => Instruction::Random { modulus, offset, dreg },
     }
 }

@@ -113,4 +113,15 @@ pub enum Data {
     Verdict(Verdict),
     /// Values.
     Values(RawKey),
+    /// Values that a packet put there: an element of a dynamic map.
+    Learned(RawKey, Lifetime),
+}
+
+/// How long an element is there, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// From when it was put there or last refreshed; 0 for ever.
+    pub timeout: u64,
+    /// From now on.
+    pub expires: u64,
 }

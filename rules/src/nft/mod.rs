@@ -18,10 +18,10 @@ pub use bytecode::{
     BitwiseOp, CmpOp, INTERFACE_NAME_BYTES, Instruction, LookupTarget, Register, compile_rule,
     decompile_rule,
 };
-pub use element::{Data, Element, Elements, MAX_KEY_BYTES, RawKey};
+pub use element::{Data, Element, Elements, Lifetime, MAX_KEY_BYTES, RawKey};
 pub use print::ElementText;
 pub use rule::{MarkOp, Rule, Statement, Verdict};
-pub use selector::{DataType, Selector, slot_selector};
+pub use selector::{CtField, DataType, Selector, slot_selector};
 
 use crate::cluster::Family;
 
@@ -155,6 +155,9 @@ pub struct SetSpec {
     pub data: SetData,
     /// `flags interval`: elements are ranges of addresses.
     pub interval: bool,
+    /// `flags dynamic,timeout; size N`: packets add elements, up to this many at a time, and each
+    /// expires.
+    pub dynamic: Option<u32>,
     /// `counter`: each element counts the packets and bytes that hit it.
     pub counter: bool,
     /// Its comment.
@@ -167,7 +170,21 @@ pub struct SetSpec {
 impl SetSpec {
     /// An exact-match set or map with no counter and no comment.
     pub fn new(key: Vec<Selector>, data: SetData) -> Self {
-        Self { key, data, interval: false, counter: false, comment: None, foreign: None }
+        Self {
+            key,
+            data,
+            interval: false,
+            dynamic: None,
+            counter: false,
+            comment: None,
+            foreign: None,
+        }
+    }
+
+    /// The same with `flags dynamic,timeout` and room for so many elements.
+    pub fn dynamic(mut self, size: u32) -> Self {
+        self.dynamic = Some(size);
+        self
     }
 
     /// The same with `flags interval`.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::selector::display_key;
 use super::{
-    BaseChain, Chain, ChainKind, Data, DataType, Element, Hook, MarkOp, RawKey, Rule, Ruleset,
-    Selector, Set, SetData, SetSpec, Statement, TABLE, Table, Verdict,
+    BaseChain, Chain, ChainKind, Data, DataType, Element, Hook, Lifetime, MarkOp, RawKey, Rule,
+    Ruleset, Selector, Set, SetData, SetSpec, Statement, TABLE, Table, Verdict,
 };
 use crate::cluster::{Family, Protocol};
 
@@ -85,6 +85,9 @@ impl SetSpec {
         if self.interval {
             lines.push("flags interval".to_owned());
         }
+        if let Some(size) = self.dynamic {
+            lines.extend([format!("size {size}"), "flags dynamic,timeout".to_owned()]);
+        }
         lines.extend(self.foreign.iter().map(|foreign| format!("# {foreign}")));
         lines.extend(self.comment.iter().map(|comment| format!("comment \"{comment}\"")));
         lines
@@ -113,12 +116,15 @@ impl Display for ElementText<'_> {
         if self.spec.counter {
             f.write_str(" counter")?;
         }
+        if let Data::Learned(_, Lifetime { timeout, expires }) = self.element.data {
+            write!(f, " timeout {} expires {}", duration(timeout), duration(expires))?;
+        }
         if let Some(comment) = &self.element.comment {
             write!(f, " comment \"{comment}\"")?;
         }
         match (&self.element.data, &self.spec.data) {
             (Data::Verdict(verdict), _) => write!(f, " : {verdict}"),
-            (Data::Values(values), SetData::Values(selectors)) => {
+            (Data::Values(values) | Data::Learned(values, _), SetData::Values(selectors)) => {
                 f.write_str(" : ")?;
                 write_values(f, values, selectors, self.family)
             }
@@ -268,6 +274,7 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, family: Family)
     match statement {
         Statement::CtStateNew => f.write_str("ct state new"),
         Statement::CtStatusDnat => f.write_str("ct status dnat"),
+        Statement::ProtocolIs(protocol) => write!(f, "meta l4proto {protocol}"),
         Statement::DestinationIsLocal => f.write_str("fib daddr type local"),
         Statement::SourceIsLocal => f.write_str("fib saddr type local"),
         Statement::InputInterface { name, is_prefix, negated } => {
@@ -297,11 +304,32 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, family: Family)
         Statement::Dnat { key, map } => {
             write!(f, "dnat {family} to {} map @{map}", display_key(key, family))
         }
+        Statement::Update { map, key, timeout, data } => {
+            let timeout = duration(1000 * u64::from(*timeout));
+            let (key, data) = (display_key(key, family), display_key(data, family));
+            write!(f, "update @{map} {{ {key} timeout {timeout} : {data} }}")
+        }
         Statement::Masquerade => f.write_str("masquerade fully-random"),
         Statement::Reject => f.write_str("reject"),
         Statement::Verdict(verdict) => verdict.fmt(f),
         Statement::Foreign(text) => write!(f, "# {text}"),
     }
+}
+
+/// Milliseconds as nft writes times: `1d2h3m4s5ms`, without what is 0.
+fn duration(milliseconds: u64) -> impl Display {
+    const UNITS: [(u64, &str); 5] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
+    fmt::from_fn(move |f| {
+        let mut rest = milliseconds;
+        for (unit, name) in UNITS {
+            if rest >= unit {
+                write!(f, "{}{name}", rest / unit)?;
+                rest %= unit;
+            }
+        }
+        if milliseconds == 0 { f.write_str("0s") } else { Ok(()) }
+    })
 }
 
 impl Display for Verdict {

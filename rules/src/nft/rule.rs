@@ -1,6 +1,7 @@
 //! Rules as sequences of statements.
 
 use super::{Name, Selector};
+use crate::cluster::Protocol;
 
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -31,6 +32,8 @@ pub enum Statement {
     CtStateNew,
     /// `ct status dnat`.
     CtStatusDnat,
+    /// `meta l4proto tcp`.
+    ProtocolIs(Protocol),
     /// `fib daddr type local`.
     DestinationIsLocal,
     /// `fib saddr type local`.
@@ -72,6 +75,19 @@ pub enum Statement {
         key: Vec<Selector>,
         /// The map's name.
         map: Name,
+    },
+    /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or lets the one that is there
+    /// live as long again with the data that it has. The rule ends here for a packet for which the
+    /// map has no room.
+    Update {
+        /// The map's name.
+        map: Name,
+        /// The element's key.
+        key: Vec<Selector>,
+        /// How long it lives, in seconds; not 0.
+        timeout: u32,
+        /// What it maps to.
+        data: Vec<Selector>,
     },
     /// `masquerade fully-random`.
     Masquerade,

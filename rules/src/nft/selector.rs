@@ -15,6 +15,8 @@ pub enum Selector {
     L4proto,
     /// `th dport`: the destination port of TCP, UDP or SCTP, 2 bytes.
     Dport,
+    /// `ct original ...`: what the connection's first packet had before any translation.
+    CtOriginal(CtField),
     /// `numgen random mod M offset O`: uniform over `O..O+M`, 4 bytes in the host's byte order.
     Random {
         /// How many values there are; not 0.
@@ -22,6 +24,31 @@ pub enum Selector {
         /// The smallest value.
         offset: u32,
     },
+}
+
+/// What conntrack knows of the first packet of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CtField {
+    /// `ip saddr` or `ip6 saddr`.
+    Saddr,
+    /// `ip daddr` or `ip6 daddr`.
+    Daddr,
+    /// `proto-dst`: the destination port. nft 1.0.6 takes it only behind a match on the protocol.
+    ProtoDst,
+}
+
+impl CtField {
+    /// All of them.
+    pub const ALL: [CtField; 3] = [CtField::Saddr, CtField::Daddr, CtField::ProtoDst];
+
+    /// The same field of the packet at hand.
+    fn of_packet(self) -> Selector {
+        match self {
+            CtField::Saddr => Selector::Saddr,
+            CtField::Daddr => Selector::Daddr,
+            CtField::ProtoDst => Selector::Dport,
+        }
+    }
 }
 
 /// The selector by which the endpoint maps declare their slot: wide enough for any list.
@@ -52,6 +79,7 @@ impl Selector {
         match (self, family) {
             (Selector::Saddr | Selector::Daddr, Family::Ipv4) => DataType::Ipv4Addr,
             (Selector::Saddr | Selector::Daddr, Family::Ipv6) => DataType::Ipv6Addr,
+            (Selector::CtOriginal(field), _) => field.of_packet().data_type(family),
             (Selector::L4proto, _) => DataType::InetProto,
             (Selector::Dport, _) => DataType::InetService,
             (Selector::Random { .. }, _) => DataType::Integer,
@@ -82,6 +110,10 @@ impl Selector {
             Selector::Daddr => write!(f, "{family} daddr"),
             Selector::L4proto => f.write_str("meta l4proto"),
             Selector::Dport => f.write_str("th dport"),
+            Selector::CtOriginal(CtField::ProtoDst) => f.write_str("ct original proto-dst"),
+            Selector::CtOriginal(field) => {
+                write!(f, "ct original {}", field.of_packet().display(family))
+            }
             Selector::Random { modulus, offset: 0 } => write!(f, "numgen random mod {modulus}"),
             Selector::Random { modulus, offset } => {
                 write!(f, "numgen random mod {modulus} offset {offset}")

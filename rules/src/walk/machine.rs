@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use super::{Delivery, End, Outcome, Packet, Probability, Step};
+use super::{Delivery, End, Learned, Outcome, Packet, Probability, Step};
 use crate::cluster::Family;
 use crate::nft::{
-    BaseChain, Chain, ChainKind, Data, Element, ElementText, Hook, MarkOp, Name, RawKey, Rule,
-    Selector, Set, Statement, Table, Verdict,
+    BaseChain, Chain, ChainKind, CtField, Data, Element, ElementText, Hook, MarkOp, Name, RawKey,
+    Rule, Selector, Set, Statement, Table, Verdict,
 };
 
 /// `NFT_JUMP_STACK_SIZE` of the kernel's nf_tables.h.
@@ -29,7 +29,7 @@ pub(super) struct Place<'a, 'r> {
 }
 
 /// All ends of a packet, equal ones not yet merged.
-pub(super) fn run<'r>(place: Place<'_, 'r>, packet: &Packet) -> Vec<End<'r>> {
+pub(super) fn run<'a, 'r>(place: Place<'a, 'r>, packet: &'a Packet) -> Vec<End<'r>> {
     let mut ends = Vec::new();
     let mut ways = vec![Advance::On(Walker::new(place, packet))];
     while let Some(way) = ways.pop() {
@@ -61,6 +61,8 @@ struct Position<'r> {
 struct Walker<'a, 'r> {
     place: Place<'a, 'r>,
     packet: Packet,
+    /// What it was at first.
+    original: &'a Packet,
     /// Where the packet is.
     hook: Hook,
     /// The base chains of the hook that are still to come, the next last.
@@ -83,6 +85,7 @@ struct Walker<'a, 'r> {
     translated: bool,
     masqueraded: bool,
     probability: Probability,
+    learned: Vec<Learned<'r>>,
     steps: Vec<Step<'r>>,
 }
 
@@ -100,11 +103,12 @@ enum Effect<'r> {
 }
 
 impl<'a, 'r> Walker<'a, 'r> {
-    fn new(place: Place<'a, 'r>, packet: &Packet) -> Self {
+    fn new(place: Place<'a, 'r>, packet: &'a Packet) -> Self {
         let from_node = packet.input_interface.is_none();
         let mut walker = Self {
             place,
             packet: packet.clone(),
+            original: packet,
             hook: Hook::Prerouting,
             base_chains: Vec::new(),
             position: None,
@@ -118,6 +122,7 @@ impl<'a, 'r> Walker<'a, 'r> {
             translated: false,
             masqueraded: false,
             probability: Probability::ONE,
+            learned: Vec::new(),
             steps: Vec::new(),
         };
         walker.enter_hook(if from_node { Hook::Output } else { Hook::Prerouting });
@@ -213,7 +218,8 @@ impl<'a, 'r> Walker<'a, 'r> {
     }
 
     fn end(self, outcome: Outcome) -> Advance<'a, 'r> {
-        Advance::End(End { outcome, probability: self.probability, steps: self.steps })
+        let Self { probability, learned, steps, .. } = self;
+        Advance::End(End { outcome, probability, learned, steps })
     }
 
     fn return_to_caller(mut self) -> Advance<'a, 'r> {
@@ -310,6 +316,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         match statement {
             Statement::CtStateNew => Effect::Match,
             Statement::CtStatusDnat => matches(self.translated),
+            Statement::ProtocolIs(protocol) => matches(self.packet.protocol == *protocol),
             Statement::DestinationIsLocal => matches(self.is_local(self.packet.destination)),
             Statement::SourceIsLocal => matches(self.is_local(self.packet.source)),
             Statement::DestinationIsNotLoopback => matches(match self.packet.destination {
@@ -348,6 +355,9 @@ impl<'a, 'r> Walker<'a, 'r> {
                 Ok(None) => Effect::Mismatch,
                 Err(effect) => effect,
             },
+            Statement::Update { map, key, timeout, data } => {
+                self.learn(map, &self.key(key, 0), *timeout, &self.key(data, 0))
+            }
             Statement::Masquerade => {
                 self.masqueraded = true;
                 self.settle();
@@ -360,7 +370,7 @@ impl<'a, 'r> Walker<'a, 'r> {
     }
 
     fn translate(&mut self, element: ElementText<'r>, map: &Name) -> Effect<'r> {
-        let Data::Values(values) = &element.element.data else {
+        let (Data::Values(values) | Data::Learned(values, _)) = &element.element.data else {
             return unknown(format!("@{map} has no addresses"));
         };
         let Some((address, port)) = address_and_port(values, self.place.family) else {
@@ -371,6 +381,21 @@ impl<'a, 'r> Walker<'a, 'r> {
         (self.packet.destination, self.packet.port) = new;
         self.settle();
         Effect::Accept(Some(element))
+    }
+
+    fn learn(&mut self, map: &Name, key: &RawKey, timeout: u32, data: &RawKey) -> Effect<'r> {
+        let Some((map, set)) = self.place.table.sets.get_key_value(map) else {
+            return unknown(format!("there is no map {map}"));
+        };
+        let data = match set.elements.get(key).map(|element| &element.data) {
+            Some(Data::Learned(data, _)) => *data,
+            _ => *data,
+        };
+        let learned = Learned { map, key: *key, data, timeout };
+        if !self.learned.contains(&learned) {
+            self.learned.push(learned);
+        }
+        Effect::Match
     }
 
     fn look_up(
@@ -395,6 +420,9 @@ impl<'a, 'r> Walker<'a, 'r> {
         selectors.iter().fold(RawKey::new(), |key, selector| match *selector {
             Selector::Saddr => key.address(self.packet.source),
             Selector::Daddr => key.address(self.packet.destination),
+            Selector::CtOriginal(CtField::Saddr) => key.address(self.original.source),
+            Selector::CtOriginal(CtField::Daddr) => key.address(self.original.destination),
+            Selector::CtOriginal(CtField::ProtoDst) => key.port(self.original.port),
             Selector::L4proto => key.protocol(self.packet.protocol),
             Selector::Dport => key.port(self.packet.port),
             Selector::Random { modulus, offset } => {

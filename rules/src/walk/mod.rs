@@ -23,7 +23,7 @@ use std::num::NonZeroU16;
 pub use probability::Probability;
 
 use crate::cluster::{Family, Protocol};
-use crate::nft::{ElementText, Name, Rule, Ruleset};
+use crate::nft::{ElementText, Name, RawKey, Rule, Ruleset};
 
 /// The first packet of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +56,24 @@ pub struct End<'r> {
     pub outcome: Outcome,
     /// How probable that is.
     pub probability: Probability,
+    /// What it leaves in dynamic maps, in order.
+    pub learned: Vec<Learned<'r>>,
     /// The rules that it matched on the way, in order. Where several ways lead to one outcome,
     /// those of the first.
     pub steps: Vec<Step<'r>>,
+}
+
+/// An element that a packet puts into a dynamic map, or lets live as long again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned<'r> {
+    /// The map.
+    pub map: &'r Name,
+    /// The element's key.
+    pub key: RawKey,
+    /// What it maps to: for one that was there already, what it mapped to before.
+    pub data: RawKey,
+    /// How long it lives, in seconds.
+    pub timeout: u32,
 }
 
 /// What becomes of a packet.
@@ -156,6 +171,7 @@ pub fn walk<'r>(
         walk.ends.push(End {
             outcome: Outcome::Delivered(delivery),
             probability: Probability::ONE,
+            learned: Vec::new(),
             steps: Vec::new(),
         });
         return walk;

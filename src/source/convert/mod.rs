@@ -50,8 +50,6 @@ pub enum Remark {
     NoClusterIp,
     /// A Service with addresses of a family of which it has no ClusterIP.
     OtherFamily,
-    /// A Service with `sessionAffinity: ClientIP`.
-    SessionAffinity,
     /// An EndpointSlice of address type FQDN.
     Fqdn,
     /// An EndpointSlice with a port that has no name, not even an empty one.

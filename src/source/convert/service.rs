@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{self, ServiceSpec};
@@ -14,6 +14,11 @@ use super::{Converted, Object, Remark};
 
 /// A Service with this label belongs to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+
+/// `DefaultClientIPServiceAffinitySeconds` and `MaxClientIPServiceAffinitySeconds` of the API's
+/// core/v1.
+const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
+const MAX_AFFINITY_SECONDS: u32 = 86_400;
 
 /// The longest name of a port or namespace: a DNS label.
 const LABEL_LENGTH: usize = 63;
@@ -78,7 +83,6 @@ pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
     if external_ips.len() + load_balancer_ips.len() < before {
         remarks.push(Remark::OtherFamily);
     }
-    remarks.extend(not_applied_yet(spec));
 
     let selection = selection(spec, &ports)?.map(Box::new);
     let internal = spec.internal_traffic_policy.as_deref();
@@ -91,6 +95,7 @@ pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
         internal_traffic_policy: policy(internal, "spec.internalTrafficPolicy")?,
         external_traffic_policy: policy(external, "spec.externalTrafficPolicy")?,
         source_ranges: source_ranges(spec)?,
+        session_affinity: session_affinity(spec)?,
     };
     Ok(Converted { object: Object::Service(service, selection), remarks })
 }
@@ -208,8 +213,29 @@ fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, InvalidField> {
     listed.iter().enumerate().map(parse).collect()
 }
 
-fn not_applied_yet(spec: &ServiceSpec) -> Option<Remark> {
-    (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Remark::SessionAffinity)
+/// The time for which a client stays with its endpoint, in seconds: within what the API server
+/// allows (`ValidateServiceSessionAffinityConfig`: up to a day), its default where none is given.
+fn session_affinity(spec: &ServiceSpec) -> Result<Option<NonZeroU32>, InvalidField> {
+    match spec.session_affinity.as_deref() {
+        None | Some("" | "None") => return Ok(None),
+        Some("ClientIP") => {}
+        Some(other) => {
+            let message = format!("{other:?} is neither ClientIP nor None");
+            return Err(InvalidField::new("spec.sessionAffinity", message));
+        }
+    }
+    let client_ip = spec.session_affinity_config.as_ref().and_then(|it| it.client_ip.as_ref());
+    let seconds = client_ip.and_then(|it| it.timeout_seconds).unwrap_or(DEFAULT_AFFINITY_SECONDS);
+    u32::try_from(seconds)
+        .ok()
+        .filter(|&seconds| seconds <= MAX_AFFINITY_SECONDS)
+        .and_then(NonZeroU32::new)
+        .map(Some)
+        .ok_or_else(|| {
+            let message =
+                format!("{seconds} is not a number of seconds from 1 to {MAX_AFFINITY_SECONDS}");
+            InvalidField::new("spec.sessionAffinityConfig.clientIP.timeoutSeconds", message)
+        })
 }
 
 fn selection(

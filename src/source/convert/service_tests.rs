@@ -105,11 +105,37 @@ fn external_addresses_of_a_family_without_a_cluster_ip_are_left_out() {
 }
 
 #[test]
-fn what_is_not_applied_yet_is_remarked() {
-    let sticky = converted(spec(json!({"sessionAffinity": "ClientIP"}))).unwrap();
-    assert_eq!(sticky.remarks, [Remark::SessionAffinity]);
-    let plain = converted(spec(json!({"sessionAffinity": "None"}))).unwrap();
-    assert_eq!(plain.remarks, []);
+fn session_affinity_is_read_with_the_default_and_the_bounds_of_the_api_server() {
+    let of = |affinity, seconds: serde_json::Value| {
+        let config = json!({"clientIP": {"timeoutSeconds": seconds}});
+        let change = json!({"sessionAffinity": affinity, "sessionAffinityConfig": config});
+        converted(spec(change)).map(|converted| match converted.object {
+            Object::Service(service, _) => service.session_affinity.map(|it| it.get()),
+            other => panic!("{other:?}"),
+        })
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(of("None", null.clone()), Ok(None));
+    assert_eq!(of("", json!(7)), Ok(None));
+    assert_eq!(of("ClientIP", null.clone()), Ok(Some(10800)));
+    assert_eq!(of("ClientIP", json!(1)), Ok(Some(1)));
+    assert_eq!(of("ClientIP", json!(86400)), Ok(Some(86400)));
+    let plain = converted(spec(json!({"sessionAffinity": "ClientIP"}))).unwrap();
+    let Object::Service(service, _) = plain.object else { panic!() };
+    assert_eq!(service.session_affinity.map(|it| it.get()), Some(10800));
+    for bad in [0, -1, 86401] {
+        assert_eq!(
+            of("ClientIP", json!(bad)).unwrap_err().to_string(),
+            format!(
+                "spec.sessionAffinityConfig.clientIP.timeoutSeconds: {bad} is not a number of \
+                 seconds from 1 to 86400"
+            )
+        );
+    }
+    assert_eq!(
+        of("Cookie", null).unwrap_err().to_string(),
+        "spec.sessionAffinity: \"Cookie\" is neither ClientIP nor None"
+    );
 }
 
 #[test]

@@ -36,7 +36,6 @@ fn note(remark: Remark, names: &[String]) -> String {
             pick("has", "have"),
             "external addresses of a family without a ClusterIP, which are left out",
         ),
-        Remark::SessionAffinity => service_asks(one, "sessionAffinity ClientIP"),
         Remark::UnnamedPort => (
             "EndpointSlice",
             pick("has", "have"),
@@ -45,18 +44,10 @@ fn note(remark: Remark, names: &[String]) -> String {
         Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
     };
     let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
-    let later = match remark {
-        Remark::NoClusterIp | Remark::OtherFamily | Remark::Fqdn | Remark::UnnamedPort => "",
-        _ => ", which weir does not apply yet",
-    };
     let plural = if one { "" } else { "s" };
     let listed = names.iter().take(NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = if names.len() > NAMES { ", …" } else { "" };
-    format!("{} {kind}{plural} {verb} {what}{later}: {listed}{more}", names.len())
-}
-
-fn service_asks(one: bool, what: &'static str) -> (&'static str, &'static str, &'static str) {
-    ("Service", if one { "asks for" } else { "ask for" }, what)
+    format!("{} {kind}{plural} {verb} {what}: {listed}{more}", names.len())
 }
 
 /// How many objects of which other kinds there are.

@@ -1,0 +1,160 @@
+//! Session affinity: a client stays with the endpoint that it has.
+//!
+//! A connection's first packet is looked at twice. Before translation its source is looked up in
+//! the map of the Service port, and the endpoint found is taken; where none is found, one is chosen
+//! as for any Service. After translation, on its way out, client and endpoint are put into that
+//! map, or live there as long again. So the cost does not depend on the number of endpoints. It is
+//! found by the original destination which map that is, since the packet has the endpoint's by then.
+//!
+//! Only an endpoint of the Service's list is learned. So nothing can bring one back once it has
+//! gone, such as a packet that was in between when the list changed.
+
+use std::num::NonZeroU32;
+
+use super::balancer::AffinityId;
+use super::names;
+use crate::cluster::{NamespacedName, Protocol, Service, ServicePort};
+use crate::endpoints::{PortEndpoint, PortEndpoints};
+use crate::nft::{
+    BaseChain, Chain, ChainKind, CtField, Data, Element, Elements, Hook, Name, RawKey, Rule,
+    Selector, Set, SetData, SetSpec, Statement, Table, Verdict,
+};
+
+/// How many clients a list of a Service port remembers at a time: with about 128 bytes each, a
+/// flood of sources costs 32 MiB. Where there is no room, new clients get any endpoint, every time.
+pub(super) const MAX_CLIENTS: u32 = 1 << 18;
+
+/// Beside the other filter chains of weir.
+const PRIORITY_FILTER: i32 = 0;
+
+const LEARN_CHAIN: &str = "learn-affinity";
+
+/// What dnat takes, and what is learned of a packet behind it.
+const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
+
+/// The session affinity of a Service port.
+pub(super) struct Affinity {
+    pub(super) id: AffinityId,
+    timeout: NonZeroU32,
+    /// Endpoints of the lists for policy Cluster and for policy Local.
+    members: [Elements; 2],
+}
+
+impl Affinity {
+    /// The affinity of a port, if its Service asks for it and there is an endpoint.
+    pub(super) fn new(
+        name: &NamespacedName,
+        service: &Service,
+        port: &ServicePort,
+        endpoints: &PortEndpoints,
+    ) -> Option<Self> {
+        let timeout = service.session_affinity?;
+        let id = AffinityId::new(format!("{name}/{}/{}", port.protocol, port.port));
+        let members = [members(&endpoints.cluster), members(&endpoints.local)];
+        let is_any = members.iter().any(|list| !list.is_empty());
+        is_any.then_some(Self { id, timeout, members })
+    }
+
+    /// The chain that learns.
+    pub(super) fn chain(&self) -> Name {
+        Name::new(format!("learn-{}", self.id))
+    }
+
+    /// Puts maps, lists and the chain that learns into the table.
+    fn move_into(self, table: &mut Table) {
+        let chain = self.chain();
+        let Self { id, timeout, members } = self;
+        let lists = [
+            (id.map(), Name::new(format!("endpoints-{id}"))),
+            (id.local_map(), Name::new(format!("local-endpoints-{id}"))),
+        ];
+        let mut rules = Vec::new();
+        for ((map, list), elements) in lists.into_iter().zip(members) {
+            if elements.is_empty() {
+                continue;
+            }
+            let learned = SetSpec::new(vec![Selector::Saddr], SetData::Values(ENDPOINT.into()));
+            table.sets.insert(map.clone(), Set::new(learned.dynamic(MAX_CLIENTS)));
+            let spec = SetSpec::new(ENDPOINT.into(), SetData::Nothing);
+            table.sets.insert(list.clone(), Set { elements, ..Set::new(spec) });
+            rules.push(Rule::new([
+                Statement::InSet { key: ENDPOINT.into(), set: list, negated: false },
+                Statement::Update {
+                    map,
+                    key: vec![Selector::CtOriginal(CtField::Saddr)],
+                    timeout: timeout.get(),
+                    data: ENDPOINT.into(),
+                },
+            ]));
+        }
+        table.chains.insert(chain, Chain { rules, ..Chain::default() });
+    }
+}
+
+fn members(list: &[PortEndpoint]) -> Elements {
+    let key = |endpoint: &PortEndpoint| RawKey::new().address(endpoint.address).port(endpoint.port);
+    list.iter().map(|endpoint| (key(endpoint), Element::new(Data::Nothing))).collect()
+}
+
+/// Puts all that affinity needs into the table: nothing where no Service asks for it, so that
+/// packets do not pay for it.
+pub(super) fn move_into(
+    table: &mut Table,
+    affinities: impl IntoIterator<Item = Affinity>,
+    addresses: Elements,
+    node_ports: Elements,
+) {
+    let mut affinities = affinities.into_iter().peekable();
+    if affinities.peek().is_none() {
+        return;
+    }
+    affinities.for_each(|affinity| affinity.move_into(table));
+
+    let map = |key: &[Selector], comment: &str, elements| {
+        let spec = SetSpec::new(key.to_vec(), SetData::Verdict).comment(comment);
+        Set { elements, ..Set::new(spec) }
+    };
+    let address = [Selector::Daddr, Selector::L4proto, Selector::Dport];
+    let sets = [
+        (
+            names::AFFINITY_SERVICES,
+            map(&address, "original destinations whose clients stay", addresses),
+        ),
+        (
+            names::AFFINITY_NODEPORTS,
+            map(&address[1..], "original node ports whose clients stay", node_ports),
+        ),
+    ];
+    table.sets.extend(sets.map(|(name, set)| (Name::from(name), set)));
+
+    let original = [
+        Selector::CtOriginal(CtField::Daddr),
+        Selector::L4proto,
+        Selector::CtOriginal(CtField::ProtoDst),
+    ];
+    let dispatch =
+        [(names::AFFINITY_SERVICES, &original[..]), (names::AFFINITY_NODEPORTS, &original[1..])];
+    let mut rules = Vec::new();
+    for (map, key) in dispatch {
+        // nft 1.0.6 takes `ct original proto-dst` only where the rule has named the protocol.
+        for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
+            rules.push(Rule::new([
+                Statement::ProtocolIs(protocol),
+                Statement::VerdictMap { key: key.to_vec(), map: map.into() },
+            ]));
+        }
+    }
+    let comment = Some("learns which endpoint a client has".to_owned());
+    table.chains.insert(LEARN_CHAIN.into(), Chain { base: None, comment, rules });
+
+    // Packets to endpoints on the node's own network do not leave.
+    for (name, hook) in
+        [("affinity-input", Hook::Input), ("affinity-postrouting", Hook::Postrouting)]
+    {
+        let kind = ChainKind::Filter;
+        let base = Some(BaseChain { kind, hook, priority: PRIORITY_FILTER, drop: false });
+        let learn = Statement::Verdict(Verdict::Jump(LEARN_CHAIN.into()));
+        let rules = vec![Rule::new([Statement::CtStateNew, Statement::CtStatusDnat, learn])];
+        table.chains.insert(name.into(), Chain { base, comment: None, rules });
+    }
+}
