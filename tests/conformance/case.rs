@@ -90,6 +90,8 @@ struct Packets {
     #[serde(default)]
     protocol: Some1<Proto>,
     expect: Expect,
+    #[serde(default)]
+    sticky: bool,
     seen_as: Option<SeenAs>,
 }
 
@@ -166,6 +168,8 @@ pub(crate) struct Situation<'a> {
     step: Option<&'a Step>,
     /// The twin that it is; `None` for a case that runs as it is written.
     family: Option<Family>,
+    /// Whether it goes on from the situation before it.
+    pub(crate) continues: bool,
     /// `kind: List`.
     pub(crate) manifests: Value,
     pub(crate) options: Vec<String>,
@@ -192,12 +196,16 @@ pub(crate) struct Question {
     pub(crate) to: SocketAddr,
     pub(crate) protocol: Protocol,
     pub(crate) expect: Expect,
+    /// In a row that has to reach one server with all its questions, the number of the row.
+    pub(crate) sticky: Option<usize>,
     seen_as: Option<SeenAs>,
 }
 
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} to {} {}: expected {:?}", self.from, self.to, self.protocol, self.expect)?;
+        let one = if self.sticky.is_some() { "one and the same of " } else { "" };
+        let Self { from, to, protocol, expect, .. } = self;
+        write!(f, "{from} to {to} {protocol}: expected {one}{expect:?}")?;
         match &self.seen_as {
             Some(seen_as) => write!(f, " seen as {seen_as:?}"),
             None => Ok(()),
@@ -220,6 +228,11 @@ impl Question {
         let Answer { servers, other } = answer;
         let as_expected = match &self.expect {
             Expect::End(end) => servers.is_empty() && *other == BTreeSet::from([word(*end)]),
+            Expect::Servers(names) if self.sticky.is_some() => {
+                other.is_empty()
+                    && servers.len() == 1
+                    && servers.keys().all(|it| names.contains(it))
+            }
             Expect::Servers(names) => other.is_empty() && servers.keys().eq(names),
         };
         let seen_right = servers.iter().all(|(server, seen)| match &self.seen_as {
@@ -231,6 +244,19 @@ impl Question {
         });
         (!as_expected || !seen_right).then(|| format!("{answer:?}"))
     }
+}
+
+/// Which questions have another answer than expected, by index, and how it differs.
+pub(crate) fn faults(questions: &[Question], answers: &[Answer]) -> Vec<(usize, String)> {
+    let mut rows: BTreeMap<usize, &Answer> = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (index, (question, answer)) in questions.iter().zip(answers).enumerate() {
+        let first = question.sticky.map(|row| *rows.entry(row).or_insert(answer));
+        let is_other = first.is_some_and(|first| !first.servers.keys().eq(answer.servers.keys()));
+        let other = is_other.then(|| format!("{answer:?}, another server than before"));
+        faults.extend(question.fault(answer).or(other).map(|fault| (index, fault)));
+    }
+    faults
 }
 
 /// How an end that is no server reads in an [`Answer`].
@@ -288,8 +314,10 @@ impl File {
             change(&mut objects, &case.changes);
             delete(&mut objects, &case.delete);
             let mut options = case.options.as_ref().unwrap_or(&self.options);
-            let situation = |step, objects: &[Value], options: &str, packets: &[Packets]| {
-                let situation = self.situation(case, step, family, objects, options, packets);
+            let mut continues = false;
+            let mut situation = |step, objects: &[Value], options: &str, packets: &[Packets]| {
+                let mut situation = self.situation(case, step, family, objects, options, packets);
+                situation.continues = std::mem::replace(&mut continues, true);
                 assert!(!situation.questions.is_empty(), "{situation}: no packets");
                 situation
             };
@@ -324,16 +352,19 @@ impl File {
             options.extend(["--hostname-override".to_owned(), "node-a".to_owned()]);
         }
         let mut questions = Vec::new();
-        for row in packets {
+        for (number, row) in packets.iter().enumerate() {
             for from in row.from.each() {
                 for to in row.to.each() {
                     for protocol in row.protocol.each() {
-                        questions.push(row.question(from, to, *protocol, is_twin));
+                        let question = row.question(from, to, *protocol, is_twin);
+                        let sticky = row.sticky.then_some(number);
+                        questions.push(Question { sticky, ..question });
                     }
                 }
             }
         }
-        Situation { file: self, case, step, family, manifests, options, questions }
+        let continues = false;
+        Situation { file: self, case, step, family, continues, manifests, options, questions }
     }
 }
 
@@ -357,6 +388,7 @@ impl Packets {
             to: SocketAddr::new(address, port),
             protocol,
             expect: self.expect.clone(),
+            sticky: None,
             seen_as: self.seen_as.clone(),
         }
     }

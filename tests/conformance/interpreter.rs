@@ -1,5 +1,6 @@
 //! Answers by the packet interpreter, on the ruleset that is compiled from the manifests.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
@@ -8,13 +9,16 @@ use std::num::NonZeroU16;
 use clap::Parser;
 use weir::cli::{Cli, Command};
 use weir::source::manifest::load;
-use weir_rules::cluster::Protocol;
+use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::compile;
-use weir_rules::nft::Ruleset;
-use weir_rules::walk::{Outcome, Packet, Probability, Step, Walk, walk};
+use weir_rules::learned::adopt;
+use weir_rules::nft::{Data, Element, Lifetime, Name, RawKey, Ruleset};
+use weir_rules::walk::{Learned, Outcome, Packet, Probability, Step, Walk, walk};
 use weir_testbed::Testbed;
 
-use crate::case::{Answer, EndOfIt, Question, SERVER_PORTS, SERVERS, Situation, Source, word};
+use crate::case::{
+    Answer, EndOfIt, Expect, Question, SERVER_PORTS, SERVERS, Situation, Source, word,
+};
 
 /// Every host's IPv4 and IPv6 address, and the interface by which its packets reach the node.
 pub(crate) const HOSTS: [(&str, &str, &str, &str); 7] = [
@@ -26,6 +30,14 @@ pub(crate) const HOSTS: [(&str, &str, &str, &str); 7] = [
     ("visitor", "198.51.100.7", "2001:db8:51::7", "uplink"),
     ("stranger", "198.51.100.9", "2001:db8:51::9", "uplink"),
 ];
+
+/// An element as it is right after it was learned.
+fn element(learned: &Learned<'_>) -> (Name, RawKey, Element) {
+    let timeout = 1000 * u64::from(learned.timeout);
+    let lifetime = Lifetime { timeout, expires: timeout };
+    let element = Element::new(Data::Learned(learned.data, lifetime));
+    (learned.map.clone(), learned.key, element)
+}
 
 /// The testbed's node with a situation's ruleset.
 pub(crate) struct Node {
@@ -64,9 +76,38 @@ impl Node {
         }
     }
 
-    /// What comes of a question. An uneven choice among servers is told as something else.
-    pub(crate) fn answer(&self, question: &Question) -> Answer {
-        let walk = self.walk(question);
+    /// Takes over what packets have put into the maps of the node as it was before.
+    pub(crate) fn go_on_from(&mut self, before: &Node) {
+        self.ruleset = adopt(&before.ruleset, Cow::Borrowed(&self.ruleset)).into_owned();
+    }
+
+    /// What comes of a question. An uneven choice among servers is told as something else. Of a
+    /// sticky one, what comes of it in one of the possible ways, if each is to a server that it may
+    /// reach.
+    pub(crate) fn answer(&mut self, question: &Question) -> Answer {
+        let mut walk = self.walk(question);
+        let mut answer = self.tell(&walk);
+        if let (Some(_), Expect::Servers(names)) = (question.sticky, &question.expect)
+            && answer.other.is_empty()
+            && answer.servers.keys().all(|server| names.contains(server))
+        {
+            walk.ends.truncate(1);
+            answer = self.tell(&walk);
+        }
+        let learned: Vec<_> = match walk.ends.as_slice() {
+            [only] => only.learned.iter().map(element).collect(),
+            _ => Vec::new(),
+        };
+        let table = self.ruleset.tables.get_mut(&Family::of(question.to.ip()));
+        let table = table.expect("there is a table of each family");
+        for (map, key, learned) in learned {
+            let map = table.sets.get_mut(&map).expect("what learns is there");
+            map.elements.insert(key, learned);
+        }
+        answer
+    }
+
+    fn tell(&self, walk: &Walk<'_>) -> Answer {
         let mut answer = Answer::default();
         let mut chances: BTreeMap<&str, Probability> = BTreeMap::new();
         for end in &walk.ends {

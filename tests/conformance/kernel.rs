@@ -9,7 +9,7 @@ use std::time::Duration;
 use weir_testbed::{ANSWER, Family, Outcome, Protocol, REFUSAL, SILENCE, Testbed, ask};
 
 use crate::case::{Answer, EndOfIt, Expect, File, Question, SERVER_PORTS, SERVERS};
-use crate::case::{Situation, Source, word};
+use crate::case::{Situation, Source, faults, word};
 use crate::interpreter::{self, HOSTS};
 
 /// A TCP refusal may show only after the first SYN was sent again, 1 s later.
@@ -29,26 +29,26 @@ pub(crate) fn run(file: &File) -> Vec<String> {
     for (number, situation) in (0..).zip(file.situations()) {
         apply(&bed, &situation);
         use_ports(&bed, number);
+        // At the same time, but for the questions of a sticky row.
         let answers = thread::scope(|scope| {
             let asked: Vec<_> = situation
                 .questions
-                .iter()
-                .map(|question| scope.spawn(|| answer(&bed, question)))
+                .chunk_by(|a, b| a.sticky.is_some() && a.sticky == b.sticky)
+                .map(|row| scope.spawn(|| row.iter().map(|it| answer(&bed, it)).collect()))
                 .collect();
-            let join = |asked: thread::ScopedJoinHandle<'_, Answer>| {
+            let join = |asked: thread::ScopedJoinHandle<'_, Vec<Answer>>| {
                 asked.join().expect("asking does not panic")
             };
-            asked.into_iter().map(join).collect::<Vec<_>>()
+            asked.into_iter().flat_map(join).collect::<Vec<_>>()
         });
-        for (question, answer) in situation.questions.iter().zip(answers) {
-            if let Some(fault) = question.fault(&answer) {
-                let node = interpreter::Node::new(&situation);
-                failures.push(format!(
-                    "{situation}\n  {question}\n  kernel: {fault}\n  interpreter: {:?}\n    {}",
-                    node.answer(question),
-                    node.way(question)
-                ));
-            }
+        for (index, fault) in faults(&situation.questions, &answers) {
+            let question = &situation.questions[index];
+            let mut node = interpreter::Node::new(&situation);
+            failures.push(format!(
+                "{situation}\n  {question}\n  kernel: {fault}\n  interpreter: {:?}\n    {}",
+                node.answer(question),
+                node.way(question)
+            ));
         }
     }
     failures
@@ -93,6 +93,13 @@ fn all_hosts() -> impl Iterator<Item = &'static str> {
 }
 
 fn apply(bed: &Testbed, situation: &Situation<'_>) {
+    let is_sticky = situation.questions.iter().any(|question| question.sticky.is_some());
+    if is_sticky && !situation.continues {
+        // What an earlier case has learned.
+        let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let cleaned = bed.node().run(|| weir.arg("cleanup").output()).expect("weir runs");
+        assert!(cleaned.status.success(), "{situation}");
+    }
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     write!(file, "{}", situation.manifests).expect("it can be written");
     let mut weir = Command::new(env!("CARGO_BIN_EXE_weir"));
@@ -114,6 +121,7 @@ fn answer(bed: &Testbed, question: &Question) -> Answer {
     let mut answer = Answer::default();
     for asked in 0..most {
         let complete = match expect {
+            Expect::Servers(_) if question.sticky.is_some() => true,
             Expect::Servers(names) => names.iter().all(|name| answer.servers.contains_key(name)),
             Expect::End(_) => false,
         };

@@ -24,7 +24,8 @@
 //!
 //! A packet says `from` which host, `to` what, by which `protocol` (TCP by default), each one or
 //! several; and what comes of it: `expect: [b1, b2]`, one of these servers, each as probable as the
-//! others, `refused` or `dropped`. `seen-as: self` or `node` is whose address the server sees, or,
+//! others, `refused` or `dropped`. With `sticky: true` all the packets of a row, several times over,
+//! reach one and the same of these servers. `seen-as: self` or `node` is whose address the server sees, or,
 //! where that differs, a word for each server.
 //!
 //! # Two families
@@ -44,7 +45,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::thread;
 
-use case::File;
+use case::{File, faults};
 
 /// Prints and fails if there is anything to print.
 fn report(failures: &[String]) {
@@ -55,14 +56,19 @@ fn report(failures: &[String]) {
 fn the_interpreter_gives_every_packet_what_its_case_says() {
     let mut failures = Vec::new();
     for file in File::all() {
+        let mut before = None;
         for situation in file.situations() {
-            let node = interpreter::Node::new(&situation);
-            for question in &situation.questions {
-                let found = node.answer(question);
-                if let Some(fault) = question.fault(&found) {
-                    failures.push(format!("{situation}\n  {question}\n  interpreter: {fault}"));
-                }
+            let mut node = interpreter::Node::new(&situation);
+            if let Some(before) = before.filter(|_| situation.continues) {
+                node.go_on_from(&before);
             }
+            let questions = &situation.questions;
+            let answers: Vec<_> = questions.iter().map(|question| node.answer(question)).collect();
+            for (index, fault) in faults(questions, &answers) {
+                let question = &questions[index];
+                failures.push(format!("{situation}\n  {question}\n  interpreter: {fault}"));
+            }
+            before = Some(node);
         }
     }
     report(&failures);
