@@ -67,7 +67,7 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
         Instruction::LoadCtState(dreg) => load_ct(&mut e, CT_STATE, *dreg),
         Instruction::LoadCtStatus(dreg) => load_ct(&mut e, CT_STATUS, *dreg),
         Instruction::LoadCtOriginal { field, family, dreg } => {
-            load_ct(&mut e, ct_field(*field, *family), *dreg);
+            load_ct(&mut e, ct_field(*field, *family)?, *dreg);
             e.set_u8(attribute::CT_DIR, CT_DIR_ORIGINAL);
         }
         Instruction::LoadFibDaddrType(dreg) => load_fib(&mut e, FIB_F_DADDR, *dreg),
@@ -197,23 +197,25 @@ fn decode_ct(e: &ExpressionRef<'_>) -> Option<Instruction> {
         (CT_STATE, None) => Some(Instruction::LoadCtState(dreg)),
         (CT_STATUS, None) => Some(Instruction::LoadCtStatus(dreg)),
         (key, Some(CT_DIR_ORIGINAL)) => {
-            let fields = CtField::ALL.into_iter();
-            let (field, family) = fields
-                .flat_map(|field| Family::ALL.map(|family| (field, family)))
-                .find(|&(field, family)| ct_field(field, family) == key)?;
+            let families = [Some(Family::Ipv4), Some(Family::Ipv6), None];
+            let (field, family) = CtField::ALL
+                .into_iter()
+                .flat_map(|field| families.map(|family| (field, family)))
+                .find(|&(field, family)| ct_field(field, family) == Some(key))?;
             Some(Instruction::LoadCtOriginal { field, family, dreg })
         }
         _ => None,
     }
 }
 
-fn ct_field(field: CtField, family: Family) -> u32 {
+fn ct_field(field: CtField, family: Option<Family>) -> Option<u32> {
     match (field, family) {
-        (CtField::Saddr, Family::Ipv4) => CT_SRC_IP,
-        (CtField::Saddr, Family::Ipv6) => CT_SRC_IP6,
-        (CtField::Daddr, Family::Ipv4) => CT_DST_IP,
-        (CtField::Daddr, Family::Ipv6) => CT_DST_IP6,
-        (CtField::ProtoDst, _) => CT_PROTO_DST,
+        (CtField::Saddr, Some(Family::Ipv4)) => Some(CT_SRC_IP),
+        (CtField::Saddr, Some(Family::Ipv6)) => Some(CT_SRC_IP6),
+        (CtField::Daddr, Some(Family::Ipv4)) => Some(CT_DST_IP),
+        (CtField::Daddr, Some(Family::Ipv6)) => Some(CT_DST_IP6),
+        (CtField::ProtoDst, None) => Some(CT_PROTO_DST),
+        _ => None,
     }
 }
 

@@ -49,7 +49,7 @@ impl Affinity {
         endpoints: &PortEndpoints,
     ) -> Option<Self> {
         let timeout = service.session_affinity?;
-        let id = AffinityId::new(format!("{name}/{}/{}", port.protocol, port.port));
+        let id = AffinityId::new(name, port);
         let members = [members(&endpoints.cluster), members(&endpoints.local)];
         let is_any = members.iter().any(|list| !list.is_empty());
         is_any.then_some(Self { id, timeout, members })

@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::names;
 use super::program::MARK_FOR_MASQUERADE;
+use crate::cluster::{NamespacedName, Protocol, ServicePort};
 use crate::nft::{Chain, Name, Rule, Selector, Statement, Verdict};
 
 /// Where the slots of the list for policy Local begin. Those of the list for policy Cluster begin
@@ -23,11 +24,15 @@ pub(super) struct Balancer {
 
 /// `namespace/name/protocol/port` of a Service port with session affinity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct AffinityId(Name);
+pub(super) struct AffinityId {
+    id: Name,
+    protocol: Protocol,
+}
 
 impl AffinityId {
-    pub(super) fn new(id: String) -> Self {
-        Self(Name::new(id))
+    pub(super) fn new(service: &NamespacedName, port: &ServicePort) -> Self {
+        let id = Name::new(format!("{service}/{}/{}", port.protocol, port.port));
+        Self { id, protocol: port.protocol }
     }
 
     /// The map from clients to endpoints of the list for policy Cluster.
@@ -43,7 +48,7 @@ impl AffinityId {
 
 impl fmt::Display for AffinityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.id.fmt(f)
     }
 }
 
@@ -129,11 +134,11 @@ impl Balancer {
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
         let rules = match self.choice {
             Choice::Cluster(n) => match &self.affinity {
-                Some(id) => self.as_before(id.map()),
+                Some(id) => self.as_before(id, id.map()),
                 None => vec![self.dnat(n, 0)],
             },
             Choice::Local(n) => match &self.affinity {
-                Some(id) => self.as_before(id.local_map()),
+                Some(id) => self.as_before(id, id.local_map()),
                 None => vec![self.dnat(n, LOCAL_SLOTS)],
             },
             Choice::External(n) => {
@@ -154,10 +159,12 @@ impl Balancer {
     }
 
     /// To the endpoint that the client has, else to any.
-    fn as_before(&self, map: Name) -> Vec<Rule> {
+    fn as_before(&self, id: &AffinityId, map: Name) -> Vec<Rule> {
+        // Where the key has no port, nft wants the protocol before it takes a port from the map.
+        let protocol = Statement::ProtocolIs(id.protocol);
         let any = Verdict::Goto(self.without_affinity().name());
         vec![
-            Rule::new([Statement::Dnat { key: vec![Selector::Saddr], map }]),
+            Rule::new([protocol, Statement::Dnat { key: vec![Selector::Saddr], map }]),
             Rule::new([Statement::Verdict(any)]),
         ]
     }

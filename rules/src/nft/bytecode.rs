@@ -44,8 +44,8 @@ pub enum Instruction {
     LoadCtOriginal {
         /// What.
         field: CtField,
-        /// The family of the address.
-        family: Family,
+        /// The family of the address; `None` for a port.
+        family: Option<Family>,
         /// Destination.
         dreg: Register,
     },
@@ -193,8 +193,8 @@ impl fmt::Display for Instruction {
             Instruction::LoadCtState(dreg) => write!(f, "ct load state => {dreg}"),
             Instruction::LoadCtStatus(dreg) => write!(f, "ct load status => {dreg}"),
             Instruction::LoadCtOriginal { field, family, dreg } => {
-                let selector = Selector::CtOriginal(*field).display(*family);
-                write!(f, "{selector} => {dreg}")
+                let selector = Selector::CtOriginal(*field);
+                write!(f, "{} => {dreg}", selector.display(family.unwrap_or(Family::Ipv4)))
             }
             Instruction::LoadFibDaddrType(dreg) => write!(f, "fib daddr type => {dreg}"),
             Instruction::LoadFibSaddrType(dreg) => write!(f, "fib saddr type => {dreg}"),
@@ -483,7 +483,10 @@ fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
         Selector::Daddr => address(16, 24),
         Selector::L4proto => Instruction::LoadL4proto(dreg),
         Selector::Dport => Instruction::Payload { transport: true, offset: 2, len: 2, dreg },
-        Selector::CtOriginal(field) => Instruction::LoadCtOriginal { field, family, dreg },
+        Selector::CtOriginal(field) => {
+            let family = (field != CtField::ProtoDst).then_some(family);
+            Instruction::LoadCtOriginal { field, family, dreg }
+        }
         Selector::Random { modulus, offset } => Instruction::Random { modulus, offset, dreg },
     }
 }
