@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod affinity;
 mod commands;
 mod conntrack;
 mod kernel_layer;
