@@ -2,7 +2,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 
 use weir_rules::cluster::Family;
-use weir_rules::nft::{Chain, Name, Table};
+use weir_rules::nft::{
+    Chain, CtField, Data, Element, Lifetime, Name, RawKey, Rule, Selector, Set, SetData, SetSpec,
+    Statement, Table,
+};
 
 use super::*;
 
@@ -12,6 +15,8 @@ struct Fake {
     ruleset: RefCell<Ruleset>,
     commits: Cell<u32>,
     stale: Cell<u32>,
+    /// What packets do between the next dump and its commit.
+    meanwhile: Cell<Option<fn(&mut Table)>>,
     /// Like a kernel before 6.2: a chain cannot go with the last reference to it.
     old: bool,
     /// And known to be one.
@@ -37,21 +42,40 @@ impl Tables for Fake {
             self.stale.set(self.stale.get() - 1);
             return Err(CommitError::Stale);
         }
+        let mut ruleset = self.ruleset.borrow_mut();
+        if let Some(meanwhile) = self.meanwhile.take() {
+            ruleset.tables.values_mut().for_each(meanwhile);
+        }
+        if let Some(index) = transaction.operations.iter().position(|o| deletes_absent(o, &ruleset))
+        {
+            return Err(refused(&transaction, index, 2));
+        }
         let deletion = transaction.operations.iter().position(|o| o.deletes_chain());
         if let Some(index) = deletion.filter(|_| self.old && transaction.operations.len() > 1) {
-            return Err(CommitError::Refused {
-                operation: Some(index),
-                command: transaction.operations[index].command(0),
-                hint: None,
-                source: io::Error::from_raw_os_error(16),
-            });
+            return Err(refused(&transaction, index, 16));
         }
-        transaction.apply(&mut self.ruleset.borrow_mut());
+        transaction.apply(&mut ruleset);
         Ok(Committed { bytes: 1 })
     }
 
     fn generation(&self) -> Result<u32, DumpError> {
         Ok(1)
+    }
+}
+
+/// Whether it deletes an element that is not there.
+fn deletes_absent(operation: &Operation, ruleset: &Ruleset) -> bool {
+    let Action::DeleteElements { set, elements, .. } = &operation.action else { return false };
+    let there = &ruleset.tables[&operation.family].sets[set].elements;
+    elements.keys().any(|key| !there.contains_key(key))
+}
+
+fn refused(transaction: &Transaction, index: usize, errno: i32) -> CommitError {
+    CommitError::Refused {
+        operation: Some(index),
+        command: transaction.operations[index].command(0),
+        hint: None,
+        source: io::Error::from_raw_os_error(errno),
     }
 }
 
@@ -118,5 +142,72 @@ fn a_kernel_that_is_known_to_be_old_is_sent_two_transactions_at_once() {
     let desired = ruleset(&["b"]);
     assert_eq!(reconcile(&kernel, &desired).unwrap().changes.len(), 2);
     assert_eq!(*kernel.ruleset.borrow(), desired);
+    assert_eq!(kernel.commits.get(), 2);
+}
+
+const MAP: &str = "affinity";
+const MEMBERS: &str = "endpoints";
+
+fn key(last: u8) -> RawKey {
+    RawKey::new().address([10, 0, 0, last].into())
+}
+
+fn learn(table: &mut Table, client: u8, endpoint: u8) {
+    let lifetime = Lifetime { timeout: 60_000, expires: 60_000 };
+    let element = Element::new(Data::Learned(key(endpoint), lifetime));
+    table.sets.get_mut(MAP).expect("it is there").elements.insert(key(client), element);
+}
+
+/// A map that may learn these endpoints.
+fn affinity(endpoints: &[u8]) -> Ruleset {
+    let address = vec![Selector::Daddr];
+    let list = SetSpec::new(address.clone(), SetData::Nothing);
+    let map = SetSpec::new(vec![Selector::Saddr], SetData::Values(address.clone())).dynamic(16);
+    let members = endpoints.iter().map(|&last| (key(last), Element::new(Data::Nothing)));
+    let rule = Rule::new([
+        Statement::InSet { key: address.clone(), set: MEMBERS.into(), negated: false },
+        Statement::Update {
+            map: MAP.into(),
+            key: vec![Selector::CtOriginal(CtField::Saddr)],
+            timeout: 60,
+            data: address,
+        },
+    ]);
+    let mut table = Table::default();
+    table.sets.insert(MAP.into(), Set::new(map));
+    table.sets.insert(MEMBERS.into(), Set { elements: members.collect(), ..Set::new(list) });
+    table.chains.insert("learn".into(), Chain { rules: vec![rule], ..Chain::default() });
+    Ruleset { tables: [(Family::Ipv4, table)].into() }
+}
+
+fn clients(kernel: &Fake) -> Vec<RawKey> {
+    kernel.ruleset.borrow().tables[&Family::Ipv4].sets[MAP].elements.keys().copied().collect()
+}
+
+#[test]
+fn a_client_that_comes_just_before_its_endpoint_goes_is_forgotten_too() {
+    let mut observed = affinity(&[1, 2]);
+    let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
+    learn(table, 7, 1);
+    learn(table, 8, 2);
+    let kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    kernel.meanwhile.set(Some(|table| learn(table, 9, 1)));
+    let reconciled = reconcile(&kernel, &affinity(&[2])).unwrap();
+    assert_eq!(clients(&kernel), [key(8)]);
+    assert_eq!(reconciled.changes.len(), 2, "endpoint and clients, then the late one");
+}
+
+#[test]
+fn a_client_that_expires_before_it_is_taken_away_is_no_failure() {
+    let mut observed = affinity(&[1, 2]);
+    let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
+    learn(table, 7, 1);
+    let kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    kernel.meanwhile.set(Some(|table| {
+        table.sets.get_mut(MAP).expect("it is there").elements.clear();
+    }));
+    let reconciled = reconcile(&kernel, &affinity(&[2])).unwrap();
+    assert_eq!(clients(&kernel), []);
+    assert_eq!(reconciled.changes.len(), 1);
     assert_eq!(kernel.commits.get(), 2);
 }
