@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::Index;
 use weir_rules::align::align;
 use weir_rules::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
@@ -12,14 +14,15 @@ use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
 use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
+use weir_rules::learned::adopt;
 use weir_rules::nft::{
-    Data, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement, Table, Verdict,
-    compile_rule, decompile_rule,
+    Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement,
+    Table, Verdict, compile_rule, decompile_rule,
 };
 use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
-use weir_rules::walk::{Delivery, Outcome, Packet, Probability, walk};
+use weir_rules::walk::{Delivery, End, Outcome, Packet, Probability, walk};
 
 /// Where a verdict goes.
 fn target(verdict: &Verdict) -> Option<&Name> {
@@ -77,7 +80,9 @@ fn draws(table: &Table, chain: &Name) -> BTreeSet<(u32, u32)> {
 fn sets_of(statement: &Statement) -> Option<&Name> {
     match statement {
         Statement::InSet { set, .. } => Some(set),
-        Statement::VerdictMap { map, .. } | Statement::Dnat { map, .. } => Some(map),
+        Statement::VerdictMap { map, .. }
+        | Statement::Dnat { map, .. }
+        | Statement::Update { map, .. } => Some(map),
         _ => None,
     }
 }
@@ -152,6 +157,7 @@ fn away(address: IpAddr) -> IpAddr {
 
 /// A virtual address of a Service, and what its port has behind it.
 struct Frontend<'a> {
+    name: &'a NamespacedName,
     service: &'a Service,
     port: &'a ServicePort,
     address: IpAddr,
@@ -181,13 +187,25 @@ fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
                     let family = Family::of(address);
                     found.entry((address, port.protocol, port.port)).or_insert_with(|| {
                         let endpoints = choose(service, port, family, &slices, place);
-                        Frontend { service, port, address, external, endpoints }
+                        Frontend { name, service, port, address, external, endpoints }
                     });
                 }
             }
         }
     }
     found.into_values().collect()
+}
+
+/// The first packet of a connection to it.
+fn packet(frontend: &Frontend<'_>, input_interface: &str) -> Packet {
+    Packet {
+        source: sender(Family::of(frontend.address)),
+        destination: frontend.address,
+        protocol: frontend.port.protocol,
+        port: frontend.port.port,
+        input_interface: Some(input_interface.into()),
+        mark: 0,
+    }
 }
 
 /// What a frontend gives a packet, if it comes from a local Pod or not, and nothing restricts it.
@@ -209,8 +227,174 @@ fn expected(frontend: &Frontend<'_>, from_pod: bool) -> Result<Vec<PortEndpoint>
     }
 }
 
+/// Puts what a packet learned into the maps.
+fn remember(ruleset: &mut Ruleset, family: Family, learned: Vec<(Name, RawKey, RawKey, u32)>) {
+    let table = ruleset.tables.get_mut(&family).expect("packets walk through a table");
+    for (map, key, data, timeout) in learned {
+        let timeout = 1000 * u64::from(timeout);
+        let element = Element::new(Data::Learned(data, Lifetime { timeout, expires: timeout }));
+        table.sets.get_mut(&map).expect("it learned").elements.insert(key, element);
+    }
+}
+
+fn learned_by(end: &End<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
+    end.learned.iter().map(|it| (it.map.clone(), it.key, it.data, it.timeout)).collect()
+}
+
+/// One thing of a cluster becomes as it is in another.
+fn change(cluster: &mut Cluster, other: &Cluster, kind: u8, index: Index) {
+    type Objects<T> = BTreeMap<NamespacedName, T>;
+    fn one<T: Clone>(map: &mut Objects<T>, other: &Objects<T>, index: Index) {
+        let names: BTreeSet<_> = map.keys().chain(other.keys()).cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = index.get(&names.into_iter().collect::<Vec<_>>()).clone();
+        match other.get(&name) {
+            Some(object) => drop(map.insert(name, object.clone())),
+            None => drop(map.remove(&name)),
+        }
+    }
+    match kind % 6 {
+        0 | 1 => one(&mut cluster.services, &other.services, index),
+        2 | 3 => one(&mut cluster.slices, &other.slices, index),
+        4 => cluster.node.clone_from(&other.node),
+        _ => cluster.service_cidrs.clone_from(&other.service_cidrs),
+    }
+}
+
+/// The ruleset with the endpoints of each list in order, and nothing learned.
+fn in_order(ruleset: &Ruleset) -> Ruleset {
+    let mut ruleset = ruleset.clone();
+    for set in ruleset.tables.values_mut().flat_map(|table| table.sets.values_mut()) {
+        set.elements.retain(|_, element| !matches!(element.data, Data::Learned(..)));
+        let mut lists: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        let value = |element: &Element| match &element.data {
+            Data::Values(values) => Some(*values),
+            _ => None,
+        };
+        for (key, element) in &set.elements {
+            if let Some(values) = value(element) {
+                lists.entry(list_of(key)).or_default().push(values.as_bytes().to_vec());
+            }
+        }
+        // Taken from the end.
+        lists.values_mut().for_each(|list| list.sort_by(|a, b| b.cmp(a)));
+        for (key, element) in &mut set.elements {
+            if value(element).is_some() {
+                let next = lists.get_mut(&list_of(key)).and_then(Vec::pop).expect("as many");
+                element.data = Data::Values(RawKey::from_bytes(&next).expect("as long"));
+            }
+        }
+    }
+    ruleset
+}
+
+/// Every element that points to an endpoint that its map may not learn.
+fn astray(ruleset: &Ruleset) -> Vec<(Name, RawKey)> {
+    let mut found = Vec::new();
+    for (_, table) in tables(ruleset) {
+        for rule in table.chains.values().flat_map(|chain| &chain.rules) {
+            let [Statement::InSet { set, .. }, Statement::Update { map, .. }] =
+                &rule.statements[..]
+            else {
+                continue;
+            };
+            let elements = table.sets[map].elements.iter();
+            let is_astray = |element: &Element| match &element.data {
+                Data::Learned(endpoint, _) => !table.sets[set].elements.contains_key(endpoint),
+                _ => true,
+            };
+            let astray = elements.filter(|(_, element)| is_astray(element));
+            found.extend(astray.map(|(key, _)| (map.clone(), *key)));
+        }
+    }
+    found
+}
+
 proptest! {
     #![proptest_config(seeded(256))]
+
+    /// Whatever changed in whatever order, and whoever was learned on the way.
+    #[test]
+    fn a_sequence_of_changes_ends_as_a_compile_from_scratch(
+        mut cluster in cluster(),
+        config in config(),
+        others in vec((self::cluster(), any::<u8>(), any::<Index>()), 1..8),
+    ) {
+        let mut programmed = Ruleset::default();
+        for (other, kind, index) in &others {
+            let desired = compile(&cluster, &config);
+            let fitted = adopt(&programmed, align(&programmed, &desired));
+            diff(&programmed, &fitted).apply(&mut programmed);
+            prop_assert_eq!(astray(&programmed), []);
+            for frontend in frontends(&cluster, &config) {
+                let packet = packet(&frontend, "uplink");
+                let walk = walk(&programmed, &packet, &BTreeSet::new());
+                let learned = walk.ends.first().map(learned_by).unwrap_or_default();
+                remember(&mut programmed, Family::of(frontend.address), learned);
+            }
+            change(&mut cluster, other, *kind, *index);
+        }
+        let desired = compile(&cluster, &config);
+        let fitted = adopt(&programmed, align(&programmed, &desired));
+        diff(&programmed, &fitted).apply(&mut programmed);
+        prop_assert_eq!(in_order(&programmed), in_order(&desired));
+        prop_assert_eq!(astray(&programmed), []);
+    }
+
+    /// With session affinity, whichever endpoint a client got it gets again.
+    #[test]
+    fn a_client_with_affinity_stays(cluster in cluster(), config in config()) {
+        let ruleset = compile(&cluster, &config);
+        for frontend in frontends(&cluster, &config) {
+            let packet = packet(&frontend, "uplink");
+            for end in &walk(&ruleset, &packet, &BTreeSet::new()).ends {
+                let Outcome::Delivered(delivery) = end.outcome else { continue };
+                let is_translated = (delivery.address, delivery.port) != (packet.destination, packet.port);
+                if frontend.service.session_affinity.is_none() || !is_translated {
+                    prop_assert_eq!(&end.learned, &vec![]);
+                    continue;
+                }
+                let mut later = ruleset.clone();
+                remember(&mut later, Family::of(frontend.address), learned_by(end));
+                let again = walk(&later, &packet, &BTreeSet::new());
+                prop_assert_eq!(again.deliveries(), [(delivery, Probability::ONE)], "{:?}", packet);
+            }
+        }
+    }
+
+    /// All that is said of an address and port is said for the Service that has it.
+    #[test]
+    fn no_address_is_served_by_two_services(cluster in cluster(), config in config()) {
+        let ruleset = compile(&cluster, &config);
+        for frontend in frontends(&cluster, &config) {
+            let family = Family::of(frontend.address);
+            let port = frontend.port;
+            let key =
+                RawKey::new().address(frontend.address).protocol(port.protocol).port(port.port);
+            let sets = &ruleset.tables[&family].sets;
+            let owner = match port.name.as_str() {
+                "" => frontend.name.to_string(),
+                name => format!("{}:{name}", frontend.name),
+            };
+            let verdicts = sets.values().filter_map(|set| set.elements.get(&key));
+            for element in verdicts {
+                prop_assert_eq!(element.comment.as_deref(), Some(owner.as_str()));
+            }
+            let slots = sets[names::ENDPOINTS].elements.range(key..);
+            let mine = slots.take_while(|(slot, _)| slot.as_bytes().starts_with(key.as_bytes()));
+            let lists = [&frontend.endpoints.cluster, &frontend.endpoints.local];
+            for (_, element) in mine {
+                let Data::Values(values) = &element.data else { panic!("endpoints are values") };
+                let there = endpoint(family, values.as_bytes());
+                let is_its = lists
+                    .iter()
+                    .any(|list| list.iter().any(|e| SocketAddr::new(e.address, e.port.get()) == there));
+                prop_assert!(is_its, "{} of {}", there, owner);
+            }
+        }
+    }
 
     /// A packet that is walked through the ruleset meets what the choice of endpoints says, each
     /// endpoint with the same probability.
@@ -235,14 +419,7 @@ proptest! {
             .collect();
         let ruleset = compile(&cluster, &config);
         for frontend in frontends(&cluster, &config) {
-            let packet = Packet {
-                source: sender(Family::of(frontend.address)),
-                destination: frontend.address,
-                protocol: frontend.port.protocol,
-                port: frontend.port.port,
-                input_interface: Some(if from_pod { "veth7" } else { "uplink" }.into()),
-                mark: 0,
-            };
+            let packet = packet(&frontend, if from_pod { "veth7" } else { "uplink" });
             let walk = walk(&ruleset, &packet, &BTreeSet::new());
             match expected(&frontend, from_pod) {
                 Err(outcome) => prop_assert_eq!(walk.only(), Some(&outcome), "{:?}", packet),

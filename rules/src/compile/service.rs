@@ -78,6 +78,7 @@ impl ServiceElements {
         for &address in &cluster_ips {
             self.cluster_ips.insert(RawKey::new().address(address), Element::new(Data::Nothing));
         }
+        let mut is_guarded = false;
         for port in &service.ports {
             let endpoints = choose(service, port, family, slices, around.place);
             let comment = port_comment(name, port);
@@ -106,15 +107,19 @@ impl ServiceElements {
             }
             if let Some(firewall) = &firewall {
                 let guard = || verdict_element(Verdict::Goto(firewall.chain.clone()), &comment);
-                let keys = load_balancer_ips.iter().map(key);
-                self.firewall_ips.extend(keys.map(|key| (key, guard())));
+                // Whose address it is says who may use it.
+                let mine = load_balancer_ips.iter().map(key);
+                let mine = mine.filter(|key| self.addresses.is_of(key, &comment));
+                let before = self.firewall_ips.len();
+                self.firewall_ips.extend(mine.map(|key| (key, guard())));
+                is_guarded |= self.firewall_ips.len() > before;
             }
             self.add_hairpin(port, &endpoints);
             if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
                 self.affinities.insert(affinity.id.clone(), affinity);
             }
         }
-        self.firewalls.extend(firewall);
+        self.firewalls.extend(firewall.filter(|_| is_guarded));
     }
 
     /// Only a local endpoint's own packets pass this node on both ways.
@@ -204,6 +209,12 @@ impl<'a> Traffic<'a> {
 }
 
 impl Destinations {
+    /// Whether a destination is that of the Service port with this comment.
+    fn is_of(&self, key: &RawKey, comment: &str) -> bool {
+        let found = self.verdicts.get(key).or_else(|| self.without_endpoints.get(key));
+        found.is_some_and(|element| element.comment.as_deref() == Some(comment))
+    }
+
     /// Adds a destination, unless it is taken; says whether endpoints are chosen for it.
     fn add(
         &mut self,
