@@ -8,7 +8,7 @@ help:
 	@echo 'make demo    watch the kernel spread connections over endpoints'
 	@echo 'make test    all tests, in a network namespace of their own'
 	@echo 'make build   target/release/weir'
-	@echo 'make bench   weir apply against nft -f'
+	@echo 'make bench   weir apply against nft -f, and what session affinity costs'
 	@echo 'make lint    format, clippy and documentation'
 	@echo 'make deps    Debian packages that these need (done by them, too)'
 
@@ -35,6 +35,8 @@ demo: deps
 .PHONY: bench
 bench: build
 	tests/tools/bench-apply $(TARGET)/release/weir
+	$(CARGO) build --release --package weir-testbed --bins
+	tests/tools/in-netns $(TARGET)/release/weir-bench-affinity $(TARGET)/release/weir
 
 .PHONY: lint
 lint: deps

@@ -279,7 +279,7 @@ impl File {
         paths.sort();
         let files: Vec<File> = paths.iter().map(|path| File::read(path)).collect();
         let cases: usize = files.iter().map(|file| file.cases.len()).sum();
-        assert!(cases >= 170, "{cases} cases");
+        assert!(cases >= 185, "{cases} cases");
         files
     }
 
