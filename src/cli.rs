@@ -8,15 +8,20 @@ use weir_rules::cluster::Family;
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
 use weir_rules::nft::INTERFACE_NAME_BYTES;
 
+use crate::config::Flags;
 use crate::source::manifest::Input;
 
 /// A Kubernetes Service proxy on nftables.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, max_term_width = 100)]
+#[command(name = "weir", max_term_width = 100, args_override_self = true)]
+#[command(disable_version_flag = true, args_conflicts_with_subcommands = true)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; without a command, weir does what kube-proxy does with these flags.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+    pub flags: Flags,
 }
 
 /// What to do.
@@ -194,11 +199,15 @@ impl NodeArgs {
 /// A name that an interface can have (`dev_valid_name` of the kernel's net/core/dev.c), and that
 /// nft can show.
 fn interface(name: Option<&str>, option: &'static str) -> Result<String, ConfigError> {
-    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/*\"\\".contains(c);
-    name.filter(|name| !name.is_empty() && name.len() < INTERFACE_NAME_BYTES)
-        .filter(|name| !name.contains(is_bad))
+    name.filter(|name| is_interface_name(name))
         .map(str::to_owned)
         .ok_or(ConfigError::Interface { option })
+}
+
+/// Whether an interface can have this name, and nft can show it.
+pub(crate) fn is_interface_name(name: &str) -> bool {
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/*\"\\".contains(c);
+    !name.is_empty() && name.len() < INTERFACE_NAME_BYTES && !name.contains(is_bad)
 }
 
 /// A network; an empty value is none, as it is for kube-proxy.
@@ -237,6 +246,6 @@ fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigErr
 }
 
 /// The host's name, from which the Node's is made as the kubelet makes it: trimmed, in lower case.
-fn host_name() -> std::io::Result<String> {
+pub(crate) fn host_name() -> std::io::Result<String> {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
 }

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod kernel;
 pub mod netlink;
 pub mod source;

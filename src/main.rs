@@ -5,10 +5,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use weir::cli::{Cli, Command};
 use weir::commands::{self, Failure};
+use weir::config::flags::normalized;
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let error_code = if matches!(command, Command::Diff(_)) { 2 } else { 1 };
+    let cli = Cli::parse_from(normalized(std::env::args_os()));
+    let error_code = if matches!(cli.command, Some(Command::Diff(_))) { 2 } else { 1 };
+    let Some(command) = cli.command else {
+        return end(commands::proxy(&cli.flags), error_code);
+    };
     let result = match command {
         Command::Print(args) => commands::print(&args),
         Command::Apply { manifests, verbose } => commands::apply(&manifests, verbose),
@@ -16,6 +20,10 @@ fn main() -> ExitCode {
         Command::Run { manifests, node } => commands::run(&manifests, &node),
         Command::Cleanup => commands::cleanup(),
     };
+    end(result, error_code)
+}
+
+fn end(result: Result<ExitCode, Failure>, error_code: u8) -> ExitCode {
     result.unwrap_or_else(|failure: Failure| {
         failure.report();
         ExitCode::from(error_code)

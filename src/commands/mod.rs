@@ -5,6 +5,7 @@ mod cleanup;
 mod diff;
 mod input;
 mod print;
+mod proxy;
 mod run;
 
 use std::error::Error;
@@ -14,6 +15,7 @@ pub use apply::apply;
 pub use cleanup::cleanup;
 pub use diff::diff;
 pub use print::print;
+pub use proxy::proxy;
 pub use run::run;
 
 /// Why a command failed.

@@ -54,7 +54,7 @@ impl Node {
         let words = ["weir", "print", "-f", &path].map(str::to_owned);
         let cli = Cli::try_parse_from(words.iter().chain(&situation.options))
             .unwrap_or_else(|error| panic!("{situation}: {error}"));
-        let Command::Print(args) = cli.command else { panic!("it is print") };
+        let Some(Command::Print(args)) = cli.command else { panic!("it is print") };
         let config = args.node.config().unwrap_or_else(|error| panic!("{situation}: {error}"));
         let loaded = load(&args.inputs(), &config.node_name);
         assert!(loaded.problems.is_empty(), "{situation}: {:#?}", loaded.problems);

@@ -225,15 +225,18 @@ fn cleanup_removes_weirs_tables_and_nothing_else() {
     let case = Case::new();
     case.ns.nft("add table ip other; add table inet weir; add table ip kube-proxy");
     let others = case.tables();
-    ok(case.weir(&["apply"], &service("web", "10.96.0.10", 2)));
-    let cleanup = || {
-        let mut weir = weir();
-        weir.arg("cleanup");
-        ok(output(&case.ns, weir))
-    };
-    assert_eq!(cleanup(), "removed table ip weir\nremoved table ip6 weir\n");
-    assert_eq!(case.tables(), others);
-    assert_eq!(cleanup(), "nothing to remove\n");
+    // The command, and kube-proxy's flag.
+    for name in ["cleanup", "--cleanup"] {
+        ok(case.weir(&["apply"], &service("web", "10.96.0.10", 2)));
+        let cleanup = || {
+            let mut weir = weir();
+            weir.arg(name);
+            ok(output(&case.ns, weir))
+        };
+        assert_eq!(cleanup(), "removed table ip weir\nremoved table ip6 weir\n", "{name}");
+        assert_eq!(case.tables(), others, "{name}");
+        assert_eq!(cleanup(), "nothing to remove\n", "{name}");
+    }
 }
 
 #[test]

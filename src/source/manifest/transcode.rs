@@ -18,47 +18,29 @@ const DEPTH_LIMIT: usize = 100;
 /// Why a text is not YAML, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {message}")]
-pub(super) struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// Counted from 1, in the text that was given.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// Counted from 1, in characters.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// What is wrong there.
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 /// The JSON text of a YAML document; `None` when it holds nothing, or nothing but comments.
 pub(super) fn to_json(yaml: &str) -> Result<Option<String>, SyntaxError> {
     let mut writer = Writer { json: String::with_capacity(yaml.len()), ..Writer::default() };
-    let mut documents = 0;
-    for event in Parser::new_from_str(yaml) {
-        let (event, span) = event.map_err(|error| SyntaxError {
-            line: error.marker().line(),
-            column: error.marker().col() + 1,
-            message: error.info().to_owned(),
-        })?;
-        let line = span.start.line();
-        let result = match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                writer.scalar(&text, style, tag.as_deref(), anchor, line)
-            }
-            Event::MappingStart(anchor, _) => writer.open('{', anchor),
-            Event::SequenceStart(anchor, _) => writer.open('[', anchor),
-            Event::MappingEnd | Event::SequenceEnd => writer.close(),
-            Event::Alias(anchor) => writer.alias(anchor, line),
-            Event::DocumentStart(_) => {
-                documents += 1;
-                if documents > 1 { Err("a second document begins here".into()) } else { Ok(()) }
-            }
-            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-        };
-        result.map_err(|fault: Fault| SyntaxError {
-            line: fault.line.unwrap_or(line),
-            column: if fault.line.is_some() { 1 } else { span.start.col() + 1 },
-            message: fault.message,
-        })?;
-    }
-    Ok((!writer.json.is_empty() && writer.json != "null").then_some(writer.json))
+    writer.document(yaml)?;
+    Ok(writer.finished())
+}
+
+/// The same, with keys that are there twice left in the text, of which JSON's readers take the last.
+/// Says where each is, one line for each.
+pub(crate) fn last_wins_json(yaml: &str) -> Result<(Option<String>, Vec<String>), SyntaxError> {
+    let mut writer = Writer { duplicates: Some(Vec::new()), ..Writer::default() };
+    writer.document(yaml)?;
+    let duplicates = writer.duplicates.take().unwrap_or_default();
+    Ok((writer.finished(), duplicates))
 }
 
 /// What is wrong, and the line if that is not where the parser stands.
@@ -100,9 +82,51 @@ struct Writer {
     anchors: Vec<Option<Range<usize>>>,
     /// The text that aliases have added, in bytes.
     aliased: usize,
+    /// Where keys are that are there twice, when that is no fault.
+    duplicates: Option<Vec<String>>,
 }
 
 impl Writer {
+    /// Writes a document, the only one of its text.
+    fn document(&mut self, yaml: &str) -> Result<(), SyntaxError> {
+        let mut documents = 0;
+        for event in Parser::new_from_str(yaml) {
+            let (event, span) = event.map_err(|error| SyntaxError {
+                line: error.marker().line(),
+                column: error.marker().col() + 1,
+                message: error.info().to_owned(),
+            })?;
+            let line = span.start.line();
+            let result = match event {
+                Event::Scalar(text, style, anchor, tag) => {
+                    self.scalar(&text, style, tag.as_deref(), anchor, line)
+                }
+                Event::MappingStart(anchor, _) => self.open('{', anchor),
+                Event::SequenceStart(anchor, _) => self.open('[', anchor),
+                Event::MappingEnd | Event::SequenceEnd => self.close(),
+                Event::Alias(anchor) => self.alias(anchor, line),
+                Event::DocumentStart(_) => {
+                    documents += 1;
+                    if documents > 1 { Err("a second document begins here".into()) } else { Ok(()) }
+                }
+                Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {
+                    Ok(())
+                }
+            };
+            result.map_err(|fault: Fault| SyntaxError {
+                line: fault.line.unwrap_or(line),
+                column: if fault.line.is_some() { 1 } else { span.start.col() + 1 },
+                message: fault.message,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The text, unless it says nothing.
+    fn finished(self) -> Option<String> {
+        (!self.json.is_empty() && self.json != "null").then_some(self.json)
+    }
+
     fn scalar(
         &mut self,
         text: &str,
@@ -241,15 +265,17 @@ impl Writer {
         keys.sort_unstable_by(|(a, line_a), (b, line_b)| {
             json[a.clone()].cmp(&json[b.clone()]).then(line_a.cmp(line_b))
         });
-        let same = keys.windows(2).find(|pair| json[pair[0].0.clone()] == json[pair[1].0.clone()]);
-        match same {
-            Some(pair) => {
-                let (key, line) = &pair[1];
-                let message = format!("the key {} is there twice", &json[key.clone()]);
-                Err(Fault { line: Some(*line), message })
+        let same =
+            keys.windows(2).filter(|pair| json[pair[0].0.clone()] == json[pair[1].0.clone()]).map(
+                |pair| (pair[1].1, format!("the key {} is there twice", &json[pair[1].0.clone()])),
+            );
+        for (line, message) in same {
+            match &mut self.duplicates {
+                Some(duplicates) => duplicates.push(format!("line {line}: {message}")),
+                None => return Err(Fault { line: Some(line), message }),
             }
-            None => Ok(()),
         }
+        Ok(())
     }
 
     /// Adds to a mapping what its merge keys name and it does not say itself.

@@ -1,0 +1,66 @@
+//! weir without a command: what kube-proxy does with the same flags.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{Failure, chain, cleanup, say, write_out};
+use crate::config::{ConfigurationError, Flags, Resolved, resolve, to_yaml};
+
+/// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
+pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
+    if let Some(version) = flags.version.as_deref().filter(|value| !is_false(value)) {
+        return print_version(version);
+    }
+    let resolved = resolve(flags).map_err(all_reasons)?;
+    resolved.notes.iter().for_each(|note| say(note));
+    if let Some(file) = &flags.write_config_to {
+        return write_config(&resolved, file);
+    }
+    if flags.cleanup == Some(true) {
+        return cleanup();
+    }
+    start_agent(flags, resolved)
+}
+
+/// Starts the agent that follows an API server. With `--init-only` it does what needs full
+/// privileges, and ends.
+fn start_agent(_flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
+    let node = &resolved.settings.rules.node_name;
+    Err(Failure(vec![format!(
+        "the configuration for node {node} is valid, but following an API server is not part of \
+         this build yet; `weir run --manifests DIR` follows a directory"
+    )]))
+}
+
+fn is_false(value: &str) -> bool {
+    ["false", "False", "FALSE", "f", "F", "0"].contains(&value)
+}
+
+fn print_version(format: &str) -> Result<ExitCode, Failure> {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    write_out(|out| match format {
+        "raw" => writeln!(out, "{VERSION}"),
+        _ => writeln!(out, "weir {VERSION}"),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_config(resolved: &Resolved, file: &Path) -> Result<ExitCode, Failure> {
+    let yaml = to_yaml(&resolved.configuration)?;
+    fs::write(file, yaml).map_err(|error| {
+        Failure(vec![format!("cannot write {}: {}", file.display(), chain(&error))])
+    })?;
+    say(&format!("wrote the configuration to {}", file.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each invalid field is a reason of its own.
+fn all_reasons(error: ConfigurationError) -> Failure {
+    match error {
+        ConfigurationError::Invalid(errors) => {
+            Failure(errors.iter().map(ToString::to_string).collect())
+        }
+        error => error.into(),
+    }
+}
