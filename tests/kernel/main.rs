@@ -13,3 +13,4 @@ mod oracle;
 mod packets;
 mod policies;
 mod run;
+mod run_api;
