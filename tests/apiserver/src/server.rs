@@ -136,6 +136,11 @@ impl ApiServer {
         self.change(|store| assert!(store.delete(&key), "{key:?} is not there"));
     }
 
+    /// The version of the last change.
+    pub fn version(&self) -> u64 {
+        self.shared.store.lock().expect("not poisoned").version()
+    }
+
     /// Sends every watcher a bookmark.
     pub fn bookmark(&self) {
         self.change(Store::bookmark);
