@@ -189,12 +189,11 @@ async fn a_new_list_takes_the_place_of_the_old_state_at_once() {
     }
 }
 
+/// It is silent to those who watch from where it was.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_was_set_back_is_noticed() {
     let mut world = World::watched().await;
-    // Silent for good, as a server is to a watch from a version that it has not reached.
-    world.server.fail_once(Resource::Services, Verb::Watch, Fault::HangAfterHead);
-    world.server.break_watches(Break::Stall);
+    world.server.set_back();
     world.server.apply(service("more", "10.96.0.11"));
     world.until("a new list", |state| has_service(state, "more")).await;
     let requests = world.server.requests();

@@ -23,12 +23,14 @@ const PAGE_SIZE: u32 = 500;
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long a page of a list may take.
 const PAGE_LIMIT: Duration = Duration::from_secs(60);
-/// How long a watch may be silent. A server sends a bookmark about once a minute; one that sends
-/// nothing may be gone without a word.
+/// How long a watch may be silent. A server sends a bookmark about once a minute, though it need
+/// not; one that sends nothing may be gone without a word. To ask again costs little.
 const SILENCE_LIMIT: Duration = Duration::from_secs(120);
 /// How many silent watches in a row it takes to doubt the version that they start from: a server
 /// that has been set back to an older state is silent until it gets there again.
-const SILENT_WATCHES: u32 = 2;
+const SILENT_WATCHES: u32 = 5;
+/// How many failures in a row it takes to speak of a watch that ends too early.
+const SHORT_WATCHES: u32 = 3;
 /// A watch that has lasted this long was a good one.
 const GOOD_WATCH: Duration = Duration::from_secs(10);
 /// How long until weir asks again for an API that the server does not have.
@@ -79,6 +81,11 @@ impl Failure {
         }
     }
 
+    /// Whether it is one of the ways in which a good watch ends.
+    fn ends_watch(&self) -> bool {
+        matches!(self, Failure::Short | Failure::Broken(_) | Failure::Silent(_))
+    }
+
     /// Whether the version that was watched from is of no use any more. After a lost connection it
     /// still is: to list anew then would be a storm of lists whenever a server restarts.
     fn voids_version(&self) -> bool {
@@ -103,6 +110,8 @@ pub(super) struct Watch {
     is_listed: bool,
     list_by: ListBy,
     silent_watches: u32,
+    /// How many times in a row nothing has lasted.
+    failures: u32,
     /// What failed last and has been said.
     complaint: Option<String>,
 }
@@ -112,10 +121,8 @@ pub(super) struct Watch {
 enum ListBy {
     /// As the beginning of a watch, which costs a server least.
     Stream,
-    /// In pages, because streaming has just failed.
+    /// In pages, because streaming has just failed; the server may not be able to.
     Pages,
-    /// In pages, because the server cannot stream.
-    PagesForGood,
     /// In one piece, because a list in pages was too slow: its later pages were gone.
     Whole,
 }
@@ -137,6 +144,7 @@ impl Watch {
             is_listed: false,
             list_by: ListBy::Stream,
             silent_watches: 0,
+            failures: 0,
             complaint: None,
         }
     }
@@ -155,6 +163,7 @@ impl Watch {
             };
             if start.elapsed() >= GOOD_WATCH {
                 self.backoff.reset();
+                self.failures = 0;
             }
             match result {
                 Ok(()) => {}
@@ -174,6 +183,7 @@ impl Watch {
         if failure.voids_version() {
             self.version = None;
         }
+        self.failures += 1;
         if matches!(failure, Failure::Silent(_)) {
             self.silent_watches += 1;
             if self.silent_watches >= SILENT_WATCHES {
@@ -205,9 +215,9 @@ impl Watch {
                 }
                 self.complain_of(&failure);
             }
-            // A connection that ends is nothing to speak of while the next one comes up.
-            None if matches!(failure, Failure::Short | Failure::Broken(_)) && !was_listing => {
-                debug!(watch = self.collection.name(), %failure, "watching again");
+            // Nothing to speak of while the next watch lasts.
+            None if failure.ends_watch() && !was_listing && self.failures < SHORT_WATCHES => {
+                debug!(watch = self.collection.name(), failure = chain(&failure), "watching again");
             }
             _ => self.complain_of(&failure),
         }
@@ -219,9 +229,7 @@ impl Watch {
         let code = failure.code();
         let (next, at_once) = match (self.list_by, code) {
             // What has to do with the request's kind, not with who asks or when.
-            (ListBy::Stream, Some(400 | 404 | 405 | 422 | 500 | 501)) => {
-                (ListBy::PagesForGood, true)
-            }
+            (ListBy::Stream, Some(400 | 404 | 405 | 422 | 500 | 501)) => (ListBy::Pages, true),
             (ListBy::Stream, Some(_)) => (ListBy::Stream, false),
             (ListBy::Stream, None) => (ListBy::Pages, false),
             (ListBy::Pages, None) => (ListBy::Stream, false),
@@ -259,9 +267,7 @@ impl Watch {
                 let version = page.version.ok_or(Failure::Incomplete)?;
                 self.replace(objects).await?;
                 self.version = Some(version);
-                if self.list_by != ListBy::PagesForGood {
-                    self.list_by = ListBy::Stream;
-                }
+                self.list_by = ListBy::Stream;
                 return Ok(());
             }
         }

@@ -151,6 +151,13 @@ impl ApiServer {
         self.change(Store::compact);
     }
 
+    /// Breaks all watches and goes back to a version of long ago, as a server that is restored from a
+    /// backup: silent to those who watch from a version that it has yet to reach.
+    pub fn set_back(&self) {
+        self.break_watches(Break::Reset);
+        self.shared.store.lock().expect("not poisoned").set_back();
+    }
+
     fn change(&self, change: impl FnOnce(&mut Store)) {
         change(&mut self.shared.store.lock().expect("not poisoned"));
         self.shared.changes.send_modify(|count| *count += 1);

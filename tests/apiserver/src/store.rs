@@ -84,6 +84,13 @@ impl Store {
         self.forgotten = self.version - 1;
     }
 
+    /// Goes back to a version of long ago, though with the objects of today.
+    pub(crate) fn set_back(&mut self) {
+        self.history.clear();
+        self.version = 1;
+        self.forgotten = 0;
+    }
+
     /// Those that a selector selects, by name, as they were in a version.
     pub(crate) fn select(
         &self,
@@ -106,6 +113,11 @@ impl Store {
     /// The changes after this place in the history, and the place to go on from.
     pub(crate) fn changes(&self, place: usize) -> (&[Change], usize) {
         (&self.history[place..], self.history.len())
+    }
+
+    /// The length of the history.
+    pub(crate) fn len(&self) -> usize {
+        self.history.len()
     }
 
     /// The place in the history from which a version goes on.

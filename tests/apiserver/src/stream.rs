@@ -75,7 +75,8 @@ async fn follow(
         changes.mark_unchanged();
         let text = {
             let store = shared.store.lock().expect("not poisoned");
-            let (new, next) = store.changes(place);
+            // Behind its place, the server has been set back, and this watch is about to end.
+            let (new, next) = store.changes(place.min(store.len()));
             place = next;
             new.iter()
                 .filter(|change| change.version > start.from || change.is_bookmark())
