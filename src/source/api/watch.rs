@@ -1,6 +1,5 @@
 //! One collection, listed and watched for good.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::backoff::{Backoff, random};
 use super::collection::Collection;
 use super::lines::Lines;
 use super::wire::{self, Event, Garbage, Listed, Update};
+use crate::commands::chain;
 use crate::source::Kind;
 
 /// How many objects a page of a list has, as client-go asks for.
@@ -211,7 +211,7 @@ impl Watch {
                 // Files and plugins may have other credentials by now.
                 match self.access.client().await {
                     Ok(client) => self.client = client,
-                    Err(error) => self.complain(&crate::commands::chain(&error)),
+                    Err(error) => self.complain(&chain(&error)),
                 }
                 self.complain_of(&failure);
             }
@@ -365,14 +365,4 @@ impl Watch {
             self.complaint = Some(text.to_owned());
         }
     }
-}
-
-/// An error and its causes in one line. Errors that repeat their cause in their own text are cut
-/// short.
-fn chain(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| {
-        let cause = cause.to_string();
-        if line.contains(&cause) { line } else { format!("{line}: {cause}") }
-    })
 }
