@@ -9,6 +9,7 @@ use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAd
 use weir_rules::nft::INTERFACE_NAME_BYTES;
 
 use crate::config::Flags;
+use crate::source::api::Access;
 use crate::source::manifest::Input;
 
 /// A Kubernetes Service proxy on nftables.
@@ -41,11 +42,12 @@ pub enum Command {
     /// Show how the kernel differs from the manifests: `-` has to go, `+` has to come.
     /// Exits with 0 when they are equal, 1 when they differ, 2 on error
     Diff(ManifestArgs),
-    /// Keep the kernel equal to a directory of manifests until SIGTERM or SIGINT
+    /// Keep the kernel equal to what an API server or a directory of manifests holds, until SIGTERM
+    /// or SIGINT
     Run {
-        /// Directory of *.yaml, *.yml and *.json files
-        #[arg(long, value_name = "DIR")]
-        manifests: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+        source: SourceArgs,
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment would become the command's help")]
         node: NodeArgs,
@@ -69,6 +71,29 @@ impl ManifestArgs {
     /// The inputs that `-f` names.
     pub fn inputs(&self) -> Vec<Input> {
         self.filenames.iter().map(|name| Input::from(name.as_str())).collect()
+    }
+}
+
+/// Where the state of the cluster comes from: with none of these, from the API server of the cluster
+/// that weir runs in as a Pod.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Source")]
+pub struct SourceArgs {
+    /// Directory of *.yaml, *.yml and *.json files to follow instead of an API server
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "master"])]
+    pub manifests: Option<PathBuf>,
+    /// File that says how to reach the API server; without it, what a Pod is given
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// URL of the API server, instead of that in the kubeconfig
+    #[arg(long, value_name = "URL")]
+    master: Option<String>,
+}
+
+impl SourceArgs {
+    /// How to reach the API server. An empty value is none, as it is for kube-proxy.
+    pub fn access(&self) -> Access {
+        Access::new(self.kubeconfig.clone(), self.master.clone())
     }
 }
 

@@ -17,6 +17,7 @@ pub use diff::diff;
 pub use print::print;
 pub use proxy::proxy;
 pub use run::run;
+use run::run_as_proxy;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -36,10 +37,13 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. Some errors have their cause in their own text already.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |&cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+    causes.fold(error.to_string(), |line, cause| {
+        let cause = cause.to_string();
+        if line.ends_with(&cause) { line } else { format!("{line}: {cause}") }
+    })
 }
 
 /// Says a line on standard error, if there is anybody to hear it.

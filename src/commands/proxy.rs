@@ -1,11 +1,12 @@
 //! weir without a command: what kube-proxy does with the same flags.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, chain, cleanup, say, write_out};
-use crate::config::{ConfigurationError, Flags, Resolved, resolve, to_yaml};
+use super::{Failure, chain, cleanup, run_as_proxy, say, write_out};
+use crate::config::{ConfigurationError, Flags, Resolved, Settings, resolve, to_yaml};
 
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
 pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
@@ -23,14 +24,33 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     start_agent(flags, resolved)
 }
 
-/// Starts the agent that follows an API server. With `--init-only` it does what needs full
-/// privileges, and ends.
-fn start_agent(_flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
-    let node = &resolved.settings.rules.node_name;
-    Err(Failure(vec![format!(
-        "the configuration for node {node} is valid, but following an API server is not part of \
-         this build yet; `weir run --manifests DIR` follows a directory"
-    )]))
+/// Starts the agent that follows an API server.
+fn start_agent(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
+    if flags.init_only == Some(true) {
+        return Err(Failure(vec!["--init-only: weir cannot do that yet".to_owned()]));
+    }
+    say(&not_applied(&resolved.settings));
+    run_as_proxy(resolved.settings)
+}
+
+/// What the settings ask for and weir does not do yet.
+fn not_applied(settings: &Settings) -> String {
+    let address = |what: &str, address: Option<SocketAddr>| {
+        address.map(|address| format!("{what} at {address}"))
+    };
+    let node_ip = settings.node_ip.map(|ip| format!("{ip} as the node's address"));
+    let parts = [
+        address("/healthz and /livez", settings.healthz),
+        address("/metrics, /proxyMode and /configz", settings.metrics),
+        Some("health check node ports".to_owned()),
+        Some("sync periods".to_owned()),
+        Some("limits on requests".to_owned()),
+        Some("conntrack settings".to_owned()),
+        Some("oomScoreAdj".to_owned()),
+        node_ip,
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    format!("not part of this build yet: {}", parts.join("; "))
 }
 
 fn is_false(value: &str) -> bool {

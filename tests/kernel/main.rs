@@ -14,3 +14,4 @@ mod oracle;
 mod packets;
 mod policies;
 mod run;
+mod run_api;

@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::api::{
-    core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
-};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::problem::{Problem, Reason};
-use crate::source::convert::{self, Converted, InvalidField};
+use crate::source::convert::Converted;
+use crate::source::decode::{Undecodable, decode, object};
 use crate::source::{Kind, ObjectKey};
 
 /// How deep Lists may lie within Lists.
@@ -88,27 +85,6 @@ struct Head<'a> {
 struct HeadMetadata {
     name: Option<String>,
     namespace: Option<String>,
-}
-
-/// A field that cannot be decoded.
-struct Undecodable {
-    field: Option<String>,
-    message: String,
-}
-
-/// Decodes, and only when that fails asks a second time where it did.
-fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Undecodable> {
-    if let Ok(value) = serde_json::from_str(json) {
-        return Ok(value);
-    }
-    let mut deserializer = serde_json::Deserializer::from_str(json);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let message = error.inner().to_string();
-        // The position is one in a line that nobody has written.
-        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-        Undecodable { field: (path != ".").then_some(path), message: message.to_owned() }
-    })
 }
 
 /// Where a value stands, and what is needed to read it.
@@ -271,28 +247,4 @@ fn known_kind(version: &str, kind: &str) -> Result<Option<Kind>, Undecodable> {
     let message =
         format!("{version:?} is not supported for {kind}, expected {:?}", known.api_version());
     Err(Undecodable { field: Some("apiVersion".to_owned()), message })
-}
-
-fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
-    convert::name(&key.name, "metadata.name", 253)
-        .and_then(|()| convert::name(&key.namespace, "metadata.namespace", 63))
-        .map_err(|bad| Undecodable { field: Some(bad.field), message: bad.message })?;
-    fn with<T: DeserializeOwned>(
-        json: &str,
-        convert: impl Fn(&T) -> Result<Converted, InvalidField>,
-    ) -> Result<Converted, Undecodable> {
-        convert(&decode(json)?)
-            .map_err(|bad| Undecodable { field: Some(bad.field), message: bad.message })
-    }
-    match key.kind {
-        Kind::Service => with(json, convert::service),
-        Kind::EndpointSlice => {
-            with(json, |slice: &discovery::EndpointSlice| convert::slice(slice, &key.namespace))
-        }
-        Kind::Node => with(json, |node: &core::Node| convert::node(node)),
-        Kind::Pod => with(json, |pod: &core::Pod| convert::pod(pod)),
-        Kind::ServiceCidr => {
-            with(json, |cidr: &networking::ServiceCIDR| convert::service_cidr(cidr))
-        }
-    }
 }

@@ -29,6 +29,7 @@ use self::parse::{Text, parse};
 
 pub use self::directory::{Directory, Reload};
 pub use self::files::Input;
+pub(crate) use self::notes::note;
 pub use self::problem::{Place, Problem, Reason};
 pub(crate) use self::transcode::{SyntaxError, last_wins_json};
 

@@ -24,7 +24,8 @@ pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
     notes
 }
 
-fn note(remark: Remark, names: &[String]) -> String {
+/// One line on what the objects of these names have in common.
+pub(crate) fn note(remark: Remark, names: &[String]) -> String {
     let one = names.len() == 1;
     let pick = |singular: &'static str, plural: &'static str| if one { singular } else { plural };
     let (kind, verb, what) = match remark {

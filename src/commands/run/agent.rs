@@ -1,0 +1,171 @@
+//! What `weir run` keeps, and its steps.
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+use weir_rules::config::Config;
+
+use super::reader::Reader;
+use super::retry::Retry;
+use crate::commands::input::{self, Desired};
+use crate::commands::{Failure, chain};
+use crate::kernel::{DumpError, Kernel};
+use crate::source::api::Update;
+use crate::sync::{CleanError, Flows, Follower, LiveConnections};
+
+/// How many lines of a transaction are logged at level debug.
+const LINES_LOGGED: usize = 1000;
+
+/// A step of the agent. It may block.
+pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
+
+/// What the loop keeps.
+pub(super) struct Agent {
+    reader: Reader,
+    config: Config,
+    /// None until the cluster is known: then nothing is touched.
+    desired: Option<Desired>,
+    follower: Follower<Kernel>,
+    tables_retry: Retry,
+    flows: Flows<LiveConnections>,
+    flows_retry: Retry,
+    flows_removed: usize,
+    ports_are_closed: bool,
+    /// When to look for changes by others again.
+    next_look: Instant,
+    /// Whether the thread that talks to the kernel has ended.
+    is_cut_off: bool,
+}
+
+impl Agent {
+    pub(super) fn new(reader: Reader, config: Config, kernel: Kernel) -> Self {
+        Self {
+            reader,
+            config,
+            desired: None,
+            follower: Follower::new(kernel),
+            tables_retry: Retry::default(),
+            flows: Flows::new(LiveConnections::default()),
+            flows_retry: Retry::default(),
+            flows_removed: 0,
+            ports_are_closed: false,
+            next_look: Instant::now(),
+            is_cut_off: false,
+        }
+    }
+
+    /// Does a step where it may block.
+    pub(super) async fn work(mut self, step: Step) -> Result<Self, Failure> {
+        let agent = tokio::task::spawn_blocking(move || {
+            step(&mut self);
+            self
+        })
+        .await?;
+        // Better an end that is seen than a process that does nothing.
+        if agent.is_cut_off { Err(DumpError::Gone.into()) } else { Ok(agent) }
+    }
+
+    /// Reads manifests and kernel in full.
+    pub(super) fn reload_all(&mut self) {
+        self.follower.distrust();
+        match self.reader {
+            Reader::Manifests { .. } => self.read(Vec::new()),
+            // The API server is heard of all that changes.
+            Reader::Api(_) => self.sync(Instant::now(), "full"),
+        }
+    }
+
+    /// Reads what is new, and programs it.
+    pub(super) fn read(&mut self, updates: Vec<Update>) {
+        let start = Instant::now();
+        let mut is_new = false;
+        let Self { reader, config, desired, ports_are_closed, .. } = self;
+        reader.read(updates, |cluster| {
+            let closed = input::closed_node_ports(cluster, config);
+            if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
+                warn!("{note}");
+            }
+            *ports_are_closed = closed.is_some();
+            *desired = Some(Desired::new(cluster, config));
+            is_new = true;
+        });
+        if is_new {
+            let cause = self.reader.name();
+            self.sync(start, cause);
+        }
+    }
+
+    /// Repairs what somebody else has changed, and tries again what has failed.
+    pub(super) fn look(&mut self) {
+        if self.desired.is_none() {
+            return;
+        }
+        if self.tables_retry.is_failing() {
+            if self.tables_retry.is_due() {
+                self.sync(Instant::now(), "retry");
+            }
+        } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
+            let start = Instant::now();
+            self.sync(start, "repair");
+            // Where others change their own tables without rest, all of weir's are read each time:
+            // no more than a tenth of the time is spent so.
+            self.next_look = start + 10 * start.elapsed();
+        } else if self.flows_retry.is_due() {
+            self.clean_flows();
+        }
+    }
+
+    fn sync(&mut self, start: Instant, cause: &'static str) {
+        let Some(desired) = &self.desired else { return };
+        match self.follower.sync(&desired.ruleset) {
+            Ok(changes) => {
+                for change in changes {
+                    self.flows.note(&change.transaction);
+                    let counts = change.transaction.counts();
+                    let elapsed_us = start.elapsed().as_micros();
+                    info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
+                    for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
+                        debug!("{sign} {line}");
+                    }
+                }
+                if self.tables_retry.succeeded() {
+                    info!("the kernel is equal to the {} again", self.reader.name());
+                }
+                self.clean_flows();
+            }
+            Err(failure) => {
+                self.is_cut_off = failure.is_final();
+                if let Some(news) = self.tables_retry.failed(chain(&failure)) {
+                    error!("{news}; trying again");
+                }
+            }
+        }
+    }
+
+    /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
+    /// a failure is no reason to program it again.
+    fn clean_flows(&mut self) {
+        let Some(desired) = &self.desired else { return };
+        let start = Instant::now();
+        match self.flows.clean(&desired.serving) {
+            Ok(removed) => {
+                if removed > 0 {
+                    self.flows_removed += removed;
+                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
+                    let total = self.flows_removed;
+                    info!(removed, total, elapsed_ms, "removed stale UDP flows");
+                }
+                if self.flows_retry.succeeded() {
+                    info!("stale UDP flows can be removed again");
+                }
+            }
+            Err(failure) => {
+                if let CleanError::Delete { removed, .. } = failure {
+                    self.flows_removed += removed;
+                }
+                if let Some(news) = self.flows_retry.failed(chain(&failure)) {
+                    warn!("{news}; trying again");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How to reach the API server, and as whom.
+
+use std::path::PathBuf;
+
+use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+/// Where the server's address and the credentials come from.
+#[derive(Debug, Clone)]
+pub enum Access {
+    /// A kubeconfig file.
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// The server to use instead of the file's.
+        master: Option<String>,
+    },
+    /// A server that asks for no credentials.
+    Master(String),
+    /// What every Pod has: its service account and the server's address in the environment.
+    InCluster,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The kubeconfig cannot be used.
+    #[error("--kubeconfig {}", path.display())]
+    Kubeconfig {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<KubeconfigError>,
+    },
+    /// The server's address makes no sense.
+    #[error("--master {0} is not a URL such as https://192.0.2.1:6443")]
+    Master(String),
+    /// There are no in-cluster credentials.
+    #[error("there are no in-cluster credentials; give --kubeconfig, --master or --manifests")]
+    InCluster(#[source] Box<InClusterError>),
+    /// The credentials cannot be used.
+    #[error("the credentials cannot be used")]
+    Credentials(#[source] Box<kube::Error>),
+}
+
+impl Access {
+    /// As kube-proxy's `--kubeconfig` and `--master` say. An empty value is none.
+    pub fn new(kubeconfig: Option<PathBuf>, master: Option<String>) -> Self {
+        let master = master.filter(|master| !master.is_empty());
+        match (kubeconfig.filter(|path| !path.as_os_str().is_empty()), master) {
+            (Some(path), master) => Access::Kubeconfig { path, master },
+            (None, Some(master)) => Access::Master(master),
+            (None, None) => Access::InCluster,
+        }
+    }
+
+    /// Makes a client, with files and credentials as they are now. Nothing is asked of the server.
+    pub async fn client(&self) -> Result<Client, AccessError> {
+        let mut config = match self {
+            Access::Kubeconfig { path, master } => {
+                let failed = |source| AccessError::Kubeconfig {
+                    path: path.clone(),
+                    source: Box::new(source),
+                };
+                let file = Kubeconfig::read_from(path).map_err(failed)?;
+                let options = KubeConfigOptions::default();
+                let mut config =
+                    Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?;
+                if let Some(master) = master {
+                    config.cluster_url = url(master)?.cluster_url;
+                }
+                config
+            }
+            Access::Master(master) => url(master)?,
+            Access::InCluster => {
+                Config::incluster().map_err(|error| AccessError::InCluster(Box::new(error)))?
+            }
+        };
+        // Each watch has its own way to try again.
+        config.default_retry = false;
+        Client::try_from(config).map_err(|error| AccessError::Credentials(Box::new(error)))
+    }
+}
+
+/// The settings for a server of which only the address is known.
+fn url(master: &str) -> Result<Config, AccessError> {
+    let bad = || AccessError::Master(master.to_owned());
+    let uri = master.parse().map_err(|_| bad())?;
+    let config = Config::new(uri);
+    let has_both = config.cluster_url.scheme().is_some() && config.cluster_url.host().is_some();
+    if has_both { Ok(config) } else { Err(bad()) }
+}

@@ -1,0 +1,312 @@
+//! The updates of the API server, applied.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use weir_rules::claims::{Claim, claims};
+use weir_rules::cluster::{Cluster, NamespacedName, Service};
+
+use super::wire::{Listed, Update};
+use crate::source::convert::{Object, Remark};
+use crate::source::{Kind, ObjectKey};
+
+/// The kinds of which a complete list must have come before anything is known.
+const NEEDED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr, Kind::Node];
+
+/// The last good state of the cluster.
+///
+/// An object that turns bad keeps its last good version for as long as it exists. So does a Service
+/// that comes to claim what another has; it gets its way when that one lets go.
+#[derive(Debug, Default)]
+pub struct State {
+    cluster: Cluster,
+    cidrs: BTreeMap<String, Vec<IpNet>>,
+    /// The name of the Node that stands.
+    node_name: Option<String>,
+    listed: BTreeSet<Kind>,
+    owners: HashMap<Claim, NamespacedName>,
+    /// Services that claim what others have.
+    waiting: BTreeMap<NamespacedName, Service>,
+    /// What is wrong with which object.
+    problems: BTreeMap<ObjectKey, String>,
+    remarks: BTreeMap<ObjectKey, Vec<Remark>>,
+    has_changed: bool,
+}
+
+/// What a user must know of an update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// An object is bad, and left out or kept as it was before.
+    Problem(String),
+    /// An object is no longer bad.
+    Resolved(String),
+    /// An object is good, but may not be what the user expects.
+    Remark(ObjectKey, Remark),
+}
+
+impl State {
+    /// Applies an update.
+    pub fn apply(&mut self, update: Update) -> Vec<News> {
+        let mut news = Vec::new();
+        match update {
+            Update::Listed(kind, objects) => {
+                if self.listed.insert(kind) && self.is_complete() {
+                    self.has_changed = true;
+                }
+                let keys: BTreeSet<ObjectKey> =
+                    objects.iter().map(|object| object.key.clone()).collect();
+                // First those that go: what they had is free for those that come.
+                for key in self.known(kind).into_iter().filter(|key| !keys.contains(key)) {
+                    self.delete(&key, &mut news);
+                }
+                for object in &objects {
+                    self.let_go(object);
+                }
+                for object in objects {
+                    self.put(object, &mut news);
+                }
+            }
+            Update::Applied(object) => self.put(object, &mut news),
+            Update::Deleted(key) => self.delete(&key, &mut news),
+        }
+        self.settle(&mut news);
+        news
+    }
+
+    /// The cluster, once there has been a complete list of each kind.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.is_complete().then_some(&self.cluster)
+    }
+
+    /// Whether the cluster is another one than when this was last asked, and complete.
+    pub fn take_change(&mut self) -> bool {
+        self.is_complete() && std::mem::take(&mut self.has_changed)
+    }
+
+    fn is_complete(&self) -> bool {
+        NEEDED.iter().all(|kind| self.listed.contains(kind))
+    }
+
+    /// The identities of all objects of a kind that something is known of.
+    fn known(&self, kind: Kind) -> Vec<ObjectKey> {
+        let named = |name: &NamespacedName| ObjectKey {
+            kind,
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+        };
+        let mut keys: Vec<ObjectKey> = match kind {
+            Kind::Service => {
+                self.cluster.services.keys().chain(self.waiting.keys()).map(named).collect()
+            }
+            Kind::EndpointSlice => self.cluster.slices.keys().map(named).collect(),
+            Kind::ServiceCidr => self.cidrs.keys().map(|name| cluster_wide(kind, name)).collect(),
+            Kind::Node => self.node_name.iter().map(|name| cluster_wide(kind, name)).collect(),
+            Kind::Pod => Vec::new(),
+        };
+        keys.extend(self.problems.keys().filter(|key| key.kind == kind).cloned());
+        keys.extend(self.remarks.keys().filter(|key| key.kind == kind).cloned());
+        keys
+    }
+
+    fn put(&mut self, object: Listed, news: &mut Vec<News>) {
+        let Listed { key, outcome } = object;
+        let converted = match outcome {
+            Ok(converted) => converted,
+            Err(reason) => {
+                self.waiting.remove(&NamespacedName::new(&key.namespace, &key.name));
+                return self.refuse(key, reason, news);
+            }
+        };
+        self.resolve(&key, news);
+        self.remark(&key, converted.remarks, news);
+        let name = NamespacedName::new(&key.namespace, &key.name);
+        match converted.object {
+            Object::Service(service, _) => self.put_service(name, service),
+            Object::Slice(slice) => {
+                if self.cluster.slices.get(&name) != Some(&slice) {
+                    self.cluster.slices.insert(name, slice);
+                    self.has_changed = true;
+                }
+            }
+            Object::Node(node) => {
+                if self.cluster.node.as_ref() != Some(&node) {
+                    self.cluster.node = Some(node);
+                    self.has_changed = true;
+                }
+                self.node_name = Some(key.name);
+            }
+            Object::ServiceCidr(cidrs) => {
+                if self.cidrs.get(&key.name) != Some(&cidrs) {
+                    self.cidrs.insert(key.name, cidrs);
+                    self.join_cidrs();
+                }
+            }
+            Object::Pod(_) => {}
+            Object::Nothing => self.take_out(&key),
+        }
+    }
+
+    /// Takes a Service out that is another in a new list. Two that have changed places in between
+    /// would otherwise wait for each other for good.
+    fn let_go(&mut self, object: &Listed) {
+        let Ok(Object::Service(service, _)) = object.outcome.as_ref().map(|of| &of.object) else {
+            return;
+        };
+        let name = NamespacedName::new(&object.key.namespace, &object.key.name);
+        if self.cluster.services.get(&name).is_some_and(|before| before != service) {
+            self.take_out_service(&name);
+            self.has_changed = true;
+        }
+    }
+
+    fn delete(&mut self, key: &ObjectKey, news: &mut Vec<News>) {
+        self.take_out(key);
+        self.resolve(key, news);
+        self.remarks.remove(key);
+    }
+
+    /// Takes an object out of the cluster.
+    fn take_out(&mut self, key: &ObjectKey) {
+        let name = NamespacedName::new(&key.namespace, &key.name);
+        self.has_changed |= match key.kind {
+            Kind::Service => {
+                self.waiting.remove(&name);
+                self.take_out_service(&name).is_some()
+            }
+            Kind::EndpointSlice => self.cluster.slices.remove(&name).is_some(),
+            Kind::Node => {
+                self.node_name = None;
+                self.cluster.node.take().is_some()
+            }
+            Kind::ServiceCidr => {
+                let was_there = self.cidrs.remove(&key.name).is_some();
+                if was_there {
+                    self.join_cidrs();
+                }
+                was_there
+            }
+            Kind::Pod => false,
+        };
+    }
+
+    fn join_cidrs(&mut self) {
+        self.cluster.service_cidrs = self.cidrs.values().flatten().copied().collect();
+        self.has_changed = true;
+    }
+
+    /// Puts a Service in its place, unless another has what it claims.
+    fn put_service(&mut self, name: NamespacedName, service: Service) {
+        self.waiting.remove(&name);
+        if self.cluster.services.get(&name) == Some(&service) {
+            return;
+        }
+        if self.conflict(&name, &service).is_some() {
+            self.waiting.insert(name, service);
+            return;
+        }
+        self.take_out_service(&name);
+        for (claim, _) in claims(&service) {
+            self.owners.insert(claim, name.clone());
+        }
+        self.cluster.services.insert(name, service);
+        self.has_changed = true;
+    }
+
+    fn take_out_service(&mut self, name: &NamespacedName) -> Option<Service> {
+        let service = self.cluster.services.remove(name)?;
+        for (claim, _) in claims(&service) {
+            self.owners.remove(&claim);
+        }
+        Some(service)
+    }
+
+    /// The first of a Service's claims that another has, and who has it.
+    fn conflict(
+        &self,
+        name: &NamespacedName,
+        service: &Service,
+    ) -> Option<(Claim, NamespacedName)> {
+        claims(service).into_iter().find_map(|(claim, _)| {
+            let owner = self.owners.get(&claim).filter(|owner| *owner != name)?;
+            Some((claim, owner.clone()))
+        })
+    }
+
+    /// Gives those that wait what has become free, and says of the others why they wait.
+    fn settle(&mut self, news: &mut Vec<News>) {
+        let mut names: Vec<NamespacedName> = self.waiting.keys().cloned().collect();
+        loop {
+            let before = names.len();
+            names.retain(|name| {
+                let Some(service) = self.waiting.remove(name) else { return false };
+                self.put_service(name.clone(), service);
+                let still_waits = self.waiting.contains_key(name);
+                if !still_waits {
+                    self.resolve(&service_key(name), news);
+                }
+                still_waits
+            });
+            // One that has got its new place may have left an old one to another.
+            if names.len() == before {
+                break;
+            }
+        }
+        for name in names {
+            let conflict = self.conflict(&name, &self.waiting[&name]);
+            if let Some((claim, owner)) = conflict {
+                let reason = format!("{claim} is already claimed by Service {owner}");
+                self.refuse(service_key(&name), reason, news);
+            }
+        }
+    }
+
+    /// Takes note of what is wrong with an object.
+    fn refuse(&mut self, key: ObjectKey, reason: String, news: &mut Vec<News>) {
+        if self.problems.get(&key) == Some(&reason) {
+            return;
+        }
+        let outcome = if self.stands(&key) { "its last good state is kept" } else { "left out" };
+        news.push(News::Problem(format!("{key}: {reason}; {outcome}")));
+        self.problems.insert(key, reason);
+    }
+
+    fn stands(&self, key: &ObjectKey) -> bool {
+        let name = NamespacedName::new(&key.namespace, &key.name);
+        match key.kind {
+            Kind::Service => self.cluster.services.contains_key(&name),
+            Kind::EndpointSlice => self.cluster.slices.contains_key(&name),
+            Kind::Node => self.cluster.node.is_some(),
+            Kind::ServiceCidr => self.cidrs.contains_key(&key.name),
+            Kind::Pod => false,
+        }
+    }
+
+    /// Takes note that nothing is wrong with an object any more.
+    fn resolve(&mut self, key: &ObjectKey, news: &mut Vec<News>) {
+        if let Some(reason) = self.problems.remove(key) {
+            news.push(News::Resolved(format!("{key}: {reason}")));
+        }
+    }
+
+    fn remark(&mut self, key: &ObjectKey, remarks: Vec<Remark>, news: &mut Vec<News>) {
+        let before = self.remarks.remove(key).unwrap_or_default();
+        let new = remarks.iter().filter(|remark| !before.contains(remark));
+        news.extend(new.map(|remark| News::Remark(key.clone(), *remark)));
+        if !remarks.is_empty() {
+            self.remarks.insert(key.clone(), remarks);
+        }
+    }
+}
+
+fn service_key(name: &NamespacedName) -> ObjectKey {
+    let NamespacedName { namespace, name } = name.clone();
+    ObjectKey { kind: Kind::Service, namespace, name }
+}
+
+fn cluster_wide(kind: Kind, name: &str) -> ObjectKey {
+    ObjectKey { kind, namespace: String::new(), name: name.to_owned() }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+//! The JSON text of one object to what weir keeps of it, or to what is wrong with it.
+
+use k8s_openapi::api::{
+    core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::convert::{self, Converted, InvalidField};
+use super::{Kind, ObjectKey};
+
+/// A field that cannot be decoded.
+#[derive(Debug)]
+pub(super) struct Undecodable {
+    /// Its path within the object, if it is known.
+    pub(super) field: Option<String>,
+    /// What is wrong with it.
+    pub(super) message: String,
+}
+
+impl From<InvalidField> for Undecodable {
+    fn from(bad: InvalidField) -> Self {
+        Self { field: Some(bad.field), message: bad.message }
+    }
+}
+
+/// Decodes, and only when that fails asks a second time where it did.
+pub(super) fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Undecodable> {
+    if let Ok(value) = serde_json::from_str(json) {
+        return Ok(value);
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        // The position is one in a line that nobody has written.
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(text, _)| text);
+        Undecodable { field: (path != ".").then_some(path), message: message.to_owned() }
+    })
+}
+
+/// Decodes and converts the object of this identity.
+pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
+    convert::name(&key.name, "metadata.name", 253)?;
+    convert::name(&key.namespace, "metadata.namespace", 63)?;
+    fn with<T: DeserializeOwned>(
+        json: &str,
+        convert: impl Fn(&T) -> Result<Converted, InvalidField>,
+    ) -> Result<Converted, Undecodable> {
+        Ok(convert(&decode(json)?)?)
+    }
+    match key.kind {
+        Kind::Service => with(json, convert::service),
+        Kind::EndpointSlice => {
+            with(json, |slice: &discovery::EndpointSlice| convert::slice(slice, &key.namespace))
+        }
+        Kind::Node => with(json, |node: &core::Node| convert::node(node)),
+        Kind::Pod => with(json, |pod: &core::Pod| convert::pod(pod)),
+        Kind::ServiceCidr => {
+            with(json, |cidr: &networking::ServiceCIDR| convert::service_cidr(cidr))
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The API source against a real HTTP server. Time is virtual: what takes hours takes none.
+
+mod faults;
+mod follow;
+mod world;

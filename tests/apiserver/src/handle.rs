@@ -1,0 +1,202 @@
+//! From a request to its answer.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use crate::query::Query;
+use crate::selector::Selector;
+use crate::server::{Request, Shared};
+use crate::{Fault, Resource, Verb, answer, stream};
+
+/// The text of an answer; an error breaks the connection.
+pub(crate) type Body = BoxBody<Bytes, io::Error>;
+
+/// The lines of a stream on their way.
+pub(crate) type Lines = mpsc::UnboundedSender<io::Result<Frame<Bytes>>>;
+
+/// Answers a request; an error closes the connection without an answer.
+pub(crate) async fn handle(
+    shared: Arc<Shared>,
+    request: hyper::Request<Incoming>,
+) -> io::Result<Response<Body>> {
+    let Some(resource) = Resource::of_path(request.uri().path()) else {
+        return Ok(plain(404, "404 page not found\n"));
+    };
+    let text = request.uri().query().unwrap_or_default();
+    let query = Query::parse(text);
+    let verb = if query.is_true("watch") { Verb::Watch } else { Verb::List };
+    let fault = shared.begin(Request { resource, verb, query: text.to_owned() });
+    let authorization = request.headers().get("authorization").and_then(|of| of.to_str().ok());
+    if !shared.admits(authorization) {
+        return Ok(json_answer(&answer::status(401, "Unauthorized", "Unauthorized")));
+    }
+    if let Some(fault) = fault {
+        return fail(&shared, resource, verb, &query, fault).await;
+    }
+    let selector = match Selector::parse(resource, &query) {
+        Ok(selector) => selector,
+        Err(message) => return Ok(json_answer(&answer::status(400, "BadRequest", &message))),
+    };
+    Ok(match verb {
+        Verb::List => json_answer(&list(&shared, resource, &query, &selector)),
+        Verb::Watch => stream::watch(shared, resource, &query, selector),
+    })
+}
+
+/// The list, the page of it, or the Status that a list's query asks for.
+pub(crate) fn list(
+    shared: &Shared,
+    resource: Resource,
+    query: &Query,
+    selector: &Selector,
+) -> Value {
+    let store = shared.store.lock().expect("not poisoned");
+    let (version, after) = match query.get("continue") {
+        None => (store.version(), None),
+        Some(token) => match answer::parse_token(token) {
+            None => {
+                let message = "invalid continue token: continue key is not valid: invalid character \
+                               '\\xba' in literal null (expecting 'u')";
+                return answer::status(400, "BadRequest", message);
+            }
+            Some((version, ..)) if version <= store.forgotten() => {
+                let message = "The provided continue parameter is too old to display a consistent \
+                               list result. You can start a new list without the continue parameter.";
+                return answer::status(410, "Expired", message);
+            }
+            Some((version, namespace, name)) => (version, Some((resource, namespace, name))),
+        },
+    };
+    let mut objects = store.select(resource, selector, version);
+    objects.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+    let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
+    let rest = objects.split_off(limit.unwrap_or(objects.len()).min(objects.len()));
+    let last = objects.last().filter(|_| !rest.is_empty());
+    let token = last.map(|(key, _)| answer::continue_token(version, key));
+    // With a selector a real server does not count.
+    let is_selective = query.get("labelSelector").or(query.get("fieldSelector")).is_some();
+    let remaining = (token.is_some() && !is_selective).then_some(rest.len());
+    let items = objects.into_iter().map(|(_, object)| object).collect();
+    answer::list(resource, version, token.as_deref(), remaining, items)
+}
+
+async fn fail(
+    shared: &Arc<Shared>,
+    resource: Resource,
+    verb: Verb,
+    query: &Query,
+    fault: Fault,
+) -> io::Result<Response<Body>> {
+    let word = if verb == Verb::List { "list" } else { "watch" };
+    let event = |status: Value| text(StatusCode::OK, answer::error_event(&status));
+    Ok(match fault {
+        Fault::Drop => return Err(io::ErrorKind::ConnectionReset.into()),
+        Fault::Hang => std::future::pending().await,
+        Fault::HangAfterHead => {
+            let (lines, response) = streamed();
+            // Kept, so that the answer does not end.
+            std::mem::forget(lines);
+            response
+        }
+        Fault::Unauthorized => json_answer(&answer::status(401, "Unauthorized", "Unauthorized")),
+        Fault::Forbidden => json_answer(&answer::forbidden(resource, word)),
+        Fault::NotFound => plain(404, "404 page not found\n"),
+        Fault::Gone => json_answer(&answer::status(410, "Expired", "too old resource version")),
+        Fault::TooManyRequests => {
+            let message = "Too many requests, please try again later.";
+            json_answer(&answer::status(429, "TooManyRequests", message))
+        }
+        Fault::InternalError => {
+            json_answer(&answer::status(500, "InternalError", "Internal error occurred"))
+        }
+        Fault::Unavailable => plain(503, "<html>no upstream</html>\n"),
+        Fault::Garbage => text(StatusCode::OK, "}{ what is this\n".to_owned()),
+        Fault::OtherJson => text(StatusCode::OK, "[{\"type\":\"ADDED\"},null]\n".to_owned()),
+        Fault::Half => half(shared, resource, verb, query),
+        Fault::Empty => text(StatusCode::OK, String::new()),
+        Fault::GoneEvent => event(too_old(0, 1)),
+        Fault::RefuseWatchList => event(answer::status(
+            500,
+            "InternalError",
+            "a watch stream was requested by the client but the required storage feature \
+             RequestWatchProgress is disabled",
+        )),
+        Fault::InvalidWatchList => json_answer(&answer::status(
+            422,
+            "Invalid",
+            "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: \
+             sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled",
+        )),
+    })
+}
+
+/// The Status for a version that is forgotten.
+pub(crate) fn too_old(version: u64, oldest: u64) -> Value {
+    let message = format!("too old resource version: {version} ({oldest})");
+    answer::status(410, "Expired", &message)
+}
+
+/// The first half of the list, also where a watch begins with it, then the end of the connection.
+fn half(shared: &Arc<Shared>, resource: Resource, verb: Verb, query: &Query) -> Response<Body> {
+    let selector = Selector::parse(resource, query).unwrap_or_default();
+    let whole = match verb {
+        Verb::List => list(shared, resource, query, &selector).to_string(),
+        Verb::Watch => stream::initial_events(shared, resource, &selector).0,
+    };
+    let whole_length = whole.len();
+    let (lines, response) = streamed();
+    let half = Bytes::from(whole).slice(..whole_length / 2);
+    lines.send(Ok(Frame::data(half))).ok();
+    lines.send(Err(io::ErrorKind::ConnectionReset.into())).ok();
+    response
+}
+
+/// An answer that goes on as long as its sender is kept.
+pub(crate) fn streamed() -> (Lines, Response<Body>) {
+    let (lines, receiver) = mpsc::unbounded_channel();
+    let frames = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        Some((receiver.recv().await?, receiver))
+    });
+    let response = response(StatusCode::OK, "application/json", StreamBody::new(frames).boxed());
+    (lines, response)
+}
+
+/// A JSON answer; a Status has its own code.
+fn json_answer(value: &Value) -> Response<Body> {
+    let code = match value["kind"] == json!("Status") {
+        true => value["code"].as_u64().and_then(|code| u16::try_from(code).ok()),
+        false => None,
+    };
+    let code = code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::OK);
+    text(code, format!("{value}\n"))
+}
+
+fn text(code: StatusCode, text: String) -> Response<Body> {
+    response(code, "application/json", full(text))
+}
+
+fn plain(code: u16, text: &str) -> Response<Body> {
+    let code = StatusCode::from_u16(code).expect("a constant");
+    response(code, "text/plain; charset=utf-8", full(text.to_owned()))
+}
+
+fn full(text: String) -> Body {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+}
+
+fn response(code: StatusCode, content: &str, body: Body) -> Response<Body> {
+    Response::builder()
+        .status(code)
+        .header("content-type", content)
+        .header("cache-control", "no-cache, private")
+        .body(body)
+        .expect("constants")
+}

@@ -1,0 +1,22 @@
+//! A Kubernetes API server for tests: a real HTTP server on loopback, in the process of the test.
+//!
+//! It lists (in pages), watches (with bookmarks, selectors and streamed lists), refuses as
+//! kube-apiserver does, and fails on command. It holds Services, EndpointSlices, ServiceCIDRs and
+//! Nodes, which only the test changes: [`ApiServer::apply`] and
+//! [`ApiServer::delete`]. Nothing in it depends on time but the `timeoutSeconds` of a watch.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod fault;
+mod handle;
+mod query;
+mod resource;
+mod selector;
+mod server;
+mod store;
+mod stream;
+
+pub use fault::{Break, Fault, Verb};
+pub use resource::Resource;
+pub use server::{ApiServer, Request};

@@ -1,0 +1,255 @@
+//! The server: what tests hold in their hands.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::handle::handle;
+use crate::store::{Key, Store};
+use crate::{Break, Fault, Resource, Verb};
+
+/// A request that has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What it is about.
+    pub resource: Resource,
+    /// What it asks for.
+    pub verb: Verb,
+    /// Its query, as it came.
+    pub query: String,
+}
+
+/// An API server. It ends, with all its connections, when it is dropped.
+#[derive(Debug)]
+pub struct ApiServer {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// Dropped, it ends the task.
+    _end: watch::Sender<()>,
+}
+
+/// What the connections share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Mutex<Store>,
+    /// Counts changes of the store.
+    pub(crate) changes: watch::Sender<u64>,
+    /// How often watches have been broken, and how the last time.
+    pub(crate) breaks: watch::Sender<Option<Break>>,
+    faults: Mutex<Vec<Planned>>,
+    token: Mutex<Option<String>>,
+    requests: watch::Sender<Vec<Request>>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    resource: Resource,
+    verb: Verb,
+    fault: Fault,
+    is_lasting: bool,
+}
+
+impl ApiServer {
+    /// Starts a server on loopback, in the runtime of the caller.
+    ///
+    /// # Panics
+    /// Without a runtime, or if loopback is down.
+    pub fn start() -> Self {
+        let (server, serve) = Self::new(bind());
+        tokio::spawn(serve);
+        server
+    }
+
+    /// Starts a server on a listener that may be in another network namespace, in a thread of its own.
+    ///
+    /// # Panics
+    /// If the listener or the thread cannot be had.
+    pub fn start_on(listener: TcpListener) -> Self {
+        let (server, serve) = Self::new(listener);
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(serve);
+        });
+        server
+    }
+
+    fn new(listener: TcpListener) -> (Self, impl Future<Output = ()> + Send) {
+        let address = listener.local_addr().expect("it is bound");
+        let shared = Arc::new(Shared {
+            store: Mutex::default(),
+            changes: watch::Sender::default(),
+            breaks: watch::Sender::default(),
+            faults: Mutex::default(),
+            token: Mutex::default(),
+            requests: watch::Sender::default(),
+        });
+        let (end, ended) = watch::channel(());
+        let serve = serve(listener, shared.clone(), ended);
+        (Self { address, shared, _end: end }, serve)
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A kubeconfig for this server, with a token if there is one.
+    pub fn kubeconfig(&self, token: Option<&str>) -> String {
+        let user = token.map_or("{}".to_owned(), |token| format!("{{token: {token}}}"));
+        format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
+             clusters: [{{name: test, cluster: {{server: \"{}\"}}}}]\n\
+             users: [{{name: test, user: {user}}}]\n\
+             contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
+            self.url()
+        )
+    }
+
+    /// Creates an object, or replaces it, by its kind, namespace and name.
+    ///
+    /// # Panics
+    /// If it has no kind that the server has, or no name.
+    pub fn apply(&self, mut object: Value) {
+        let kind = object["kind"].as_str().expect("an object has a kind");
+        let resource = Resource::of_kind(kind).unwrap_or_else(|| panic!("{kind} is unknown"));
+        let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let key: Key = (resource, text("namespace"), text("name"));
+        assert!(!key.2.is_empty(), "an object has a name");
+        let fields = object.as_object_mut().expect("an object");
+        fields.remove("kind");
+        fields.remove("apiVersion");
+        self.change(|store| store.put(key, object));
+    }
+
+    /// Deletes an object; the namespace is empty for kinds without.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn delete(&self, resource: Resource, namespace: &str, name: &str) {
+        let key = (resource, namespace.to_owned(), name.to_owned());
+        self.change(|store| assert!(store.delete(&key), "{key:?} is not there"));
+    }
+
+    /// The version of the last change.
+    pub fn version(&self) -> u64 {
+        self.shared.store.lock().expect("not poisoned").version()
+    }
+
+    /// Sends every watcher a bookmark.
+    pub fn bookmark(&self) {
+        self.change(Store::bookmark);
+    }
+
+    /// Forgets how the present state came to be: watches from the version before are told 410.
+    pub fn compact(&self) {
+        self.change(Store::compact);
+    }
+
+    /// Breaks all watches and goes back to a version of long ago, as a server that is restored from a
+    /// backup: silent to those who watch from a version that it has yet to reach.
+    pub fn set_back(&self) {
+        self.break_watches(Break::Reset);
+        self.shared.store.lock().expect("not poisoned").set_back();
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Store)) {
+        change(&mut self.shared.store.lock().expect("not poisoned"));
+        self.shared.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Lets the next such request fail; after it, those that are planned after it.
+    pub fn fail_once(&self, resource: Resource, verb: Verb, fault: Fault) {
+        self.plan(Planned { resource, verb, fault, is_lasting: false });
+    }
+
+    /// Lets such requests fail until [`ApiServer::heal`].
+    pub fn fail(&self, resource: Resource, verb: Verb, fault: Fault) {
+        self.plan(Planned { resource, verb, fault, is_lasting: true });
+    }
+
+    fn plan(&self, planned: Planned) {
+        self.shared.faults.lock().expect("not poisoned").push(planned);
+    }
+
+    /// Lets nothing fail any more.
+    pub fn heal(&self) {
+        self.shared.faults.lock().expect("not poisoned").clear();
+    }
+
+    /// Breaks all watches that there are.
+    pub fn break_watches(&self, how: Break) {
+        self.shared.breaks.send_replace(Some(how));
+    }
+
+    /// Asks for this bearer token from now on.
+    pub fn require_token(&self, token: &str) {
+        *self.shared.token.lock().expect("not poisoned") = Some(token.to_owned());
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.shared.requests.borrow().clone()
+    }
+
+    /// Waits until the requests are as wanted.
+    pub async fn wait_for_requests(&self, mut wanted: impl FnMut(&[Request]) -> bool) {
+        let mut requests = self.shared.requests.subscribe();
+        requests.wait_for(|requests| wanted(requests)).await.expect("the sender is here");
+    }
+}
+
+impl Shared {
+    /// Takes note of a request; gives how it is to fail.
+    pub(crate) fn begin(&self, request: Request) -> Option<Fault> {
+        let mut faults = self.faults.lock().expect("not poisoned");
+        let place = faults
+            .iter()
+            .position(|plan| plan.resource == request.resource && plan.verb == request.verb);
+        let fault = place.map(|place| {
+            let fault = faults[place].fault;
+            if !faults[place].is_lasting {
+                faults.remove(place);
+            }
+            fault
+        });
+        self.requests.send_modify(|requests| requests.push(request));
+        fault
+    }
+
+    /// Whether somebody with this `Authorization` may ask.
+    pub(crate) fn admits(&self, authorization: Option<&str>) -> bool {
+        let token = self.token.lock().expect("not poisoned");
+        token.as_ref().is_none_or(|token| authorization == Some(&*format!("Bearer {token}")))
+    }
+}
+
+fn bind() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").expect("loopback is up")
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>, mut ended: watch::Receiver<()>) {
+    listener.set_nonblocking(true).expect("a socket can be made so");
+    let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
+    // Dropped at the end, and the connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            _ = ended.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = stream else { continue };
+        let shared = shared.clone();
+        connections.spawn(async move {
+            let service = service_fn(|request| handle(shared.clone(), request));
+            // A connection that fails is what clients are tested with.
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
