@@ -1,27 +1,12 @@
-use std::num::NonZeroU16;
-
-use weir_rules::cluster::{Protocol, ServicePort, TrafficPolicy};
-
 use super::*;
-use crate::source::convert::Converted;
+use crate::source::convert;
 
 fn service(name: &str, cluster_ip: &str) -> Listed {
-    let service = Service {
-        cluster_ips: vec![cluster_ip.parse().unwrap()],
-        external_ips: vec![],
-        load_balancer_ips: vec![],
-        ports: vec![ServicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: NonZeroU16::new(80).unwrap(),
-            node_port: None,
-        }],
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        source_ranges: vec![],
-    };
-    let object = Object::Service(service, None);
-    Listed { key: key(name), outcome: Ok(Converted::from(object)) }
+    let service = serde_json::json!({
+        "spec": {"clusterIP": cluster_ip, "ports": [{"port": 80}]},
+    });
+    let service = serde_json::from_value(service).expect("a Service");
+    Listed { key: key(name), outcome: Ok(convert::service(&service).expect("a good one")) }
 }
 
 fn key(name: &str) -> ObjectKey {
