@@ -41,15 +41,18 @@ impl Running {
     }
 
     fn start(&mut self) {
-        let log = fs::File::options().append(true).create(true).open(self.log_path());
         let mut command = weir();
         command
             .args(["run", "--hostname-override", "node-a"])
             .args(CLUSTER_CIDR)
             .arg("--kubeconfig")
-            .arg(self.folder.path().join("kubeconfig"))
-            .stdout(Stdio::null())
-            .stderr(log.expect("a file"));
+            .arg(self.folder.path().join("kubeconfig"));
+        self.spawn(command);
+    }
+
+    fn spawn(&mut self, mut command: std::process::Command) {
+        let log = fs::File::options().append(true).create(true).open(self.log_path());
+        command.stdout(Stdio::null()).stderr(log.expect("a file"));
         self.weir = Some(Process::spawn(self.bed.node(), command));
     }
 
@@ -124,6 +127,37 @@ fn packets_follow_the_api_server_and_outlive_weir() {
     running.wait_for_answer_of("b1");
     running.stop();
     running.wait_for_answer_of("b1");
+}
+
+/// As kubeadm's DaemonSet starts kube-proxy.
+#[test]
+fn kube_proxys_configuration_file_runs_a_node() {
+    let mut running = Running::new();
+    running.server.apply(service());
+    running.server.apply(slice("10.244.0.2"));
+    let folder = running.folder.path();
+    let text = format!(
+        "apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: 10.244.0.0/16,fd00:10:244::/56
+clientConnection: {{kubeconfig: {}}}
+nftables: {{masqueradeBit: 20}}
+",
+        folder.join("kubeconfig").display()
+    );
+    let config = folder.join("config.conf");
+    fs::write(&config, text).expect("it can be written");
+    let mut command = weir();
+    command.arg(format!("--config={}", config.display())).arg("--hostname-override=node-a");
+    running.spawn(command);
+    running.wait_for_answer_of("b1");
+    running.server.apply(slice("10.244.0.3"));
+    running.wait_for_answer_of("b2");
+    let listed = running.listed();
+    assert!(listed.contains("meta mark set meta mark | 0x00100000"), "{listed}");
+    running.wait_until_logged("not part of this build yet: /healthz and /livez at 0.0.0.0:10256");
+    running.stop();
 }
 
 /// A restart while the server is away, or has only half of the state, must not empty the node.
