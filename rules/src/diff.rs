@@ -9,7 +9,7 @@ use crate::transaction::{Action, Operation, Transaction};
 /// The order of its operations is the one that costs the kernel least. Adding a rule that refers
 /// to a map walks every operation before it in the transaction, so rules come before elements.
 /// Deletions of elements come before additions, because a key can only be there once. Elements
-/// with verdicts come last, so that no Service is there before its endpoints. Chains and sets go
+/// with verdicts come last, so that no Service is there before its endpoints. Sets and chains go
 /// when nothing refers to them any more.
 pub fn diff(observed: &Ruleset, desired: &Ruleset) -> Transaction {
     let mut phases = Phases::default();
@@ -156,8 +156,9 @@ impl Phases {
             self.delete_elements,
             self.add_elements,
             self.add_verdicts,
-            self.delete_chains,
+            // Verdict maps, before the chains that their elements go to.
             self.delete_sets,
+            self.delete_chains,
         ];
         Transaction { operations: phases.into_iter().flatten().collect() }
     }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::nft::{Data, Element, Elements, Lifetime, Name, Ruleset, Statement, Table};
+use crate::nft::{Data, Element, Elements, Lifetime, Name, Rule, Ruleset, Statement, Table};
 use crate::transaction::{Action, Transaction};
 
 /// The desired ruleset with what the observed one has learned, as far as it is still good.
@@ -38,12 +38,23 @@ pub fn adopt<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, R
 }
 
 /// Whether something may have been learned, between a reading of the kernel and this transaction,
-/// that the transaction should have taken away: it removes from a list of what may be learned.
+/// that the transaction should have changed too: it removes from a list of what may be learned,
+/// changes a rule that learns, or takes away what was learned.
 pub fn may_outlive(transaction: &Transaction, desired: &Ruleset) -> bool {
-    transaction.operations.iter().any(|operation| {
-        let Action::DeleteElements { set, .. } = &operation.action else { return false };
-        let table = desired.tables.get(&operation.family);
+    let learns = |rules: &[Rule]| {
+        let mut statements = rules.iter().flat_map(|rule| &rule.statements);
+        statements.any(|statement| matches!(statement, Statement::Update { .. }))
+    };
+    let is_list = |family, set: &Name| {
+        let table = desired.tables.get(family);
         table.is_some_and(|table| lists(table).any(|list| list.members == set))
+    };
+    transaction.operations.iter().any(|operation| match &operation.action {
+        Action::DeleteElements { set, spec, .. } => {
+            spec.dynamic.is_some() || is_list(&operation.family, set)
+        }
+        Action::ReplaceRules { old, new, .. } => learns(old) && learns(new),
+        _ => false,
     })
 }
 

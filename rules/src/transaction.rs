@@ -151,6 +151,12 @@ impl Transaction {
         self
     }
 
+    /// The same, but for elements that packets have put into dynamic maps.
+    pub fn without_learned(mut self) -> Self {
+        self.operations.retain(|operation| !operation.changes_learned());
+        self
+    }
+
     /// Everything that it adds or removes, in nft syntax.
     pub fn lines(&self) -> impl Iterator<Item = (Sign, String)> {
         self.operations.iter().flat_map(Operation::lines)
@@ -233,6 +239,15 @@ impl Operation {
     /// Whether it removes a chain.
     pub fn deletes_chain(&self) -> bool {
         matches!(self.action, Action::DeleteChain { .. })
+    }
+
+    /// Whether it adds or removes elements of a dynamic map.
+    pub fn changes_learned(&self) -> bool {
+        matches!(
+            &self.action,
+            Action::AddElements { spec, .. } | Action::DeleteElements { spec, .. }
+                if spec.dynamic.is_some()
+        )
     }
 
     /// The nft command that this operation is, or one of several that it is made of: with rules,

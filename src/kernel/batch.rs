@@ -37,6 +37,9 @@ pub(super) const DATA_VERDICT: u32 = 0xffff_ff00;
 /// Bits of one part of a concatenated type in `NFTA_SET_KEY_TYPE` (nft's `TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
 
+/// `NFT_MSG_DESTROYSETELEM` of linux/netfilter/nf_tables.h: deletes what is there.
+const MSG_DESTROYSETELEM: i32 = 30;
+
 /// `NLM_F_*` of the operations that create.
 const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
@@ -48,6 +51,8 @@ pub(super) struct Batch<'a> {
     scratch: &'a mut Scratch,
     /// The sequence number of the batch as a whole; its messages have the following ones.
     sequence: u32,
+    /// Whether the kernel can be asked to delete elements that may have expired.
+    destroys: bool,
 }
 
 /// Where a message of a batch came from.
@@ -73,15 +78,18 @@ pub(super) struct Culprit {
 }
 
 impl<'a> Batch<'a> {
-    /// Encodes a transaction, with this sequence number and those behind it. With a generation,
+    /// Encodes a transaction, with this sequence number and those behind it. Learned elements that
+    /// have expired meanwhile are no error if the kernel can be asked for that. With a generation,
     /// the kernel refuses it (`ERESTART`) if its ruleset is of another one by then.
     pub(super) fn new(
         transaction: &Transaction,
         generation: Option<u32>,
         sequence: u32,
+        destroys: bool,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let mut batch = Self { bytes: Vec::new(), messages: Vec::new(), scratch, sequence };
+        let messages = Vec::new();
+        let mut batch = Self { bytes: Vec::new(), messages, scratch, sequence, destroys };
         batch.push_control(libc::NFNL_MSG_BATCH_BEGIN as u16, generation);
         for (index, operation) in transaction.operations.iter().enumerate() {
             batch.push_operation(index, operation);
@@ -214,7 +222,11 @@ impl<'a> Batch<'a> {
                 self.push_elements(at, libc::NFT_MSG_NEWSETELEM, CREATE, set, spec, elements);
             }
             Action::DeleteElements { set, spec, elements } => {
-                self.push_elements(at, libc::NFT_MSG_DELSETELEM, 0, set, spec, elements);
+                let kind = match spec.dynamic {
+                    Some(_) if self.destroys => MSG_DESTROYSETELEM,
+                    _ => libc::NFT_MSG_DELSETELEM,
+                };
+                self.push_elements(at, kind, 0, set, spec, elements);
             }
         }
     }

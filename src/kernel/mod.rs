@@ -91,8 +91,7 @@ impl Kernel {
     /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not tell its
     /// release is taken for a new one.
     pub fn frees_chains_at_once(&self) -> bool {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        release_is_at_least(&release, (6, 2)).unwrap_or(true)
+        is_kernel_at_least((6, 2))
     }
 
     /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
@@ -108,6 +107,13 @@ impl Kernel {
             .map_err(|_| CommitError::Gone)?;
         result.recv().map_err(|_| CommitError::Gone)?
     }
+}
+
+/// Whether the running kernel is of this version or later. One that does not tell its release is
+/// taken for a new one.
+fn is_kernel_at_least(version: (u32, u32)) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release_is_at_least(&release, version).unwrap_or(true)
 }
 
 /// Compares a kernel's release, such as `6.1.0-39-amd64`, with a version.
@@ -167,7 +173,9 @@ impl Worker {
             return Ok(Committed { bytes: 0 });
         }
         let sequence = self.sequence.wrapping_add(1);
-        let batch = Batch::new(transaction, generation, sequence, &mut self.scratch);
+        // `NFT_MSG_DESTROYSETELEM` is there since 6.3.
+        let destroys = is_kernel_at_least((6, 3));
+        let batch = Batch::new(transaction, generation, sequence, destroys, &mut self.scratch);
         self.sequence = batch.last_sequence();
         let bytes = batch.bytes().len();
         self.socket.send(batch.bytes()).map_err(|(error, limit)| match error.raw_os_error() {

@@ -9,7 +9,7 @@ use weir_rules::align::align;
 use weir_rules::diff::diff;
 use weir_rules::learned::{adopt, may_outlive};
 use weir_rules::nft::Ruleset;
-use weir_rules::transaction::{Action, Operation, Transaction};
+use weir_rules::transaction::Transaction;
 
 pub use flows::{CleanError, Connections, Flows, LiveConnections};
 pub use follow::{Backoff, Follower};
@@ -111,6 +111,9 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
     let mut changes = Vec::new();
     let mut keep_chains = !kernel.frees_chains_at_once();
     let mut attempt = 1;
+    // Before 6.3 the kernel refuses to delete what has expired. With many clients and a short
+    // timeout some always have, and nothing else must wait for them.
+    let mut keep_learned = false;
     loop {
         let Snapshot { ruleset, generation } = kernel.dump()?;
         let generation = generation.filter(|_| attempt <= STRICT_ATTEMPTS);
@@ -123,12 +126,19 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
                 transaction = rest;
             }
         }
+        let mut look_again = may_outlive(&transaction, desired);
+        if std::mem::take(&mut keep_learned) {
+            let rest = transaction.clone().without_learned();
+            if !rest.is_empty() {
+                transaction = rest;
+                look_again = true;
+            }
+        }
         if transaction.is_empty() {
             return Ok(Reconciled { changes, generation });
         }
         match kernel.commit(transaction.clone(), generation) {
             Ok(Committed { bytes }) => {
-                let look_again = may_outlive(&transaction, desired);
                 changes.push(Change { transaction, bytes });
                 if !std::mem::take(&mut keep_chains) && !look_again {
                     // A commit counts the generation up, and this was the next one.
@@ -140,6 +150,7 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
             Err(error)
                 if attempt < ATTEMPTS && was_read_too_early(&error, generation, &transaction) =>
             {
+                keep_learned = is_expired(&error, &transaction);
                 attempt += 1;
             }
             Err(error) => return Err(error.into()),
@@ -155,13 +166,7 @@ fn was_read_too_early(
 ) -> bool {
     match error {
         CommitError::Stale => true,
-        CommitError::Refused { operation: Some(index), source, .. }
-            if source.kind() == io::ErrorKind::NotFound
-                && transaction.operations.get(*index).is_some_and(deletes_learned) =>
-        {
-            // It expired since.
-            true
-        }
+        _ if is_expired(error, transaction) => true,
         CommitError::Refused { source, .. } => {
             let kind = source.kind();
             let is_there_or_not =
@@ -172,8 +177,11 @@ fn was_read_too_early(
     }
 }
 
-fn deletes_learned(operation: &Operation) -> bool {
-    matches!(&operation.action, Action::DeleteElements { spec, .. } if spec.dynamic.is_some())
+/// Whether the kernel refused to delete a learned element because it has expired.
+fn is_expired(error: &CommitError, transaction: &Transaction) -> bool {
+    let CommitError::Refused { operation: Some(index), source, .. } = error else { return false };
+    source.kind() == io::ErrorKind::NotFound
+        && transaction.operations.get(*index).is_some_and(|o| o.changes_learned())
 }
 
 /// Whether the kernel refused to delete a chain because something still refers to it.

@@ -7,6 +7,8 @@ use weir_rules::nft::{
     Statement, Table,
 };
 
+use weir_rules::transaction::{Action, Operation};
+
 use super::*;
 
 /// A kernel that answers as told and otherwise does what it is asked to.

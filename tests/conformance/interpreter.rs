@@ -81,17 +81,28 @@ impl Node {
         self.ruleset = adopt(&before.ruleset, Cow::Borrowed(&self.ruleset)).into_owned();
     }
 
-    /// What comes of a question. An uneven choice among servers is told as something else. Of a
-    /// sticky one, what comes of it in one of the possible ways, if each is to a server that it may
-    /// reach.
-    pub(crate) fn answer(&mut self, question: &Question) -> Answer {
+    /// What comes of questions, one after the other.
+    pub(crate) fn answers(&mut self, questions: &[Question]) -> Vec<Answer> {
+        let mut row = None;
+        let mut answer = |question: &Question| {
+            let is_first = std::mem::replace(&mut row, question.sticky) != question.sticky;
+            self.answer(question, is_first)
+        };
+        questions.iter().map(&mut answer).collect()
+    }
+
+    /// What comes of a question. An uneven choice among servers is told as something else. Of the
+    /// first of a sticky row, what comes of it in the last of the possible ways, if each is to a
+    /// server that it may reach.
+    pub(crate) fn answer(&mut self, question: &Question, is_first: bool) -> Answer {
         let mut walk = self.walk(question);
         let mut answer = self.tell(&walk);
         if let (Some(_), Expect::Servers(names)) = (question.sticky, &question.expect)
+            && is_first
             && answer.other.is_empty()
             && answer.servers.keys().all(|server| names.contains(server))
         {
-            walk.ends.truncate(1);
+            walk.ends.drain(..walk.ends.len() - 1);
             answer = self.tell(&walk);
         }
         let learned: Vec<_> = match walk.ends.as_slice() {

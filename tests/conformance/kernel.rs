@@ -46,7 +46,7 @@ pub(crate) fn run(file: &File) -> Vec<String> {
             let mut node = interpreter::Node::new(&situation);
             failures.push(format!(
                 "{situation}\n  {question}\n  kernel: {fault}\n  interpreter: {:?}\n    {}",
-                node.answer(question),
+                node.answer(question, true),
                 node.way(question)
             ));
         }

@@ -63,7 +63,7 @@ fn the_interpreter_gives_every_packet_what_its_case_says() {
                 node.go_on_from(&before);
             }
             let questions = &situation.questions;
-            let answers: Vec<_> = questions.iter().map(|question| node.answer(question)).collect();
+            let answers = node.answers(questions);
             for (index, fault) in faults(questions, &answers) {
                 let question = &questions[index];
                 failures.push(format!("{situation}\n  {question}\n  interpreter: {fault}"));

@@ -105,9 +105,10 @@ fn lifetime(kernel: &Kernel) -> Option<Lifetime> {
 #[test]
 fn a_client_is_forgotten_when_its_time_is_over() {
     let bed = testbed();
-    apply(&bed, &manifests(1, &[B1, B2]));
+    apply(&bed, &manifests(3, &[B1, B2]));
     assert_eq!(reached(&bed, 1).len(), 1);
     let kernel = kernel(&bed);
+    assert!(lifetime(&kernel).is_some(), "the client is known");
     wait_for("the client is forgotten", LIMIT, || lifetime(&kernel).is_none());
 }
 

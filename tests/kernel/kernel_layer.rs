@@ -51,6 +51,7 @@ fn a_dump_is_what_was_programmed() {
     let outcome = runner.run(&observed(), |desired| {
         let reconciled = reconcile(&kernel, &desired)
             .map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+        prop_assert!(reconciled.changes.len() <= 1, "one transaction");
         let after = kernel.dump().unwrap();
         prop_assert_eq!(&after.ruleset, &desired);
         // What Follower relies on: a commit counts the generation up by one.

@@ -147,14 +147,15 @@ pub(super) fn move_into(
     let comment = Some("learns which endpoint a client has".to_owned());
     table.chains.insert(LEARN_CHAIN.into(), Chain { base: None, comment, rules });
 
-    // Packets to endpoints on the node's own network do not leave.
+    // Packets to endpoints on the node's own network do not leave. `ct status dnat` would miss
+    // endpoints that have the very address and port that was asked for.
     for (name, hook) in
         [("affinity-input", Hook::Input), ("affinity-postrouting", Hook::Postrouting)]
     {
         let kind = ChainKind::Filter;
         let base = Some(BaseChain { kind, hook, priority: PRIORITY_FILTER, drop: false });
         let learn = Statement::Verdict(Verdict::Jump(LEARN_CHAIN.into()));
-        let rules = vec![Rule::new([Statement::CtStateNew, Statement::CtStatusDnat, learn])];
+        let rules = vec![Rule::new([Statement::CtStateNew, learn])];
         table.chains.insert(name.into(), Chain { base, comment: None, rules });
     }
 }
