@@ -14,7 +14,7 @@ use weir_testbed::{Protocol, Testbed, tally, wait_for};
 use crate::common::weir;
 use crate::listing::output;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(40);
 const MAP: &str = "affinity-default/web/tcp/80";
 const CLUSTER_IP: &str = "10.96.0.10:80";
 
@@ -105,7 +105,7 @@ fn lifetime(kernel: &Kernel) -> Option<Lifetime> {
 #[test]
 fn a_client_is_forgotten_when_its_time_is_over() {
     let bed = testbed();
-    apply(&bed, &manifests(3, &[B1, B2]));
+    apply(&bed, &manifests(8, &[B1, B2]));
     assert_eq!(reached(&bed, 1).len(), 1);
     let kernel = kernel(&bed);
     assert!(lifetime(&kernel).is_some(), "the client is known");
