@@ -106,7 +106,8 @@ impl Tables for Kernel {
 /// Makes the kernel equal to the desired ruleset, in one transaction; none if it is already.
 ///
 /// Chains go in a second transaction where the kernel cannot delete them together with the last
-/// element that goes to them.
+/// element that goes to them. So do clients that were learned between the reading and a transaction
+/// that should have changed what is known of them: behind such a one the kernel is read again.
 pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, ReconcileError> {
     let mut changes = Vec::new();
     let mut keep_chains = !kernel.frees_chains_at_once();

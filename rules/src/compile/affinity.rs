@@ -13,24 +13,21 @@ use std::num::NonZeroU32;
 
 use super::balancer::AffinityId;
 use super::names;
+use super::program::{
+    ENDPOINT, NODE_PORT, PRIORITY_FILTER, VIRTUAL_ADDRESS, add_base, add_chain, jump, verdict_map,
+};
 use crate::cluster::{NamespacedName, Protocol, Service, ServicePort};
 use crate::endpoints::{PortEndpoint, PortEndpoints};
 use crate::nft::{
-    BaseChain, Chain, ChainKind, CtField, Data, Element, Elements, Hook, Name, RawKey, Rule,
-    Selector, Set, SetData, SetSpec, Statement, Table, Verdict,
+    Chain, ChainKind, CtField, Data, Element, Elements, Hook, Name, RawKey, Rule, Selector, Set,
+    SetData, SetSpec, Statement, Table,
 };
 
 /// How many clients a list of a Service port remembers at a time: with about 128 bytes each, a
 /// flood of sources costs 32 MiB. Where there is no room, new clients get any endpoint, every time.
 pub(super) const MAX_CLIENTS: u32 = 1 << 18;
 
-/// Beside the other filter chains of weir.
-const PRIORITY_FILTER: i32 = 0;
-
 const LEARN_CHAIN: &str = "learn-affinity";
-
-/// What dnat takes, and what is learned of a packet behind it.
-const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
 
 /// The session affinity of a Service port.
 pub(super) struct Affinity {
@@ -114,15 +111,14 @@ pub(super) fn move_into(
         let spec = SetSpec::new(key.to_vec(), SetData::Verdict).comment(comment);
         Set { elements, ..Set::new(spec) }
     };
-    let address = [Selector::Daddr, Selector::L4proto, Selector::Dport];
     let sets = [
         (
             names::AFFINITY_SERVICES,
-            map(&address, "original destinations whose clients stay", addresses),
+            map(&VIRTUAL_ADDRESS, "original destinations whose clients stay", addresses),
         ),
         (
             names::AFFINITY_NODEPORTS,
-            map(&address[1..], "original node ports whose clients stay", node_ports),
+            map(&NODE_PORT, "original node ports whose clients stay", node_ports),
         ),
     ];
     table.sets.extend(sets.map(|(name, set)| (Name::from(name), set)));
@@ -138,24 +134,17 @@ pub(super) fn move_into(
     for (map, key) in dispatch {
         // nft 1.0.6 takes `ct original proto-dst` only where the rule has named the protocol.
         for protocol in [Protocol::Tcp, Protocol::Udp, Protocol::Sctp] {
-            rules.push(Rule::new([
-                Statement::ProtocolIs(protocol),
-                Statement::VerdictMap { key: key.to_vec(), map: map.into() },
-            ]));
+            rules.push(Rule::new([Statement::ProtocolIs(protocol), verdict_map(key, map)]));
         }
     }
-    let comment = Some("learns which endpoint a client has".to_owned());
-    table.chains.insert(LEARN_CHAIN.into(), Chain { base: None, comment, rules });
+    add_chain(table, LEARN_CHAIN, "learns which endpoint a client has", rules);
 
     // Packets to endpoints on the node's own network do not leave. `ct status dnat` would miss
     // endpoints that have the very address and port that was asked for.
     for (name, hook) in
         [("affinity-input", Hook::Input), ("affinity-postrouting", Hook::Postrouting)]
     {
-        let kind = ChainKind::Filter;
-        let base = Some(BaseChain { kind, hook, priority: PRIORITY_FILTER, drop: false });
-        let learn = Statement::Verdict(Verdict::Jump(LEARN_CHAIN.into()));
-        let rules = vec![Rule::new([Statement::CtStateNew, learn])];
-        table.chains.insert(name.into(), Chain { base, comment: None, rules });
+        let rules = vec![Rule::new([Statement::CtStateNew, jump(LEARN_CHAIN)])];
+        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
     }
 }

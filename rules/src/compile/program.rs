@@ -19,7 +19,7 @@ const PRIORITY_DSTNAT: i32 = -100;
 /// Just before that, while a packet still has its original destination.
 const PRIORITY_PRE_DNAT: i32 = PRIORITY_DSTNAT - 10;
 /// `NF_IP_PRI_FILTER`.
-const PRIORITY_FILTER: i32 = 0;
+pub(super) const PRIORITY_FILTER: i32 = 0;
 /// `NF_IP_PRI_NAT_SRC`.
 const PRIORITY_SRCNAT: i32 = 100;
 
@@ -36,11 +36,12 @@ const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 const MASQUERADE_MARKED: &str = "masquerade-marked";
 
 /// A virtual address: the key of `services`.
-const VIRTUAL_ADDRESS: [Selector; 3] = [Selector::Daddr, Selector::L4proto, Selector::Dport];
+pub(super) const VIRTUAL_ADDRESS: [Selector; 3] =
+    [Selector::Daddr, Selector::L4proto, Selector::Dport];
 /// A node port: the key of `nodeports`.
-const NODE_PORT: [Selector; 2] = [Selector::L4proto, Selector::Dport];
+pub(super) const NODE_PORT: [Selector; 2] = [Selector::L4proto, Selector::Dport];
 /// What dnat takes: the data of the endpoint maps.
-const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
+pub(super) const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
 
 /// The table without any Service.
 pub(super) fn table(family: Family, cluster: &Cluster, config: &Config) -> Table {
@@ -290,7 +291,7 @@ fn node_port_destination() -> [Statement; 3] {
     ]
 }
 
-fn add_base(
+pub(super) fn add_base(
     table: &mut Table,
     name: &str,
     kind: ChainKind,
@@ -302,7 +303,7 @@ fn add_base(
     table.chains.insert(Name::from(name), Chain { base, comment: None, rules });
 }
 
-fn add_chain(table: &mut Table, name: &str, comment: &str, rules: Vec<Rule>) {
+pub(super) fn add_chain(table: &mut Table, name: &str, comment: &str, rules: Vec<Rule>) {
     let chain = Chain { base: None, comment: Some(comment.to_owned()), rules };
     table.chains.insert(Name::from(name), chain);
 }
@@ -311,11 +312,11 @@ fn in_set(key: &[Selector], set: &str) -> Statement {
     Statement::InSet { key: key.to_vec(), set: Name::from(set), negated: false }
 }
 
-fn verdict_map(key: &[Selector], map: &str) -> Statement {
+pub(super) fn verdict_map(key: &[Selector], map: &str) -> Statement {
     Statement::VerdictMap { key: key.to_vec(), map: Name::from(map) }
 }
 
-fn jump(chain: &str) -> Statement {
+pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(Name::from(chain)))
 }
 
