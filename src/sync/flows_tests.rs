@@ -83,6 +83,7 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
         external_traffic_policy: Default::default(),
         source_ranges: vec![],
         session_affinity: None,
+        health_check_node_port: None,
     };
     let slice = EndpointSlice {
         service: name.clone(),

@@ -5,6 +5,7 @@
 
 mod access;
 mod backoff;
+mod changes;
 mod collection;
 mod lines;
 mod state;
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use access::{Access, AccessError};
+pub use changes::Changes;
 pub use state::{News, State};
 pub use wire::{Listed, Update};
 

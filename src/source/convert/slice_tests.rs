@@ -18,7 +18,7 @@ fn converted(change: Value) -> Result<Converted, InvalidField> {
 
 fn accepted(change: Value) -> EndpointSlice {
     match converted(change).unwrap().object {
-        Object::Slice(slice) => slice,
+        Object::Slice(slice, _) => slice,
         other => panic!("{other:?}"),
     }
 }
