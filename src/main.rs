@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Print(args) => commands::print(&args),
         Command::Apply { manifests, verbose } => commands::apply(&manifests, verbose),
         Command::Diff(args) => commands::diff(&args),
-        Command::Run { source, node } => commands::run(&source, &node),
+        Command::Run { source, node, serve } => commands::run(&source, &node, &serve),
         Command::Cleanup => commands::cleanup(),
     };
     end(result, error_code)

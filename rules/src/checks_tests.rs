@@ -60,8 +60,7 @@ fn counted(service: Service, slices: Vec<EndpointSlice>) -> Vec<(Family, usize)>
 fn ready_endpoints_of_the_own_node_count_once_for_each_address() {
     let elsewhere = Endpoint { node: Some("node-b".to_owned()), ..Endpoint::new(ip("10.244.1.1")) };
     let terminating = Endpoint { ready: false, terminating: true, ..local("10.244.0.4") };
-    let endpoints =
-        vec![local("10.244.0.2"), local("10.244.0.3"), elsewhere, terminating];
+    let endpoints = vec![local("10.244.0.2"), local("10.244.0.3"), elsewhere, terminating];
     let slices = vec![
         slice(Family::Ipv4, &["http", "https"], endpoints),
         slice(Family::Ipv4, &["http"], vec![local("10.244.0.3")]),
@@ -81,9 +80,8 @@ fn a_service_is_checked_in_the_families_of_its_cluster_ips_and_only_if_it_has_a_
 #[test]
 fn checks_are_answered_where_node_ports_are_served() {
     let own = ips(&["127.0.0.1", "192.0.2.1", "198.51.100.1", "fe80::1", "2001:db8::1"]);
-    let at = |family, config: &Config, cluster: &Cluster| {
-        check_addresses(family, cluster, config, &own)
-    };
+    let at =
+        |family, config: &Config, cluster: &Cluster| check_addresses(family, cluster, config, &own);
     let addresses = vec![ip("198.51.100.1"), ip("192.0.2.1")];
     let node = Node { addresses, zone: None, pod_cidrs: vec![] };
     let known = Cluster { node: Some(node), ..Cluster::default() };

@@ -55,8 +55,8 @@ impl Numbers {
             return;
         }
         for port in &service.ports {
-            let external = is_local(service.external_traffic_policy)
-                && service.is_externally_accessible(port);
+            let external =
+                is_local(service.external_traffic_policy) && service.is_externally_accessible(port);
             let chosen = choose(service, port, family, slices, place);
             let has_only_others = chosen.any && chosen.local.is_empty();
             self.no_local_internal += usize::from(has_only_others && internal);
@@ -94,7 +94,11 @@ mod tests {
         Numbers::of(Family::Ipv4, &cluster, &Config::new("node-a"))
     }
 
-    fn service(internal: TrafficPolicy, external: TrafficPolicy, node_port: Option<u16>) -> Service {
+    fn service(
+        internal: TrafficPolicy,
+        external: TrafficPolicy,
+        node_port: Option<u16>,
+    ) -> Service {
         Service {
             cluster_ips: vec![[10, 96, 0, 10].into()],
             ports: vec![ServicePort {

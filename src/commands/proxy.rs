@@ -1,12 +1,11 @@
 //! weir without a command: what kube-proxy does with the same flags.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use super::{Failure, chain, cleanup, run_as_proxy, say, write_out};
-use crate::config::{ConfigurationError, Flags, Resolved, Settings, resolve, to_yaml};
+use crate::config::{ConfigurationError, Flags, Resolved, Settings, resolve, to_configz, to_yaml};
 
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
 pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
@@ -30,19 +29,14 @@ fn start_agent(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
         return Err(Failure(vec!["--init-only: weir cannot do that yet".to_owned()]));
     }
     say(&not_applied(&resolved.settings));
-    run_as_proxy(resolved.settings)
+    let configz = to_configz(&resolved.configuration)?;
+    run_as_proxy(resolved.settings, configz)
 }
 
 /// What the settings ask for and weir does not do yet.
 fn not_applied(settings: &Settings) -> String {
-    let address = |what: &str, address: Option<SocketAddr>| {
-        address.map(|address| format!("{what} at {address}"))
-    };
     let node_ip = settings.node_ip.map(|ip| format!("{ip} as the node's address"));
     let parts = [
-        address("/healthz and /livez", settings.healthz),
-        address("/metrics, /proxyMode and /configz", settings.metrics),
-        Some("health check node ports".to_owned()),
         Some("sync periods".to_owned()),
         Some("limits on requests".to_owned()),
         Some("conntrack settings".to_owned()),

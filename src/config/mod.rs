@@ -27,7 +27,7 @@ pub mod watch;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use duration::{GoDuration, ParseDurationError};
-pub use encode::{EncodeError, to_yaml};
+pub use encode::{EncodeError, to_configz, to_yaml};
 pub use flags::Flags;
 pub use logging::{
     FlushFrequency, FormatOptions, LoggingConfiguration, OutputOptions, VModuleItem,

@@ -62,6 +62,11 @@ impl Health {
         self.settled();
     }
 
+    /// Whether the kernel has ever been seen to hold all.
+    pub fn was_updated(&self) -> bool {
+        self.updated.is_some()
+    }
+
     /// Whether new load-balanced traffic may come to this node.
     pub fn set_eligible(&mut self, is_eligible: bool) {
         self.is_eligible = is_eligible;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use weir::metrics::Metrics;
 use weir::source::api::{Access, News, State, Watches};
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
@@ -49,7 +50,7 @@ impl World {
 
     pub(crate) async fn watch_as(&mut self, access: &Access) {
         let client = access.client().await.expect("a client");
-        self.watches = Some(Watches::start(&client, access, NODE));
+        self.watches = Some(Watches::start(&client, access, NODE, Metrics::default().api()));
     }
 
     /// Applies updates until this holds.

@@ -1,5 +1,7 @@
 //! What `weir run` keeps, and its steps.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::config::Config;
@@ -9,6 +11,7 @@ use super::retry::Retry;
 use crate::commands::input::{self, Desired};
 use crate::commands::{Failure, chain};
 use crate::kernel::{DumpError, Kernel};
+use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
 
@@ -34,10 +37,16 @@ pub(super) struct Agent {
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
+    observed: Arc<Observed>,
 }
 
 impl Agent {
-    pub(super) fn new(reader: Reader, config: Config, kernel: Kernel) -> Self {
+    pub(super) fn new(
+        reader: Reader,
+        config: Config,
+        kernel: Kernel,
+        observed: Arc<Observed>,
+    ) -> Self {
         Self {
             reader,
             config,
@@ -50,13 +59,16 @@ impl Agent {
             ports_are_closed: false,
             next_look: Instant::now(),
             is_cut_off: false,
+            observed,
         }
     }
 
     /// Does a step where it may block.
     pub(super) async fn work(mut self, step: Step) -> Result<Self, Failure> {
         let agent = tokio::task::spawn_blocking(move || {
+            self.observed.step_begins();
             step(&mut self);
+            self.observed.step_ends(self.tables_retry.is_failing());
             self
         })
         .await?;
@@ -70,7 +82,7 @@ impl Agent {
         match self.reader {
             Reader::Manifests { .. } => self.read(Vec::new()),
             // The API server is heard of all that changes.
-            Reader::Api(_) => self.sync(Instant::now(), "full"),
+            Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
 
@@ -78,7 +90,7 @@ impl Agent {
     pub(super) fn read(&mut self, updates: Vec<Update>) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, desired, ports_are_closed, .. } = self;
+        let Self { reader, config, desired, ports_are_closed, observed, .. } = self;
         reader.read(updates, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
@@ -86,11 +98,12 @@ impl Agent {
             }
             *ports_are_closed = closed.is_some();
             *desired = Some(Desired::new(cluster, config));
+            observed.wants(cluster, config);
             is_new = true;
         });
+        self.observed.source_read(self.reader.state());
         if is_new {
-            let cause = self.reader.name();
-            self.sync(start, cause);
+            self.sync(start, Cause::Update);
         }
     }
 
@@ -101,11 +114,11 @@ impl Agent {
         }
         if self.tables_retry.is_failing() {
             if self.tables_retry.is_due() {
-                self.sync(Instant::now(), "retry");
+                self.sync(Instant::now(), Cause::Retry);
             }
         } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
             let start = Instant::now();
-            self.sync(start, "repair");
+            self.sync(start, Cause::Repair);
             // Where others change their own tables without rest, all of weir's are read each time:
             // no more than a tenth of the time is spent so.
             self.next_look = start + 10 * start.elapsed();
@@ -114,10 +127,19 @@ impl Agent {
         }
     }
 
-    fn sync(&mut self, start: Instant, cause: &'static str) {
+    fn sync(&mut self, start: Instant, cause: Cause) {
         let Some(desired) = &self.desired else { return };
         match self.follower.sync(&desired.ruleset) {
             Ok(changes) => {
+                let triggers = self.reader.take_triggers();
+                let ruleset = &desired.ruleset;
+                self.observed.synced(cause, start.elapsed(), &changes, ruleset, triggers);
+                let cause = match cause {
+                    Cause::Update => self.reader.name(),
+                    Cause::Repair => "repair",
+                    Cause::Retry => "retry",
+                    Cause::Full => "full",
+                };
                 for change in changes {
                     self.flows.note(&change.transaction);
                     let counts = change.transaction.counts();
@@ -134,6 +156,7 @@ impl Agent {
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
+                self.observed.sync_failed();
                 if let Some(news) = self.tables_retry.failed(chain(&failure)) {
                     error!("{news}; trying again");
                 }
@@ -146,7 +169,11 @@ impl Agent {
     fn clean_flows(&mut self) {
         let Some(desired) = &self.desired else { return };
         let start = Instant::now();
-        match self.flows.clean(&desired.serving) {
+        let result = self.flows.clean(&desired.serving);
+        if let Some(cleaning) = self.flows.take_cleaning() {
+            self.observed.flows_cleaned(&cleaning, start.elapsed());
+        }
+        match result {
             Ok(removed) => {
                 if removed > 0 {
                     self.flows_removed += removed;

@@ -7,6 +7,7 @@ mod retry;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,20 +20,24 @@ use self::agent::{Agent, Step};
 use self::directory::Watch;
 use self::reader::Reader;
 use super::Failure;
-use crate::cli::{NodeArgs, SourceArgs};
+use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
 use crate::config::Settings;
 use crate::kernel::Kernel;
+use crate::observe::Observed;
+use crate::serve::{Servers, Serving};
 use crate::source::api::{Access, Update, Watches};
 use crate::source::manifest::Directory;
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// kube-proxy's default of `syncPeriod`.
+const DEFAULT_SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How often it reads directory and kernel all the same, in case a notification was lost.
 const FULL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
-pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
+pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
     init_logging(Level::INFO);
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
@@ -44,14 +49,24 @@ pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
         Some(directory) => From::Directory(directory),
         None => From::Server(source.access()),
     };
-    keep_equal(&from, config)
+    let observed = Observed::new(2 * DEFAULT_SYNC_PERIOD, "{}".to_owned());
+    keep_equal(&from, config, serve.serving(), &observed)
 }
 
-/// Keeps the kernel equal to an API server, as `run` does, with these settings.
-pub(super) fn run_as_proxy(settings: Settings) -> Result<ExitCode, Failure> {
+/// Keeps the kernel equal to an API server, as `run` does, with these settings. `configz` is what
+/// /configz answers.
+pub(super) fn run_as_proxy(settings: Settings, configz: String) -> Result<ExitCode, Failure> {
     init_logging(settings.logging.level());
+    // kube-proxy's `healthTimeout`.
+    let observed = Observed::new(2 * settings.sync_period, configz);
+    let serving = Serving {
+        healthz: settings.healthz,
+        metrics: settings.metrics,
+        bind_address_hard_fail: settings.bind_address_hard_fail,
+    };
     let client = settings.client;
-    keep_equal(&From::Server(Access::new(client.kubeconfig, client.master)), settings.rules)
+    let from = From::Server(Access::new(client.kubeconfig, client.master));
+    keep_equal(&from, settings.rules, serving, &observed)
 }
 
 /// Where the state of the cluster comes from.
@@ -60,15 +75,22 @@ enum From<'a> {
     Server(Access),
 }
 
-fn keep_equal(from: &From<'_>, config: Config) -> Result<ExitCode, Failure> {
+fn keep_equal(
+    from: &From<'_>,
+    config: Config,
+    serving: Serving,
+    observed: &Arc<Observed>,
+) -> Result<ExitCode, Failure> {
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
+        // First of all, so that what takes long or fails now can be seen from outside.
+        let _servers = Servers::start(serving, observed)?;
         let (changes, reader) = match from {
             From::Directory(directory) => Changes::of_directory(directory, &config)?,
-            From::Server(access) => Changes::of_server(access, &config).await?,
+            From::Server(access) => Changes::of_server(access, &config, observed).await?,
         };
-        follow(changes, Agent::new(reader, config, kernel)).await
+        follow(changes, Agent::new(reader, config, kernel, Arc::clone(observed))).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -127,9 +149,13 @@ impl Changes {
         Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
     }
 
-    async fn of_server(access: &Access, config: &Config) -> Result<(Self, Reader), Failure> {
+    async fn of_server(
+        access: &Access,
+        config: &Config,
+        observed: &Observed,
+    ) -> Result<(Self, Reader), Failure> {
         let client = access.client().await?;
-        let watches = Watches::start(&client, access, &config.node_name);
+        let watches = Watches::start(&client, access, &config.node_name, observed.metrics().api());
         info!(node = config.node_name, "following the API server");
         Ok((Self::Server(watches), Reader::Api(Box::default())))
     }

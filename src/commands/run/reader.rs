@@ -1,7 +1,8 @@
 //! Where the agent's state of the cluster comes from.
 
+use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
-use weir_rules::cluster::Cluster;
+use weir_rules::cluster::{Cluster, Family};
 
 use crate::commands::chain;
 use crate::source::api::{self, News, Update};
@@ -22,6 +23,23 @@ impl Reader {
             Reader::Manifests { .. } => "manifests",
             Reader::Api(_) => "API server",
         }
+    }
+
+    /// What an API server has told.
+    pub(super) fn state(&self) -> Option<&api::State> {
+        match self {
+            Reader::Manifests { .. } => None,
+            Reader::Api(state) => Some(state),
+        }
+    }
+
+    /// When the changes happened that have come since this was last asked, as far as it is known.
+    pub(super) fn take_triggers(&mut self) -> impl Iterator<Item = (Family, Timestamp)> + use<> {
+        let triggers = match self {
+            Reader::Manifests { .. } => None,
+            Reader::Api(state) => Some(state.changes_mut().take_triggers()),
+        };
+        triggers.into_iter().flatten()
     }
 
     /// Reads what is new, and gives the cluster to `use_it` if it may be another one.

@@ -56,7 +56,20 @@ impl Access {
 
     /// Makes a client, with files and credentials as they are now. Nothing is asked of the server.
     pub async fn client(&self) -> Result<Client, AccessError> {
-        let mut config = match self {
+        let mut config = self.config().await?;
+        // Each watch has its own way to try again.
+        config.default_retry = false;
+        Client::try_from(config).map_err(|error| AccessError::Credentials(Box::new(error)))
+    }
+
+    /// The server's host and port, as metrics tell them; empty if they are not known.
+    pub(super) async fn host(&self) -> String {
+        let url = self.config().await.map(|config| config.cluster_url);
+        url.ok().and_then(|url| Some(url.authority()?.to_string())).unwrap_or_default()
+    }
+
+    async fn config(&self) -> Result<Config, AccessError> {
+        Ok(match self {
             Access::Kubeconfig { path, master } => {
                 let failed = |source| AccessError::Kubeconfig {
                     path: path.clone(),
@@ -75,10 +88,7 @@ impl Access {
             Access::InCluster => {
                 Config::incluster().map_err(|error| AccessError::InCluster(Box::new(error)))?
             }
-        };
-        // Each watch has its own way to try again.
-        config.default_retry = false;
-        Client::try_from(config).map_err(|error| AccessError::Credentials(Box::new(error)))
+        })
     }
 }
 

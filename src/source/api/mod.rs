@@ -8,6 +8,7 @@ mod backoff;
 mod changes;
 mod collection;
 mod lines;
+mod measure;
 mod state;
 mod watch;
 mod wire;
@@ -21,7 +22,9 @@ pub use changes::Changes;
 pub use state::{News, State};
 pub use wire::{Listed, Update};
 
+use crate::metrics::ApiMetrics;
 use collection::Collection;
+use measure::Measure;
 use watch::Watch;
 
 /// How many updates may wait to be applied; watches wait then, and the server with them.
@@ -45,12 +48,13 @@ impl Watches {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(client: &Client, access: &Access, node_name: &str) -> Self {
+    pub fn start(client: &Client, access: &Access, node_name: &str, metrics: &ApiMetrics) -> Self {
         let (sender, updates) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         for collection in Collection::all(node_name) {
-            let watch = Watch::new(collection, client.clone(), access.clone(), sender.clone());
-            tasks.spawn(watch.run());
+            let measure = Measure::new(metrics, collection.kind);
+            let (client, access, sender) = (client.clone(), access.clone(), sender.clone());
+            tasks.spawn(Watch::new(collection, client, access, sender, measure).run());
         }
         Self { updates, tasks }
     }

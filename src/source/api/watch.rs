@@ -13,6 +13,7 @@ use super::access::Access;
 use super::backoff::{Backoff, random};
 use super::collection::Collection;
 use super::lines::Lines;
+use super::measure::Measure;
 use super::wire::{self, Event, Garbage, Listed, Update};
 use crate::commands::chain;
 use crate::source::Kind;
@@ -74,6 +75,25 @@ impl From<kube::Error> for Failure {
 }
 
 impl Failure {
+    /// A word for it in metrics; one of a few.
+    fn reason(&self) -> &'static str {
+        match self {
+            Failure::Request(_) => "request",
+            Failure::Status { code: 410, .. } => "expired",
+            Failure::Status { code: 401 | 403, .. } => "forbidden",
+            Failure::Status { .. } => "status",
+            Failure::Unreachable(_) => "unreachable",
+            Failure::Broken(_) => "broken",
+            Failure::Late(_) => "late",
+            Failure::Silent(_) => "silent",
+            Failure::Garbage(_) => "garbage",
+            Failure::Incomplete => "incomplete",
+            Failure::Short => "short",
+            // Never counted.
+            Failure::Unwanted => "unwanted",
+        }
+    }
+
     fn code(&self) -> Option<u16> {
         match self {
             Failure::Status { code, .. } => Some(*code),
@@ -103,6 +123,7 @@ pub(super) struct Watch {
     client: Client,
     access: Access,
     updates: mpsc::Sender<Update>,
+    measure: Measure,
     backoff: Backoff,
     /// Where to watch from; none before the first list and when that list is overtaken.
     version: Option<String>,
@@ -133,12 +154,14 @@ impl Watch {
         client: Client,
         access: Access,
         updates: mpsc::Sender<Update>,
+        measure: Measure,
     ) -> Self {
         Self {
             collection,
             client,
             access,
             updates,
+            measure,
             backoff: Backoff::default(),
             version: None,
             is_listed: false,
@@ -151,8 +174,10 @@ impl Watch {
 
     /// Watches until nobody wants updates any more.
     pub(super) async fn run(mut self) {
+        self.measure.set_host(self.access.host().await);
         loop {
             let start = Instant::now();
+            let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
                 (None, _) => self.list().await,
@@ -166,9 +191,11 @@ impl Watch {
                 self.failures = 0;
             }
             match result {
+                Ok(()) if is_watch => self.measure.ended(),
                 Ok(()) => {}
                 Err(Failure::Unwanted) => return,
                 Err(failure) => {
+                    self.measure.failed(failure.reason());
                     if let Some(pause) = self.recover(failure).await {
                         sleep(pause).await;
                     }
@@ -191,6 +218,7 @@ impl Watch {
             }
         }
         if was_listing && self.is_absent(&failure) {
+            self.measure.answered();
             self.complain("the server does not have them; there are none");
             self.replace(Vec::new()).await.ok();
             return Some(ABSENT_PAUSE.mul_f64(0.5 + random()));
@@ -259,7 +287,7 @@ impl Watch {
         loop {
             let request = self.collection.list(limit, token)?;
             let answer = timeout(PAGE_LIMIT, self.client.request_text(request)).await;
-            let text = answer.map_err(|_| Failure::Late(PAGE_LIMIT))??;
+            let text = self.measured(answer.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
             let page = wire::page(self.collection.kind, &text)?;
             objects.extend(page.objects);
             token = page.continue_token;
@@ -279,7 +307,8 @@ impl Watch {
         let seconds = (300.0 * (1.0 + random())) as u32;
         let request = self.collection.watch(from.as_deref(), seconds)?;
         let answer = timeout(ANSWER_LIMIT, self.client.request_stream(request)).await;
-        let mut lines = Lines::new(answer.map_err(|_| Failure::Late(ANSWER_LIMIT))??);
+        let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
+        let mut lines = Lines::new(self.measured(answer)?);
         if from.is_none() {
             self.initial_events(&mut lines).await?;
         }
@@ -306,6 +335,16 @@ impl Watch {
             self.version = Some(version);
             self.heard();
         }
+    }
+
+    /// Counts a request by its answer.
+    fn measured<T>(&self, answer: Result<kube::Result<T>, Failure>) -> Result<T, Failure> {
+        let answer = answer.and_then(|answer| answer.map_err(Failure::from));
+        self.measure.requested(match &answer {
+            Ok(_) => Some(200),
+            Err(failure) => failure.code(),
+        });
+        answer
     }
 
     /// Reads the objects that a watch begins with.
