@@ -303,3 +303,7 @@ fn addressed(cluster: &Cluster, config: &Config) -> Checks {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "observe_tests.rs"]
+mod tests;
