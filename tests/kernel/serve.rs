@@ -1,0 +1,329 @@
+//! What weir answers over HTTP on a node.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_apiserver::{ApiServer, Resource};
+use weir_testbed::{Netns, Process, Testbed, eventually, wait_for};
+
+use crate::common::weir;
+
+/// How long anything may take before it counts as not happening.
+const LIMIT: Duration = Duration::from_secs(20);
+
+const HEALTH_CHECK: &str = "192.0.2.1:30100";
+const HEALTH_CHECK_V6: &str = "[2001:db8::1]:30100";
+const HEALTHZ: &str = "192.0.2.1:10256";
+const HEALTHZ_V6: &str = "[2001:db8::1]:10256";
+const METRICS: &str = "127.0.0.1:10249";
+
+/// A node, a visitor, an API server on the node's loopback, and weir as kube-proxy's replacement.
+struct Running {
+    // First, so that it ends before its namespace.
+    weir: Option<Process>,
+    bed: Testbed,
+    server: ApiServer,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    /// Nothing runs yet but the server, which knows the node.
+    fn new() -> Self {
+        let bed = Testbed::new().outside("visitor", "198.51.100.7", "2001:db8:51::7");
+        let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
+        let server = ApiServer::start_on(listener);
+        server.apply(node(json!([])));
+        let folder = tempfile::tempdir().expect("a folder");
+        let kubeconfig = folder.path().join("kubeconfig");
+        fs::write(kubeconfig, server.kubeconfig(None)).expect("it can be written");
+        Self { weir: None, bed, server, folder }
+    }
+
+    /// `weir --config` with these fields, run by a program that gets the rest of the line if there
+    /// is one.
+    fn start(&mut self, fields: &str, runner: &[&str]) {
+        let config = self.write_config(fields);
+        let program = weir();
+        let mut words: Vec<&std::ffi::OsStr> = runner.iter().map(AsRef::as_ref).collect();
+        words.push(program.get_program());
+        let mut command = Command::new(words[0]);
+        let log = fs::File::create(self.folder.path().join("log")).expect("a file");
+        command
+            .args(&words[1..])
+            .arg(format!("--config={config}"))
+            .arg("--hostname-override=node-a")
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.weir = Some(Process::spawn(self.bed.node(), command));
+    }
+
+    fn write_config(&self, fields: &str) -> String {
+        let folder = self.folder.path();
+        let text = format!(
+            "apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clientConnection: {{kubeconfig: {}}}
+{fields}
+",
+            folder.join("kubeconfig").display()
+        );
+        let config = folder.join("config.conf");
+        fs::write(&config, text).expect("it can be written");
+        config.display().to_string()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn wait_until_logged(&self, text: &str) {
+        wait_for(&format!("`{text}` in the log"), LIMIT, || self.log().contains(text));
+    }
+
+    /// Waits until the node answers this visitor with a status and this in the answer; gives it.
+    fn answer(&self, ns: &Netns, url: (&str, &str), status: u16, part: &str) -> String {
+        let start = format!("HTTP/1.1 {status} ");
+        let mut last = None;
+        let answer = eventually(LIMIT, || {
+            let answer = get(ns, url).map_err(|error| last = Some(error.to_string())).ok()?;
+            let is_it = answer.starts_with(&start) && answer.contains(part);
+            last = Some(answer.clone());
+            is_it.then_some(answer)
+        });
+        let log = self.log();
+        answer.unwrap_or_else(|| panic!("no {status} with {part} of {url:?}: {last:?}\n{log}"))
+    }
+
+    fn wait_until_refused(&self, ns: &Netns, address: &str) {
+        wait_for(&format!("{address} to be refused"), LIMIT, || is_refused(ns, address));
+    }
+
+    fn visitor(&self) -> &Netns {
+        self.bed.ns("visitor")
+    }
+
+    /// The value of a line of /metrics that begins so.
+    fn metric(&self, series: &str) -> Option<f64> {
+        let text = get(self.bed.node(), (METRICS, "/metrics")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+        line.trim().parse().ok()
+    }
+}
+
+/// Asks once; gives all of the answer.
+fn get(ns: &Netns, (address, path): (&str, &str)) -> io::Result<String> {
+    let address: SocketAddr = address.parse().expect("an address");
+    ns.run(|| {
+        let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+fn is_refused(ns: &Netns, address: &str) -> bool {
+    get(ns, (address, "/")).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+fn node(taints: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"},
+        "spec": {"taints": taints},
+        "status": {"addresses": [{"type": "InternalIP", "address": Testbed::NODE_V4},
+                                 {"type": "InternalIP", "address": Testbed::NODE_V6}]},
+    })
+}
+
+/// A Service of both families whose load balancer asks for its health at a port.
+fn service(name: &str, number: u8, health_check: u16) -> Value {
+    let ips = [format!("10.96.0.{number}"), format!("fd00:96::{number}")];
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"type": "LoadBalancer", "clusterIP": ips[0], "clusterIPs": ips,
+                 "externalTrafficPolicy": "Local", "healthCheckNodePort": health_check,
+                 "ports": [{"name": "http", "port": 80, "nodePort": 30000 + u16::from(number)}]},
+    })
+}
+
+/// A slice with an endpoint on the node and one elsewhere.
+fn slice(family: &str, address: &str, elsewhere: &str) -> Value {
+    json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": format!("web-{}", family.to_lowercase()), "namespace": "default",
+                     "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": family,
+        "endpoints": [{"addresses": [address], "nodeName": "node-a"},
+                      {"addresses": [elsewhere], "nodeName": "node-b"}],
+        "ports": [{"name": "http", "protocol": "TCP", "port": 8080}],
+    })
+}
+
+#[test]
+fn load_balancers_learn_on_the_primary_addresses_whether_a_service_is_here() {
+    let mut running = Running::new();
+    running.server.apply(service("web", 10, 30100));
+    running.server.apply(slice("IPv4", "10.244.0.2", "10.244.1.2"));
+    running.start("", &[]);
+    let visitor = running.visitor();
+    let weight = "\r\nX-Load-Balancing-Endpoint-Weight: 1\r\n";
+    running.answer(visitor, (HEALTH_CHECK, "/"), 200, weight);
+    // Each family has its own endpoints.
+    running.answer(visitor, (HEALTH_CHECK_V6, "/"), 503, "\"localEndpoints\": 0");
+    running.server.apply(slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2"));
+    running.answer(visitor, (HEALTH_CHECK_V6, "/"), 200, "\"serviceProxyHealthy\": true");
+    assert!(is_refused(running.bed.node(), "127.0.0.1:30100"), "primary addresses only");
+
+    running.server.delete(Resource::EndpointSlices, "default", "web-ipv4");
+    running.answer(visitor, (HEALTH_CHECK, "/"), 503, "\"localEndpoints\": 0");
+    running.server.apply(service("web", 10, 30101));
+    running.answer(visitor, ("[2001:db8::1]:30101", "/"), 200, "\"name\": \"web\"");
+    running.wait_until_refused(visitor, HEALTH_CHECK_V6);
+    running.server.delete(Resource::Services, "default", "web");
+    running.wait_until_refused(visitor, "192.0.2.1:30101");
+}
+
+#[test]
+fn without_node_port_addresses_health_checks_are_answered_everywhere() {
+    let mut running = Running::new();
+    running.server.apply(service("web", 10, 30100));
+    running.server.apply(slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2"));
+    running.start("nodePortAddresses: [0.0.0.0/0]", &[]);
+    running.answer(running.bed.node(), ("127.0.0.1:30100", "/"), 503, "\"localEndpoints\": 0");
+    running.answer(running.bed.node(), ("[::1]:30100", "/"), 200, "\"localEndpoints\": 1");
+    running.answer(running.visitor(), (HEALTH_CHECK, "/"), 503, "\"name\": \"web\"");
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
+    let mut running = Running::new();
+    let taken = running.bed.node().run(|| TcpListener::bind(HEALTH_CHECK).expect("it is free"));
+    running.server.apply(service("web", 10, 30100));
+    running.server.apply(service("other", 11, 30101));
+    running.start("", &[]);
+    running.answer(running.visitor(), ("192.0.2.1:30101", "/"), 503, "\"name\": \"other\"");
+    running.wait_until_logged(
+        "cannot listen on 192.0.2.1:30100 for the health check of Service default/web: Address \
+         already in use (os error 98); its load balancer does not send to this node; trying again",
+    );
+    drop(taken);
+    // With the next change at the latest.
+    running.server.apply(slice("IPv4", "10.244.0.2", "10.244.1.2"));
+    running.answer(running.visitor(), (HEALTH_CHECK, "/"), 200, "\"name\": \"web\"");
+}
+
+#[test]
+fn a_node_tells_its_health_its_metrics_and_its_configuration() {
+    let mut running = Running::new();
+    running.server.apply(service("web", 10, 30100));
+    running.start("bindAddressHardFail: true", &[]);
+    let (visitor, node_ns) = (running.visitor(), running.bed.node());
+    let eligible = "\"nodeEligible\":true,\"healthy\":true,\"status\":{\"IPv4\":{\"lastUpdated\":";
+    running.answer(visitor, (HEALTHZ, "/healthz"), 200, eligible);
+    running.answer(visitor, (HEALTHZ_V6, "/livez"), 200, ",\"healthy\":true,\"status\":");
+
+    let autoscaler = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
+    running.server.apply(node(autoscaler));
+    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false,\"healthy\":true");
+    running.answer(visitor, (HEALTHZ, "/livez"), 200, "\"healthy\":true");
+    running.server.apply(node(json!([])));
+    running.answer(visitor, (HEALTHZ, "/healthz"), 200, "");
+    running.server.delete(Resource::Nodes, "", "node-a");
+    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false");
+
+    assert!(is_refused(visitor, "192.0.2.1:10249"), "metrics are for the node itself");
+    running.answer(node_ns, (METRICS, "/proxyMode"), 200, "\r\n\r\nnftables");
+    let configz = running.answer(node_ns, (METRICS, "/configz"), 200, "");
+    let (_, json) = configz.split_once("\r\n\r\n").expect("a body");
+    let json: Value = serde_json::from_str(json).expect("JSON");
+    let configuration = &json["kubeproxy.config.k8s.io"];
+    assert_eq!(configuration["kind"], "KubeProxyConfiguration");
+    assert_eq!(configuration["apiVersion"], "kubeproxy.config.k8s.io/v1alpha1");
+    assert_eq!(configuration["bindAddressHardFail"], true);
+    assert_eq!(configuration["nodePortAddresses"], json!(["primary"]));
+}
+
+#[test]
+fn metrics_tell_of_packets_to_come_and_of_the_api_server() {
+    let mut running = Running::new();
+    running.server.apply(service("web", 10, 30100));
+    running.start("", &[]);
+    running.answer(running.bed.node(), (METRICS, "/metrics"), 200, "\nprocess_open_fds ");
+    let wait = |series: &str, value: f64| {
+        let mut last = None;
+        let is_it = eventually(LIMIT, || {
+            last = running.metric(series);
+            (last == Some(value)).then_some(())
+        });
+        assert!(is_it.is_some(), "{series} is {last:?}, not {value}; log:\n{}", running.log());
+    };
+    wait("weir_programmed_services{ip_family=\"IPv4\"}", 1.0);
+    for kind in ["Service", "EndpointSlice", "Node", "ServiceCIDR"] {
+        wait(&format!("weir_api_connected{{kind=\"{kind}\"}}"), 1.0);
+    }
+    let host = running.server.url().replace("http://", "");
+    let requests =
+        format!("rest_client_requests_total{{code=\"200\",host=\"{host}\",method=\"GET\"}}");
+    wait(&requests, 4.0);
+
+    let mut with_trigger = slice("IPv4", "10.244.1.3", "10.244.1.2");
+    with_trigger["endpoints"][0]["nodeName"] = json!("node-b");
+    let now = k8s_openapi::jiff::Timestamp::now().to_string();
+    with_trigger["metadata"]["annotations"] =
+        json!({"endpoints.kubernetes.io/last-change-trigger-time": now});
+    running.server.apply(with_trigger);
+    let programming = "kubeproxy_network_programming_duration_seconds_count";
+    wait(&format!("{programming}{{ip_family=\"IPv4\"}}"), 1.0);
+    wait(&format!("{programming}{{ip_family=\"IPv6\"}}"), 0.0);
+    wait("weir_programmed_endpoints{ip_family=\"IPv4\"}", 2.0);
+    let without = "kubeproxy_sync_proxy_rules_no_local_endpoints_total";
+    wait(&format!("{without}{{ip_family=\"IPv4\",traffic_policy=\"external\"}}"), 1.0);
+    wait(&format!("{without}{{ip_family=\"IPv4\",traffic_policy=\"internal\"}}"), 0.0);
+
+    running.bed.node().cmd("nft", ["delete", "table", "ip", "weir"]);
+    wait("weir_repairs_total", 1.0);
+    wait("weir_changes_total{change=\"removed\",kind=\"table\"}", 0.0);
+}
+
+/// Without privilege the kernel refuses everything.
+#[test]
+fn a_node_that_cannot_be_programmed_says_so() {
+    let mut running = Running::new();
+    running.server.apply(service("web", 10, 30100));
+    let unprivileged = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+    running.start("nftables: {syncPeriod: 50ms, minSyncPeriod: 0s}", &unprivileged);
+    let visitor = running.visitor();
+    running.answer(visitor, (HEALTHZ, "/livez"), 503, "\"healthy\":false,\"status\":{\"IPv4\":");
+    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"lastUpdated\":\"0001-01-01T00:00:00Z\"");
+    let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"}";
+    assert!(running.metric(failures).is_some_and(|count| count >= 1.0), "{}", running.log());
+}
+
+#[test]
+fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
+    let mut running = Running::new();
+    let taken = running.bed.node().run(|| TcpListener::bind("0.0.0.0:10256").expect("it is free"));
+    running.start("", &[]);
+    running.wait_until_logged(
+        "cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already in use (os error \
+         98); trying again every 5 s",
+    );
+    running.answer(running.bed.node(), (METRICS, "/healthz"), 200, "ok");
+    let process = running.weir.take().expect("it runs");
+    assert!(process.terminate(LIMIT).success(), "{}", running.log());
+
+    running.start("bindAddressHardFail: true", &[]);
+    let mut process = running.weir.take().expect("it runs");
+    let status = eventually(LIMIT, || process.ended()).expect("its end");
+    assert_eq!(status.code(), Some(1));
+    let expected = "weir: cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already";
+    assert!(running.log().contains(expected), "{}", running.log());
+    drop(taken);
+}
