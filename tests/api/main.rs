@@ -2,4 +2,5 @@
 
 mod faults;
 mod follow;
+mod metrics;
 mod world;

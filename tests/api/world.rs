@@ -20,6 +20,7 @@ pub(crate) struct World {
     pub(crate) server: ApiServer,
     pub(crate) state: State,
     pub(crate) news: Vec<News>,
+    pub(crate) metrics: Metrics,
     watches: Option<Watches>,
 }
 
@@ -30,7 +31,8 @@ impl World {
         server.apply(node(NODE, "192.0.2.1"));
         server.apply(node("node-b", "192.0.2.2"));
         server.apply(service_cidr("kubernetes", "10.96.0.0/12"));
-        Self { server, state: State::default(), news: Vec::new(), watches: None }
+        let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
+        Self { server, state, news, metrics, watches: None }
     }
 
     /// All is known.
@@ -50,7 +52,7 @@ impl World {
 
     pub(crate) async fn watch_as(&mut self, access: &Access) {
         let client = access.client().await.expect("a client");
-        self.watches = Some(Watches::start(&client, access, NODE, Metrics::default().api()));
+        self.watches = Some(Watches::start(&client, access, NODE, self.metrics.api()));
     }
 
     /// Applies updates until this holds.
@@ -82,6 +84,13 @@ impl World {
 
     pub(crate) fn cluster(&self) -> &Cluster {
         self.state.cluster().expect("all is known")
+    }
+
+    /// The value of a line of /metrics that begins so.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.metrics.text().expect("metrics are text");
+        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+        line.trim().parse().ok()
     }
 
     pub(crate) fn services(&self) -> Vec<&str> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_apiserver::{ApiServer, Resource};
-use weir_testbed::{Netns, Process, Testbed, eventually, wait_for};
+use weir_testbed::{Netns, Process, Testbed, eventually, nft_programs, wait_for};
 
 use crate::common::weir;
 
@@ -43,17 +43,12 @@ impl Running {
         Self { weir: None, bed, server, folder }
     }
 
-    /// `weir --config` with these fields, run by a program that gets the rest of the line if there
-    /// is one.
-    fn start(&mut self, fields: &str, runner: &[&str]) {
+    /// `weir --config` with these fields.
+    fn start(&mut self, fields: &str) {
         let config = self.write_config(fields);
-        let program = weir();
-        let mut words: Vec<&std::ffi::OsStr> = runner.iter().map(AsRef::as_ref).collect();
-        words.push(program.get_program());
-        let mut command = Command::new(words[0]);
         let log = fs::File::create(self.folder.path().join("log")).expect("a file");
+        let mut command = weir();
         command
-            .args(&words[1..])
             .arg(format!("--config={config}"))
             .arg("--hostname-override=node-a")
             .stdout(Stdio::null())
@@ -171,7 +166,7 @@ fn load_balancers_learn_on_the_primary_addresses_whether_a_service_is_here() {
     let mut running = Running::new();
     running.server.apply(service("web", 10, 30100));
     running.server.apply(slice("IPv4", "10.244.0.2", "10.244.1.2"));
-    running.start("", &[]);
+    running.start("");
     let visitor = running.visitor();
     let weight = "\r\nX-Load-Balancing-Endpoint-Weight: 1\r\n";
     running.answer(visitor, (HEALTH_CHECK, "/"), 200, weight);
@@ -195,7 +190,7 @@ fn without_node_port_addresses_health_checks_are_answered_everywhere() {
     let mut running = Running::new();
     running.server.apply(service("web", 10, 30100));
     running.server.apply(slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2"));
-    running.start("nodePortAddresses: [0.0.0.0/0]", &[]);
+    running.start("nodePortAddresses: [0.0.0.0/0]");
     running.answer(running.bed.node(), ("127.0.0.1:30100", "/"), 503, "\"localEndpoints\": 0");
     running.answer(running.bed.node(), ("[::1]:30100", "/"), 200, "\"localEndpoints\": 1");
     running.answer(running.visitor(), (HEALTH_CHECK, "/"), 503, "\"name\": \"web\"");
@@ -207,7 +202,7 @@ fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
     let taken = running.bed.node().run(|| TcpListener::bind(HEALTH_CHECK).expect("it is free"));
     running.server.apply(service("web", 10, 30100));
     running.server.apply(service("other", 11, 30101));
-    running.start("", &[]);
+    running.start("");
     running.answer(running.visitor(), ("192.0.2.1:30101", "/"), 503, "\"name\": \"other\"");
     running.wait_until_logged(
         "cannot listen on 192.0.2.1:30100 for the health check of Service default/web: Address \
@@ -223,7 +218,7 @@ fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
 fn a_node_tells_its_health_its_metrics_and_its_configuration() {
     let mut running = Running::new();
     running.server.apply(service("web", 10, 30100));
-    running.start("bindAddressHardFail: true", &[]);
+    running.start("bindAddressHardFail: true");
     let (visitor, node_ns) = (running.visitor(), running.bed.node());
     let eligible = "\"nodeEligible\":true,\"healthy\":true,\"status\":{\"IPv4\":{\"lastUpdated\":";
     running.answer(visitor, (HEALTHZ, "/healthz"), 200, eligible);
@@ -251,10 +246,10 @@ fn a_node_tells_its_health_its_metrics_and_its_configuration() {
 }
 
 #[test]
-fn metrics_tell_of_packets_to_come_and_of_the_api_server() {
+fn metrics_tell_of_the_cluster_the_kernel_and_the_api_server() {
     let mut running = Running::new();
     running.server.apply(service("web", 10, 30100));
-    running.start("", &[]);
+    running.start("");
     running.answer(running.bed.node(), (METRICS, "/metrics"), 200, "\nprocess_open_fds ");
     let wait = |series: &str, value: f64| {
         let mut last = None;
@@ -289,28 +284,43 @@ fn metrics_tell_of_packets_to_come_and_of_the_api_server() {
 
     running.bed.node().cmd("nft", ["delete", "table", "ip", "weir"]);
     wait("weir_repairs_total", 1.0);
-    wait("weir_changes_total{change=\"removed\",kind=\"table\"}", 0.0);
 }
 
-/// Without privilege the kernel refuses everything.
+/// A table with an owner is refused to everybody else, until the owner ends.
 #[test]
-fn a_node_that_cannot_be_programmed_says_so() {
+fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
     let mut running = Running::new();
     running.server.apply(service("web", 10, 30100));
-    let unprivileged = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"];
-    running.start("nftables: {syncPeriod: 50ms, minSyncPeriod: 0s}", &unprivileged);
+    let [_, nft] = nft_programs();
+    let mut command = Command::new(nft);
+    command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut owner = Process::spawn(running.bed.node(), command);
+    let mut commands = owner.child().stdin.take().expect("is piped");
+    commands.write_all(b"add table ip weir { flags owner; }\n").expect("it reads");
+    wait_for("the owner's table", LIMIT, || {
+        running.bed.node().cmd("nft", ["list", "tables"]).contains("weir")
+    });
+
+    running.start("nftables: {syncPeriod: 50ms, minSyncPeriod: 1ms}");
     let visitor = running.visitor();
-    running.answer(visitor, (HEALTHZ, "/livez"), 503, "\"healthy\":false,\"status\":{\"IPv4\":");
-    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"lastUpdated\":\"0001-01-01T00:00:00Z\"");
+    let unhealthy =
+        "\"healthy\":false,\"status\":{\"IPv4\":{\"lastUpdated\":\"0001-01-01T00:00:00Z\"";
+    running.answer(visitor, (HEALTHZ, "/livez"), 503, unhealthy);
+    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":true,\"healthy\":false");
+    assert!(is_refused(visitor, HEALTH_CHECK), "nothing is programmed");
     let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"}";
     assert!(running.metric(failures).is_some_and(|count| count >= 1.0), "{}", running.log());
+
+    drop(owner);
+    running.answer(visitor, (HEALTHZ, "/healthz"), 200, "\"healthy\":true,\"status\":");
+    running.answer(visitor, (HEALTH_CHECK, "/"), 503, "\"serviceProxyHealthy\": true");
 }
 
 #[test]
 fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     let mut running = Running::new();
     let taken = running.bed.node().run(|| TcpListener::bind("0.0.0.0:10256").expect("it is free"));
-    running.start("", &[]);
+    running.start("");
     running.wait_until_logged(
         "cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already in use (os error \
          98); trying again every 5 s",
@@ -319,7 +329,7 @@ fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     let process = running.weir.take().expect("it runs");
     assert!(process.terminate(LIMIT).success(), "{}", running.log());
 
-    running.start("bindAddressHardFail: true", &[]);
+    running.start("bindAddressHardFail: true");
     let mut process = running.weir.take().expect("it runs");
     let status = eventually(LIMIT, || process.ended()).expect("its end");
     assert_eq!(status.code(), Some(1));
