@@ -37,7 +37,7 @@ fn start_agent(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
 fn not_applied(settings: &Settings) -> String {
     let node_ip = settings.node_ip.map(|ip| format!("{ip} as the node's address"));
     let parts = [
-        Some("sync periods".to_owned()),
+        Some("sync periods, but for health".to_owned()),
         Some("limits on requests".to_owned()),
         Some("conntrack settings".to_owned()),
         Some("oomScoreAdj".to_owned()),

@@ -52,14 +52,14 @@ impl Report {
         let mut report = Self::new(health, now);
         let is_good = report.healthy && health.is_eligible();
         report.node_eligible = Some(health.is_eligible());
-        (is_good, report.as_recent_if(is_good, now))
+        (is_good, report.recent_if(is_good, now))
     }
 
     /// What /livez tells, and whether it is good: a node that is to go may well be alive.
     pub fn livez(health: &Health, now: Moment) -> (bool, Self) {
         let report = Self::new(health, now);
         let is_good = report.healthy;
-        (is_good, report.as_recent_if(is_good, now))
+        (is_good, report.recent_if(is_good, now))
     }
 
     fn new(health: &Health, now: Moment) -> Self {
@@ -77,7 +77,7 @@ impl Report {
     }
 
     /// Where nothing has changed for long all is as good as just done.
-    fn as_recent_if(self, is_good: bool, now: Moment) -> Self {
+    fn recent_if(self, is_good: bool, now: Moment) -> Self {
         let last_updated = if is_good { Some(now.wall) } else { self.last_updated };
         Self { last_updated, ..self }
     }
