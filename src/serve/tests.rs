@@ -206,14 +206,31 @@ fn program(observed: &Observed, cluster: &Cluster) {
     observed.synced(Cause::Update, Duration::ZERO, &[], &Ruleset::default(), [].into_iter());
 }
 
-/// Asks until the answer begins so, for the server follows what is programmed in its own time.
-async fn until(address: SocketAddr, start: &str) -> String {
+/// Asks until the answer is as it should be, for the server follows what is programmed in its own
+/// time; gives it.
+async fn until(
+    address: SocketAddr,
+    what: &str,
+    is_it: impl Fn(&std::io::Result<String>) -> bool,
+) -> std::io::Result<String> {
+    // Of the real clock: while anybody asks, virtual time stands still.
+    let end = std::time::Instant::now() + Duration::from_secs(20);
     loop {
-        match ask(address, "GET", "/any/path").await {
-            Ok(answer) if answer.starts_with(start) => return answer,
-            _ => tokio::task::yield_now().await,
+        let answer = ask(address, "GET", "/any/path").await;
+        if is_it(&answer) {
+            return answer;
         }
+        assert!(std::time::Instant::now() < end, "never {what}, but {answer:?}");
+        tokio::task::yield_now().await;
     }
+}
+
+/// Asks until the answer begins so.
+async fn answer(address: SocketAddr, start: &str) -> String {
+    let is_it = |answer: &std::io::Result<String>| {
+        answer.as_ref().is_ok_and(|answer| answer.starts_with(start))
+    };
+    until(address, start, is_it).await.unwrap()
 }
 
 #[tokio::test]
@@ -228,17 +245,15 @@ async fn a_load_balancer_learns_of_local_endpoints_for_as_long_as_the_service_ex
          X-Load-Balancing-Endpoint-Weight: 2\nContent-Length: {}\n\n{body}",
         body.len()
     );
-    assert_eq!(until(address, "HTTP/1.1 200").await, expected);
+    assert_eq!(answer(address, "HTTP/1.1 200").await, expected);
 
     program(&observed, &cluster(address.port(), &["node-b"]));
-    let answer = until(address, "HTTP/1.1 503 Service Unavailable\n").await;
+    let answer = answer(address, "HTTP/1.1 503 Service Unavailable\n").await;
     assert!(answer.contains("\nX-Load-Balancing-Endpoint-Weight: 0\n"), "{answer}");
     assert!(answer.contains("\"localEndpoints\": 0,\n\t\"serviceProxyHealthy\": true"), "{answer}");
 
     program(&observed, &Cluster::default());
-    while ask(address, "GET", "/").await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until(address, "closed", Result::is_err).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,13 +261,13 @@ async fn an_unhealthy_node_gets_no_traffic_whatever_it_has() {
     let (observed, address) = (observed(), free_port());
     let _servers = Servers::start(Serving::default(), &observed).unwrap();
     program(&observed, &cluster(address.port(), &["node-a"]));
-    until(address, "HTTP/1.1 200 OK\n").await;
+    answer(address, "HTTP/1.1 200 OK\n").await;
     // A step that never ends.
     observed.step_begins();
     tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
-    until(address, "HTTP/1.1 200 OK\n").await;
+    answer(address, "HTTP/1.1 200 OK\n").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let answer = until(address, "HTTP/1.1 503 Service Unavailable\n").await;
+    let answer = answer(address, "HTTP/1.1 503 Service Unavailable\n").await;
     assert!(
         answer.contains("\"localEndpoints\": 1,\n\t\"serviceProxyHealthy\": false"),
         "{answer}"
