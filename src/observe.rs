@@ -17,7 +17,7 @@ use weir_rules::numbers::Numbers;
 
 use crate::commands::chain;
 use crate::health::{Health, Moment};
-use crate::metrics::{Metrics, family_name, seconds};
+use crate::metrics::Metrics;
 use crate::netlink::addresses::own_addresses;
 use crate::source::api;
 use crate::source::convert::NodeFuture;
@@ -99,10 +99,8 @@ impl Observed {
     /// The configuration was read, and is this in the JSON of /configz; `None` if it was bad, and the
     /// one before stays in use.
     pub fn config_read(&self, configz: Option<String>) {
-        let own = &self.metrics.own;
-        own.config_is_good.set(configz.is_some().into());
+        self.metrics.config_read(configz.is_some());
         if let Some(configz) = configz {
-            own.config_loaded.set(seconds(Timestamp::now()));
             *lock(&self.configz) = configz;
         }
     }
@@ -132,12 +130,11 @@ impl Observed {
         let stays = |state: &api::State| state.node_future() == Some(NodeFuture::Stays);
         self.health().set_eligible(state.is_none_or(stays));
         let Some(changes) = state.map(api::State::changes) else { return };
-        let proxy = &self.metrics.proxy;
+        let seen = [changes.services, changes.slices];
         let mut wanted = lock(&self.wanted);
-        proxy.service_changes.inc_by(changes.services - wanted.seen[0]);
-        proxy.endpoint_changes.inc_by(changes.slices - wanted.seen[1]);
-        wanted.seen = [changes.services, changes.slices];
-        self.tell_pending(&wanted);
+        self.metrics.changes_seen(minus(seen, wanted.seen));
+        wanted.seen = seen;
+        self.metrics.set_pending(minus(seen, wanted.programmed));
     }
 
     /// The cluster asks for something, maybe new.
@@ -148,10 +145,7 @@ impl Observed {
         let since = wanted.step_since;
         wanted.noticed = wanted.noticed.or(since);
         (wanted.numbers, wanted.checks) = (numbers, checks);
-        let now = seconds(Timestamp::now());
-        for family in Family::ALL {
-            self.metrics.proxy.last_queued.with_label_values(&[family_name(family)]).set(now);
-        }
+        self.metrics.queued();
     }
 
     /// The kernel has been made equal to what is wanted, and holds this ruleset. `triggers` are the
@@ -169,22 +163,20 @@ impl Observed {
         let is_first = !health.was_updated();
         health.updated(now);
         drop(health);
-        self.count_sync(if is_first { Cause::Full } else { cause }, took, now);
-        self.count_changes(cause, changes);
-        self.count_objects(ruleset);
+        self.metrics.synced(is_first || cause != Cause::Update, took, now.wall);
+        self.metrics.committed(changes, cause == Cause::Repair);
         // As kube-proxy does: what was written before this process came is not its doing.
         for (family, trigger) in triggers.filter(|(_, trigger)| *trigger > self.start) {
             let took = now.wall.duration_since(trigger).as_secs_f64();
-            let histogram = &self.metrics.proxy.network_programming;
-            histogram.with_label_values(&[family_name(family)]).observe(took);
+            self.metrics.network_programmed(family, took);
         }
         let mut wanted = lock(&self.wanted);
         wanted.programmed = wanted.seen;
-        self.tell_pending(&wanted);
+        self.metrics.set_pending([0, 0]);
         if let Some(noticed) = wanted.noticed.take() {
-            self.metrics.own.update.observe(now.at.duration_since(noticed).as_secs_f64());
+            self.metrics.update_took(now.at.duration_since(noticed));
         }
-        self.tell_numbers(&wanted.numbers);
+        self.metrics.programmed(ruleset, &wanted.numbers);
         self.checks.send_if_modified(|checks| {
             let is_new = *checks != wanted.checks;
             checks.clone_from(&wanted.checks);
@@ -194,81 +186,18 @@ impl Observed {
 
     /// The kernel could not be made equal.
     pub fn sync_failed(&self) {
-        for family in Family::ALL {
-            self.metrics.proxy.sync_failures.with_label_values(&[family_name(family)]).inc();
-        }
+        self.metrics.sync_failed();
     }
 
     /// Stale flows were looked for.
     pub fn flows_cleaned(&self, cleaning: &Cleaning, took: Duration) {
-        for (family, removed) in Family::ALL.into_iter().zip(cleaning.removed) {
-            let label = [family_name(family)];
-            let proxy = &self.metrics.proxy;
-            proxy.flows_removed.with_label_values(&label).inc_by(removed as u64);
-            proxy.flows_cleaning.with_label_values(&label).observe(took.as_secs_f64());
-        }
-        self.metrics.own.flow_failures.inc_by(u64::from(cleaning.failed));
+        self.metrics.flows_cleaned(cleaning, took);
     }
+}
 
-    fn count_sync(&self, cause: Cause, took: Duration, now: Moment) {
-        let proxy = &self.metrics.proxy;
-        let kind = if cause == Cause::Update { &proxy.partial_sync } else { &proxy.full_sync };
-        for family in Family::ALL {
-            let label = [family_name(family)];
-            proxy.sync.with_label_values(&label).observe(took.as_secs_f64());
-            kind.with_label_values(&label).observe(took.as_secs_f64());
-            proxy.last_sync.with_label_values(&label).set(seconds(now.wall));
-        }
-    }
-
-    fn count_changes(&self, cause: Cause, changes: &[Change]) {
-        let own = &self.metrics.own;
-        own.transactions.inc_by(changes.len() as u64);
-        own.repairs.inc_by(u64::from(cause == Cause::Repair && !changes.is_empty()));
-        for change in changes {
-            own.transaction_bytes.observe(change.bytes as f64);
-            let counts = change.transaction.counts();
-            own.count("added", &counts.added);
-            own.count("removed", &counts.removed);
-        }
-    }
-
-    fn count_objects(&self, ruleset: &Ruleset) {
-        for (family, table) in &ruleset.tables {
-            let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
-            let elements = table.sets.values().map(|set| set.elements.len()).sum();
-            let kinds = [
-                ("set", table.sets.len()),
-                ("chain", table.chains.len()),
-                ("rule", rules),
-                ("element", elements),
-            ];
-            for (kind, count) in kinds {
-                let label = [family_name(*family), kind];
-                self.metrics.own.objects.with_label_values(&label).set(count as i64);
-            }
-        }
-    }
-
-    fn tell_numbers(&self, numbers: &[Numbers; 2]) {
-        let Metrics { proxy, own, .. } = &self.metrics;
-        for (family, numbers) in Family::ALL.into_iter().zip(numbers) {
-            let label = family_name(family);
-            own.services.with_label_values(&[label]).set(numbers.services as i64);
-            own.endpoints.with_label_values(&[label]).set(numbers.endpoints as i64);
-            let without =
-                [("internal", numbers.no_local_internal), ("external", numbers.no_local_external)];
-            for (policy, count) in without {
-                proxy.no_local_endpoints.with_label_values(&[policy, label]).set(count as i64);
-            }
-        }
-    }
-
-    fn tell_pending(&self, wanted: &Wanted) {
-        let [services, slices] = [0, 1].map(|index| wanted.seen[index] - wanted.programmed[index]);
-        self.metrics.proxy.service_changes_pending.set(services as i64);
-        self.metrics.proxy.endpoint_changes_pending.set(slices as i64);
-    }
+/// How much more there is.
+fn minus(now: [u64; 2], before: [u64; 2]) -> [u64; 2] {
+    [now[0] - before[0], now[1] - before[1]]
 }
 
 /// The health checks of a cluster at the addresses where this node answers them.

@@ -4,8 +4,8 @@ mod api;
 mod book;
 mod own;
 mod proxy;
+mod record;
 
-use k8s_openapi::jiff::Timestamp;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 use weir_rules::cluster::Family;
@@ -23,8 +23,8 @@ pub struct Metrics {
     /// kube-proxy serves these at /metrics/slis alone.
     slis: Registry,
     entries: Vec<Entry>,
-    pub(crate) proxy: Proxy,
-    pub(crate) own: Own,
+    proxy: Proxy,
+    own: Own,
     api: ApiMetrics,
     healthcheck: IntGaugeVec,
     healthchecks: IntCounterVec,
@@ -85,26 +85,14 @@ impl Metrics {
     pub fn sli_text(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.slis.gather())
     }
-
-    /// /healthz at metricsBindAddress was asked for. It answers, so that its only check, `ping`, is
-    /// good.
-    pub(crate) fn pinged(&self) {
-        self.healthcheck.with_label_values(&["ping", "healthz"]).set(1);
-        self.healthchecks.with_label_values(&["ping", "success", "healthz"]).inc();
-    }
 }
 
 /// kube-proxy's word for a family.
-pub(crate) fn family_name(family: Family) -> &'static str {
+fn family_name(family: Family) -> &'static str {
     match family {
         Family::Ipv4 => "IPv4",
         Family::Ipv6 => "IPv6",
     }
-}
-
-/// A point of time as Prometheus has it: seconds since 1970.
-pub(crate) fn seconds(time: Timestamp) -> f64 {
-    time.as_nanosecond() as f64 / 1e9
 }
 
 /// The labels of `kubernetes_build_info`, as k8s.io/component-base has them; what weir does not

@@ -8,18 +8,18 @@ use super::proxy::FAMILY;
 
 /// What kube-proxy has no metrics for.
 #[derive(Debug)]
-pub(crate) struct Own {
-    pub(crate) services: IntGaugeVec,
-    pub(crate) endpoints: IntGaugeVec,
-    pub(crate) objects: IntGaugeVec,
-    pub(crate) changes: IntCounterVec,
-    pub(crate) transactions: IntCounter,
-    pub(crate) transaction_bytes: Histogram,
-    pub(crate) repairs: IntCounter,
-    pub(crate) update: Histogram,
-    pub(crate) flow_failures: IntCounter,
-    pub(crate) config_is_good: IntGauge,
-    pub(crate) config_loaded: Gauge,
+pub(super) struct Own {
+    pub(super) services: IntGaugeVec,
+    pub(super) endpoints: IntGaugeVec,
+    pub(super) objects: IntGaugeVec,
+    pub(super) changes: IntCounterVec,
+    pub(super) transactions: IntCounter,
+    pub(super) transaction_bytes: Histogram,
+    pub(super) repairs: IntCounter,
+    pub(super) update: Histogram,
+    pub(super) flow_failures: IntCounter,
+    pub(super) config_is_good: IntGauge,
+    pub(super) config_loaded: Gauge,
 }
 
 impl Own {
@@ -77,7 +77,7 @@ impl Own {
     }
 
     /// Counts what a transaction has added (`change` is `added`) or removed.
-    pub(crate) fn count(&self, change: &str, tally: &Tally) {
+    pub(super) fn count(&self, change: &str, tally: &Tally) {
         let kinds = [
             ("table", tally.tables),
             ("set", tally.sets),

@@ -9,24 +9,24 @@ pub(super) const FAMILY: &str = "ip_family";
 
 /// kube-proxy's metrics that mean something in nftables mode.
 #[derive(Debug)]
-pub(crate) struct Proxy {
-    pub(crate) sync: HistogramVec,
-    pub(crate) full_sync: HistogramVec,
-    pub(crate) partial_sync: HistogramVec,
-    pub(crate) network_programming: HistogramVec,
-    pub(crate) flows_cleaning: HistogramVec,
-    pub(crate) flows_removed: IntCounterVec,
-    pub(crate) last_sync: GaugeVec,
-    pub(crate) last_queued: GaugeVec,
-    pub(crate) no_local_endpoints: IntGaugeVec,
-    pub(crate) endpoint_changes: IntCounter,
-    pub(crate) endpoint_changes_pending: IntGauge,
-    pub(crate) service_changes: IntCounter,
-    pub(crate) service_changes_pending: IntGauge,
-    pub(crate) sync_failures: IntCounterVec,
-    pub(crate) cleanup_failures: IntCounterVec,
-    pub(crate) healthz: IntCounterVec,
-    pub(crate) livez: IntCounterVec,
+pub(super) struct Proxy {
+    pub(super) sync: HistogramVec,
+    pub(super) full_sync: HistogramVec,
+    pub(super) partial_sync: HistogramVec,
+    pub(super) network_programming: HistogramVec,
+    pub(super) flows_cleaning: HistogramVec,
+    pub(super) flows_removed: IntCounterVec,
+    pub(super) last_sync: GaugeVec,
+    pub(super) last_queued: GaugeVec,
+    pub(super) no_local_endpoints: IntGaugeVec,
+    pub(super) endpoint_changes: IntCounter,
+    pub(super) endpoint_changes_pending: IntGauge,
+    pub(super) service_changes: IntCounter,
+    pub(super) service_changes_pending: IntGauge,
+    pub(super) sync_failures: IntCounterVec,
+    pub(super) cleanup_failures: IntCounterVec,
+    pub(super) healthz: IntCounterVec,
+    pub(super) livez: IntCounterVec,
 }
 
 impl Proxy {

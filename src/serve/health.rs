@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use prometheus::IntCounterVec;
 
 use super::answer::{Answer, Handler, JSON, answer, failed, not_found};
 use crate::health::{Moment, Report};
@@ -13,24 +12,24 @@ use crate::observe::Observed;
 pub(super) fn handler(observed: &Arc<Observed>) -> Handler {
     let observed = Arc::clone(observed);
     Arc::new(move |request| {
-        let counters = &observed.metrics().proxy;
+        let metrics = observed.metrics();
         match request.uri().path() {
             "/healthz" => {
                 let report = Report::healthz(&observed.health(), Moment::now());
-                tell(&report, &counters.healthz)
+                tell(&report, |code| metrics.healthz_answered(code))
             }
             "/livez" => {
                 let report = Report::livez(&observed.health(), Moment::now());
-                tell(&report, &counters.livez)
+                tell(&report, |code| metrics.livez_answered(code))
             }
             _ => not_found(),
         }
     })
 }
 
-fn tell((is_good, report): &(bool, Report), counter: &IntCounterVec) -> Answer {
+fn tell((is_good, report): &(bool, Report), count: impl Fn(&str)) -> Answer {
     let status = if *is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    counter.with_label_values(&[status.as_str()]).inc();
+    count(status.as_str());
     match serde_json::to_string(report) {
         Ok(body) => answer(status, JSON, body),
         Err(error) => failed(&error.to_string()),
