@@ -6,15 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::root::image;
 use crate::tools::{repository, succeed, tool};
-
-/// The root file system of an image with the program under test.
-fn image() -> tempfile::TempDir {
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-    let mut make = Command::new(repository("deploy/image-root"));
-    succeed(make.arg(env!("CARGO_BIN_EXE_weir")).arg(root.path()));
-    root
-}
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));

@@ -14,6 +14,8 @@ mod manifests;
 mod privileges;
 mod reads;
 mod render;
+#[path = "../common/image.rs"]
+mod root;
 mod tools;
 mod workflows;
 #[path = "../conformance/yaml.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/image.rs"]
+mod image;
 
 mod affinity;
 mod commands;
@@ -13,5 +15,6 @@ mod listing;
 mod oracle;
 mod packets;
 mod policies;
+mod privilege;
 mod run;
 mod run_api;
