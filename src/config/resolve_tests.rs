@@ -37,7 +37,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.client.master, None);
     assert_eq!(settings.oom_score_adj, -999);
     let conntrack = settings.conntrack;
-    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(2_097_152)));
+    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(1_048_576)));
     assert_eq!(conntrack.tcp_established_timeout, Some(Duration::from_secs(86_400)));
     assert_eq!(conntrack.tcp_close_wait_timeout, Some(Duration::from_secs(3_600)));
     assert_eq!((conntrack.udp_timeout, conntrack.udp_stream_timeout), (None, None));

@@ -76,10 +76,19 @@ pub struct Conntrack {
 }
 
 impl Conntrack {
+    /// The default of `tcp_established_timeout`.
+    pub const TCP_ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The default of `tcp_close_wait_timeout`.
+    pub const TCP_CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
     /// The nf_conntrack_max that is wanted on a machine with so many CPUs; `None` leaves it.
-    /// (`getConntrackMax` of cmd/kube-proxy/app/server_linux.go.)
+    ///
+    /// What comes of the CPUs is at most a million (`getConntrackMax` of
+    /// pkg/proxy/conntrack/sysctls.go), where kube-proxy takes less than a greater `min`, too; here
+    /// `min` is what it says.
     pub fn max(&self, cpus: u32) -> Option<u32> {
-        self.max_per_core.map(|each| each.saturating_mul(cpus).max(self.min))
+        const MOST: u32 = 1 << 20;
+        self.max_per_core.map(|each| each.saturating_mul(cpus).min(MOST).max(self.min))
     }
 }
 
