@@ -15,3 +15,5 @@ mod packets;
 mod policies;
 mod run;
 mod run_api;
+mod running;
+mod settings;
