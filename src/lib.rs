@@ -5,6 +5,7 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod host;
 pub mod kernel;
 pub mod netlink;
 pub mod source;

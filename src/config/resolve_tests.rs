@@ -26,7 +26,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.rules.node_port_addresses, NodePortAddresses::Cidrs(Vec::new()));
     assert_eq!(settings.rules.masquerade_bit, 14);
     assert!(!settings.rules.masquerade_all);
-    assert_eq!(settings.node_ip, None);
+    assert_eq!(settings.rules.node_ip, None);
     assert_eq!(settings.healthz, Some("0.0.0.0:10256".parse().unwrap()));
     assert_eq!(settings.metrics, Some("127.0.0.1:10249".parse().unwrap()));
     assert_eq!(settings.sync_period, Duration::from_secs(30));
@@ -37,7 +37,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.client.master, None);
     assert_eq!(settings.oom_score_adj, -999);
     let conntrack = settings.conntrack;
-    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(2_097_152)));
+    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(1_048_576)));
     assert_eq!(conntrack.tcp_established_timeout, Some(Duration::from_secs(86_400)));
     assert_eq!(conntrack.tcp_close_wait_timeout, Some(Duration::from_secs(3_600)));
     assert_eq!((conntrack.udp_timeout, conntrack.udp_stream_timeout), (None, None));
@@ -128,7 +128,7 @@ fn deprecated_ports_complete_an_address_or_switch_a_server_off() {
 fn bind_address_is_the_nodes_address_unless_it_is_any() {
     for (address, node_ip) in [("0.0.0.0", None), ("::", None), ("192.0.2.1", Some("192.0.2.1"))] {
         let settings = resolve(&flags(&["--bind-address", address])).unwrap().settings;
-        assert_eq!(settings.node_ip, node_ip.map(|ip| ip.parse().unwrap()), "{address}");
+        assert_eq!(settings.rules.node_ip, node_ip.map(|ip| ip.parse().unwrap()), "{address}");
     }
 }
 

@@ -18,3 +18,5 @@ mod policies;
 mod privilege;
 mod run;
 mod run_api;
+mod running;
+mod settings;

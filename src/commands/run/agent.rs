@@ -76,10 +76,22 @@ impl Agent {
 
     /// Reads what is new, and programs it.
     pub(super) fn read(&mut self, updates: Vec<Update>) {
+        self.compile(updates, false);
+    }
+
+    /// Programs what is known of the cluster as other settings want it.
+    pub(super) fn configure(&mut self, config: Config) {
+        if self.config != config {
+            self.config = config;
+            self.compile(Vec::new(), true);
+        }
+    }
+
+    fn compile(&mut self, updates: Vec<Update>, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
         let Self { reader, config, desired, ports_are_closed, .. } = self;
-        reader.read(updates, |cluster| {
+        reader.read(updates, always, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
@@ -139,6 +151,12 @@ impl Agent {
                 }
             }
         }
+    }
+
+    /// Which addresses are the node's own decides which flows are of a node port.
+    pub(super) fn clean_flows_of_other_addresses(&mut self) {
+        self.flows.note_addresses();
+        self.clean_flows();
     }
 
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that

@@ -1,29 +1,33 @@
 //! `weir run`.
 
 mod agent;
+mod changes;
+mod configuration;
 mod directory;
+mod logging;
 mod reader;
 mod retry;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{Level, info};
+use tracing::{Level, info, warn};
 use weir_rules::config::Config;
 
 use self::agent::{Agent, Step};
-use self::directory::Watch;
-use self::reader::Reader;
-use super::Failure;
+use self::changes::Changes;
+use self::configuration::{Configuration, News};
+use self::logging::Logs;
+use super::{Failure, chain};
 use crate::cli::{NodeArgs, SourceArgs};
-use crate::config::Settings;
+use crate::config::{Flags, Settings};
+use crate::host;
 use crate::kernel::Kernel;
-use crate::source::api::{Access, Update, Watches};
-use crate::source::manifest::Directory;
+use crate::netlink::monitor::AddressWatch;
+use crate::source::api::Access;
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,7 +37,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
 pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
-    init_logging(Level::INFO);
+    Logs::init(Level::INFO);
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
@@ -44,14 +48,26 @@ pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
         Some(directory) => From::Directory(directory),
         None => From::Server(source.access()),
     };
-    keep_equal(&from, config)
+    keep_equal(&from, config, Configuration::fixed())
 }
 
-/// Keeps the kernel equal to an API server, as `run` does, with these settings.
-pub(super) fn run_as_proxy(settings: Settings) -> Result<ExitCode, Failure> {
-    init_logging(settings.logging.level());
+/// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
+pub(super) fn run_as_proxy(flags: &Flags, level: Level) -> Result<ExitCode, Failure> {
+    let (configuration, settings) = Configuration::follow(flags, Logs::init(level))?;
+    host::apply(&settings);
     let client = settings.client;
-    keep_equal(&From::Server(Access::new(client.kubeconfig, client.master)), settings.rules)
+    let from = From::Server(Access::new(client.kubeconfig, client.master));
+    keep_equal(&from, settings.rules, configuration)
+}
+
+/// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
+/// and has the kernel load nf_tables. A kernel without it is a failure.
+pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
+    Logs::init(settings.logging.level());
+    host::apply(settings);
+    Kernel::open()?.dump()?;
+    info!("initialized");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the state of the cluster comes from.
@@ -60,7 +76,11 @@ enum From<'a> {
     Server(Access),
 }
 
-fn keep_equal(from: &From<'_>, config: Config) -> Result<ExitCode, Failure> {
+fn keep_equal(
+    from: &From<'_>,
+    config: Config,
+    configuration: Configuration,
+) -> Result<ExitCode, Failure> {
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
@@ -68,7 +88,7 @@ fn keep_equal(from: &From<'_>, config: Config) -> Result<ExitCode, Failure> {
             From::Directory(directory) => Changes::of_directory(directory, &config)?,
             From::Server(access) => Changes::of_server(access, &config).await?,
         };
-        follow(changes, Agent::new(reader, config, kernel)).await
+        follow(changes, configuration, Agent::new(reader, config, kernel)).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -76,7 +96,12 @@ fn keep_equal(from: &From<'_>, config: Config) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
+async fn follow(
+    mut changes: Changes,
+    mut configuration: Configuration,
+    mut agent: Agent,
+) -> Result<(), Failure> {
+    let mut addresses = Addresses::watch();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut step: Step = Box::new(|agent| agent.read(Vec::new()));
@@ -98,6 +123,14 @@ async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
                 let updates = updates?;
                 Box::new(|agent| agent.read(updates))
             }
+            news = configuration.next() => match news {
+                News::Rules(config) => Box::new(|agent| agent.configure(config)),
+                News::Restart => {
+                    info!("this needs a restart");
+                    break;
+                }
+            },
+            _ = addresses.changed() => Box::new(Agent::clean_flows_of_other_addresses),
             _ = look.tick() => {
                 if changes.renew() {
                     Box::new(|agent| agent.read(Vec::new()))
@@ -112,67 +145,22 @@ async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells that there is something to read.
-enum Changes {
-    Directory { watch: Watch, notices: mpsc::UnboundedReceiver<()> },
-    Server(Watches),
-}
+/// Notice of addresses that come and go, if it can be had.
+struct Addresses(Option<AddressWatch>);
 
-impl Changes {
-    fn of_directory(path: &Path, config: &Config) -> Result<(Self, Reader), Failure> {
-        // Watched before it is first read, so that no change falls in between.
-        let (watch, notices) = Watch::new(path)?;
-        info!(directory = %path.display(), node = config.node_name, "following manifests");
-        let directory = Directory::new(PathBuf::from(path), config.node_name.as_str());
-        Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
+impl Addresses {
+    fn watch() -> Self {
+        let watch = AddressWatch::new().inspect_err(|error| {
+            let error = chain(error);
+            warn!(error, "changes of the node's addresses will not be seen");
+        });
+        Self(watch.ok())
     }
 
-    async fn of_server(access: &Access, config: &Config) -> Result<(Self, Reader), Failure> {
-        let client = access.client().await?;
-        let watches = Watches::start(&client, access, &config.node_name);
-        info!(node = config.node_name, "following the API server");
-        Ok((Self::Server(watches), Reader::Api(Box::default())))
-    }
-
-    /// Waits until there is something to read. Nothing is lost if the wait is given up.
-    async fn next(&mut self) -> Result<Vec<Update>, Failure> {
-        match self {
-            Changes::Directory { notices, .. } => {
-                if notices.recv().await.is_none() {
-                    // Nothing more will come; the directory is still read now and then.
-                    std::future::pending::<()>().await;
-                }
-                // One write makes several notifications; all that are here are answered at once.
-                while notices.try_recv().is_ok() {}
-                Ok(Vec::new())
-            }
-            // Better an end that is seen than a process that does nothing.
-            Changes::Server(watches) => Ok(watches.next().await?),
+    async fn changed(&mut self) {
+        match &mut self.0 {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
         }
     }
-
-    /// Follows the directory that is there now, if it is another one; says whether it is.
-    fn renew(&mut self) -> bool {
-        match self {
-            Changes::Directory { watch, .. } => watch.renew(),
-            Changes::Server(_) => false,
-        }
-    }
-}
-
-/// Logs go to standard error; `RUST_LOG` sets the level, if it is there.
-fn init_logging(level: Level) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env_lossy();
-    // What fails is said once, where it is known what it means.
-    let filter = match "kube_client=off".parse() {
-        Ok(directive) if std::env::var_os("RUST_LOG").is_none() => filter.add_directive(directive),
-        _ => filter,
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
 }

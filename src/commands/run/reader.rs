@@ -24,8 +24,13 @@ impl Reader {
         }
     }
 
-    /// Reads what is new, and gives the cluster to `use_it` if it may be another one.
-    pub(super) fn read(&mut self, updates: Vec<Update>, use_it: impl FnOnce(&Cluster)) {
+    /// Reads what is new, and gives the cluster to `use_it` if it may be another one, or always.
+    pub(super) fn read(
+        &mut self,
+        updates: Vec<Update>,
+        always: bool,
+        use_it: impl FnOnce(&Cluster),
+    ) {
         match self {
             Reader::Manifests { directory, is_read } => {
                 let is_first = !std::mem::replace(is_read, true);
@@ -33,7 +38,7 @@ impl Reader {
             }
             Reader::Api(state) => {
                 apply(state, updates);
-                if state.take_change()
+                if (state.take_change() || always)
                     && let Some(cluster) = state.cluster()
                 {
                     use_it(cluster);
