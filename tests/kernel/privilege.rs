@@ -5,17 +5,13 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use serde_json::{Value, json};
 use weir_apiserver::ApiServer;
 use weir_testbed::{Process, Protocol, REFUSAL, Testbed, ask, tool, wait_for};
 
 use crate::image::image;
 use crate::packets::CLUSTER_CIDR;
-
-/// How long anything may take before it counts as not happening.
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::running::{LIMIT, service, slice};
 
 /// A node with two pods, and a container on its network.
 struct Container {
@@ -123,24 +119,6 @@ exec setpriv --bounding-set=-all,+net_admin,+sys_chroot,+setpcap --inh-caps=-all
     --no-new-privs --shell=/usr/local/bin/kube-proxy -- "$@"
 "#;
 
-fn service() -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": [{"port": 80}]},
-    })
-}
-
-fn slice(address: &str) -> Value {
-    json!({
-        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-        "metadata": {"name": "web-1", "namespace": "default",
-                     "labels": {"kubernetes.io/service-name": "web"}},
-        "addressType": "IPv4", "endpoints": [{"addresses": [address]}],
-        "ports": [{"name": "", "protocol": "TCP", "port": 8080}],
-    })
-}
-
 /// As kubeadm's DaemonSet starts it, with a configuration that asks for more than it may do.
 #[test]
 fn a_node_is_served_with_cap_net_admin_alone() {
@@ -154,6 +132,11 @@ fn a_node_is_served_with_cap_net_admin_alone() {
     container.start(&["--config=/etc/weir/config.conf", "--hostname-override=node-a"]);
     container.wait_for_answer_of("b1");
     container.assert_contained();
+    for asked in ["proc/self/oom_score_adj", "nf_conntrack_tcp_timeout_close_wait"] {
+        let log = container.log();
+        let refused = |line: &&str| line.contains("cannot set this") && line.contains(asked);
+        assert_eq!(log.lines().filter(refused).count(), 1, "{asked}: {log}");
+    }
     server.apply(slice("10.244.0.3"));
     container.wait_for_answer_of("b2");
     container.stop();
