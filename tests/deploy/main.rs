@@ -8,6 +8,7 @@ mod common;
 
 mod chart;
 mod config;
+mod documentation;
 mod image;
 mod kubeadm;
 mod manifests;

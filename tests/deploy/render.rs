@@ -48,14 +48,15 @@ pub(crate) fn base_with_node_settings() -> String {
     kustomize(folder.path())
 }
 
-/// kustomize takes no absolute paths.
-fn relative(from: &Path, to: &Path) -> String {
+/// The way from a folder to another: kustomize takes no absolute paths.
+pub(crate) fn relative(from: &Path, to: &Path) -> String {
     let from = from.canonicalize().expect("it is there");
     let up = "../".repeat(from.components().count() - 1);
     format!("{up}{}", to.strip_prefix("/").expect("it is absolute").display())
 }
 
-fn kustomize(folder: &Path) -> String {
+/// What kustomize makes of a folder.
+pub(crate) fn kustomize(folder: &Path) -> String {
     succeed(tool("kubectl").arg("kustomize").arg(folder))
 }
 
