@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::render::{SERVER, base, chart, document, objects, only};
-use crate::tools::{fail, succeed, tool};
+use crate::tools::{fail, repository, succeed, tool};
 
 /// What kustomize's `labels` and Helm's conventions put where, and names that hold a hash.
 fn without_decoration(mut object: Value) -> Value {
@@ -58,6 +58,14 @@ fn helm_finds_nothing_to_say_about_the_chart() {
     lint.arg(format!("apiServer={SERVER},image.repository=weir"));
     let said = succeed(&mut lint);
     assert!(!said.contains("WARN"), "{said}");
+}
+
+#[test]
+fn the_chart_is_of_the_programs_version() {
+    let chart = std::fs::read_to_string(repository("deploy/helm/weir/Chart.yaml")).expect("a file");
+    let chart = document(&chart);
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
 }
 
 #[test]

@@ -79,6 +79,16 @@ fn the_dockerfile_has_nothing_that_a_linter_minds() {
     succeed(tool("hadolint").arg("deploy/Dockerfile"));
 }
 
+/// A newer compiler is asked for in one place, and these would fail later than here.
+#[test]
+fn images_are_built_with_the_oldest_rust_that_will_do() {
+    let image = format!("docker.io/library/rust:{}-", env!("CARGO_PKG_RUST_VERSION"));
+    for file in ["deploy/Dockerfile", ".github/workflows/ci.yml"] {
+        let text = fs::read_to_string(repository(file)).expect("a file");
+        assert!(text.contains(&image), "{file} has no {image}…");
+    }
+}
+
 /// What the build reads is there, and what it does not read does not undo its layers.
 #[test]
 fn the_build_context_is_what_cargo_reads() {
