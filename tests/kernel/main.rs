@@ -19,4 +19,5 @@ mod privilege;
 mod run;
 mod run_api;
 mod running;
+mod seccomp;
 mod settings;
