@@ -39,7 +39,6 @@ fn not_applied(settings: &Settings) -> String {
         address("/metrics, /proxyMode and /configz", settings.metrics),
         Some("health check node ports".to_owned()),
         Some("sync periods".to_owned()),
-        Some("limits on requests".to_owned()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("not part of this build yet: {}", parts.join("; "))

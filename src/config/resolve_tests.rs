@@ -6,6 +6,7 @@ use weir_rules::config::{DetectLocal, NodePortAddresses};
 
 use super::*;
 use crate::config::testing::{KUBEADM, document, flags};
+use crate::source::api::Limits;
 
 /// Resolves a file with these fields and these flags.
 fn with_file(text: &str, line: &[&str]) -> Result<Resolved, ConfigurationError> {
@@ -33,7 +34,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.min_sync_period, Duration::from_secs(1));
     let kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf";
     assert_eq!(settings.client.kubeconfig, Some(kubeconfig.into()));
-    assert_eq!((settings.client.qps, settings.client.burst), (5.0, 10));
+    assert_eq!(settings.client.limits, Limits { qps: 5.0, burst: 10 });
     assert_eq!(settings.client.master, None);
     assert_eq!(settings.oom_score_adj, -999);
     let conntrack = settings.conntrack;
