@@ -26,7 +26,7 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
         return init_only(&resolved.settings);
     }
     say(&not_applied(&resolved.settings));
-    run_as_proxy(flags, resolved.settings.logging.level())
+    run_as_proxy(flags, resolved.settings.logging)
 }
 
 /// What the settings ask for and weir does not do yet.

@@ -145,7 +145,6 @@ fn what_does_not_apply_is_accepted_and_said_once() {
         ("showHiddenMetricsForVersion: '1.35'", "showHiddenMetricsForVersion: does not apply"),
         ("clientConnection: {contentType: application/json}", "clientConnection: content types"),
         ("configSyncPeriod: 1m", "configSyncPeriod: does not apply"),
-        ("logging: {format: json}", "logging.format: weir writes text only"),
         ("logging: {vmodule: [{filePattern: a}]}", "logging.vmodule: does not apply"),
         ("logging: {flushFrequency: 1s}", "logging: flushFrequency and options do not apply"),
         ("bindAdress: '::'", "--config: unknown field \"bindAdress\"; ignored"),

@@ -89,10 +89,12 @@ impl Conntrack {
 }
 
 /// How to log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Logging {
     /// klog's verbosity, 0 and up.
     pub verbosity: u32,
+    /// Whether each line is a JSON object.
+    pub is_json: bool,
 }
 
 impl Logging {
@@ -129,7 +131,10 @@ impl Settings {
             },
             conntrack: conntrack(&c.conntrack),
             oom_score_adj: c.oom_score_adj.unwrap_or_default(),
-            logging: Logging { verbosity: c.logging.verbosity },
+            logging: Logging {
+                verbosity: c.logging.verbosity,
+                is_json: c.logging.format == "json",
+            },
             feature_gates: c.feature_gates.clone(),
         }
     }

@@ -209,6 +209,20 @@ fn conntrack_is_set_and_never_made_smaller_and_the_oom_score_is_set() {
 }
 
 #[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let mut running = running("mode: nftables\nlogging: {format: json}\n");
+    running.stop();
+    let log = running.log();
+    // Before the agent starts, weir speaks as any command does.
+    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("weir: ")).collect();
+    assert!(lines.len() >= 3, "{log}");
+    for line in lines {
+        let line: Value = serde_json::from_str(line).expect("a JSON object");
+        assert!(line["level"].is_string() && line["fields"]["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
 fn users_are_told_by_events() {
     let running = running("mode: nftables\n");
     let mut bad = service();

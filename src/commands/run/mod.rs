@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{Level, info, warn};
+use tracing::{info, warn};
 use weir_rules::config::Config;
 
 use self::agent::{Agent, Step};
@@ -25,7 +25,7 @@ use self::events::Events;
 use self::logging::Logs;
 use super::{Failure, chain};
 use crate::cli::{NodeArgs, SourceArgs};
-use crate::config::{ClientConnection, Flags, Settings};
+use crate::config::{ClientConnection, Flags, Logging, Settings};
 use crate::host;
 use crate::kernel::Kernel;
 use crate::netlink::monitor::AddressWatch;
@@ -39,7 +39,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
 pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
-    Logs::init(Level::INFO);
+    Logs::init(Logging::default());
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
@@ -54,8 +54,8 @@ pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
-pub(super) fn run_as_proxy(flags: &Flags, level: Level) -> Result<ExitCode, Failure> {
-    let (configuration, settings) = Configuration::follow(flags, Logs::init(level))?;
+pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, Failure> {
+    let (configuration, settings) = Configuration::follow(flags, Logs::init(logging))?;
     host::apply(&settings);
     let ClientConnection { kubeconfig, master, limits } = settings.client;
     let from = From::Server(Access::new(kubeconfig, master), limits);
@@ -65,7 +65,7 @@ pub(super) fn run_as_proxy(flags: &Flags, level: Level) -> Result<ExitCode, Fail
 /// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
 /// and has the kernel load nf_tables. A kernel without it is a failure.
 pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
-    Logs::init(settings.logging.level());
+    Logs::init(settings.logging);
     host::apply(settings);
     Kernel::open()?.dump()?;
     info!("initialized");
