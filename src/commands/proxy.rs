@@ -26,7 +26,7 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
         return init_only(&resolved.settings);
     }
     say(&not_applied(&resolved.settings));
-    run_as_proxy(flags, resolved.settings.logging.level())
+    run_as_proxy(flags, resolved.settings.logging)
 }
 
 /// What the settings ask for and weir does not do yet.
@@ -39,7 +39,6 @@ fn not_applied(settings: &Settings) -> String {
         address("/metrics, /proxyMode and /configz", settings.metrics),
         Some("health check node ports".to_owned()),
         Some("sync periods".to_owned()),
-        Some("limits on requests".to_owned()),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     format!("not part of this build yet: {}", parts.join("; "))

@@ -6,6 +6,7 @@ use weir_rules::config::{DetectLocal, NodePortAddresses};
 
 use super::*;
 use crate::config::testing::{KUBEADM, document, flags};
+use crate::source::api::Limits;
 
 /// Resolves a file with these fields and these flags.
 fn with_file(text: &str, line: &[&str]) -> Result<Resolved, ConfigurationError> {
@@ -33,7 +34,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.min_sync_period, Duration::from_secs(1));
     let kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf";
     assert_eq!(settings.client.kubeconfig, Some(kubeconfig.into()));
-    assert_eq!((settings.client.qps, settings.client.burst), (5.0, 10));
+    assert_eq!(settings.client.limits, Limits { qps: 5.0, burst: 10 });
     assert_eq!(settings.client.master, None);
     assert_eq!(settings.oom_score_adj, -999);
     let conntrack = settings.conntrack;
@@ -144,7 +145,6 @@ fn what_does_not_apply_is_accepted_and_said_once() {
         ("showHiddenMetricsForVersion: '1.35'", "showHiddenMetricsForVersion: does not apply"),
         ("clientConnection: {contentType: application/json}", "clientConnection: content types"),
         ("configSyncPeriod: 1m", "configSyncPeriod: does not apply"),
-        ("logging: {format: json}", "logging.format: weir writes text only"),
         ("logging: {vmodule: [{filePattern: a}]}", "logging.vmodule: does not apply"),
         ("logging: {flushFrequency: 1s}", "logging: flushFrequency and options do not apply"),
         ("bindAdress: '::'", "--config: unknown field \"bindAdress\"; ignored"),

@@ -12,6 +12,7 @@ use super::defaults::PRIMARY;
 use super::duration::GoDuration;
 use super::net;
 use super::types::{ConntrackConfiguration, KubeProxyConfiguration};
+use crate::source::api::Limits;
 
 /// What the agent needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,10 +48,8 @@ pub struct ClientConnection {
     pub kubeconfig: Option<PathBuf>,
     /// The server's address, instead of the kubeconfig's (`--master`).
     pub master: Option<String>,
-    /// Requests per second; without limit if it is negative.
-    pub qps: f32,
-    /// How many requests may come at once.
-    pub burst: u32,
+    /// How often to ask it.
+    pub limits: Limits,
 }
 
 /// What to set in the kernel's connection tracking. `None` and `false` leave it as it is.
@@ -90,10 +89,12 @@ impl Conntrack {
 }
 
 /// How to log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Logging {
     /// klog's verbosity, 0 and up.
     pub verbosity: u32,
+    /// Whether each line is a JSON object.
+    pub is_json: bool,
 }
 
 impl Logging {
@@ -123,12 +124,17 @@ impl Settings {
             client: ClientConnection {
                 kubeconfig: given(&c.client_connection.kubeconfig).map(PathBuf::from),
                 master: master.and_then(given),
-                qps: c.client_connection.qps,
-                burst: u32::try_from(c.client_connection.burst).unwrap_or_default(),
+                limits: Limits {
+                    qps: c.client_connection.qps,
+                    burst: u32::try_from(c.client_connection.burst).unwrap_or_default(),
+                },
             },
             conntrack: conntrack(&c.conntrack),
             oom_score_adj: c.oom_score_adj.unwrap_or_default(),
-            logging: Logging { verbosity: c.logging.verbosity },
+            logging: Logging {
+                verbosity: c.logging.verbosity,
+                is_json: c.logging.format == "json",
+            },
             feature_gates: c.feature_gates.clone(),
         }
     }

@@ -209,6 +209,43 @@ fn conntrack_is_set_and_never_made_smaller_and_the_oom_score_is_set() {
 }
 
 #[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let mut running = running("mode: nftables\nlogging: {format: json}\n");
+    running.stop();
+    let log = running.log();
+    // Before the agent starts, weir speaks as any command does.
+    let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with("weir: ")).collect();
+    assert!(lines.len() >= 3, "{log}");
+    for line in lines {
+        let line: Value = serde_json::from_str(line).expect("a JSON object");
+        assert!(line["level"].is_string() && line["fields"]["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn users_are_told_by_events() {
+    let running = running("mode: nftables\n");
+    let mut bad = service();
+    bad["metadata"]["name"] = json!("bad");
+    bad["spec"]["clusterIPs"] = json!(["10.96.0.256"]);
+    running.server.apply(bad);
+    let mut second = service();
+    second["metadata"]["name"] = json!("web-2");
+    running.server.apply(second);
+    wait_for("three events", LIMIT, || running.server.events().len() == 3);
+    let events = running.server.events();
+    let of = |reason: &str| events.iter().find(|event| event["reason"] == reason);
+    let starting = of("Starting").expect("weir says that it starts");
+    assert_eq!(starting["regarding"]["name"], "node-a");
+    let invalid = of("InvalidObject").expect("a Service has a bad address");
+    assert_eq!(invalid["regarding"]["name"], "bad");
+    let note = invalid["note"].as_str().expect("a note");
+    assert!(note.starts_with("spec.clusterIPs[0]: \"10.96.0.256\""), "{note}");
+    let conflict = of("AddressConflict").expect("two Services claim one address");
+    assert_eq!(conflict["regarding"]["name"], "web-2");
+}
+
+#[test]
 fn init_only_sets_the_host_and_programs_nothing() {
     let running = Running::new();
     running.write_config("mode: nftables\nconntrack: {udpTimeout: 77s}\n");

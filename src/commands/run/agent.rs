@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::config::Config;
 
+use super::events::Events;
 use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input::{self, Desired};
@@ -22,6 +23,7 @@ pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
 pub(super) struct Agent {
     reader: Reader,
     config: Config,
+    events: Events,
     /// None until the cluster is known: then nothing is touched.
     desired: Option<Desired>,
     follower: Follower<Kernel>,
@@ -37,10 +39,11 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(reader: Reader, config: Config, kernel: Kernel) -> Self {
+    pub(super) fn new(reader: Reader, config: Config, kernel: Kernel, events: Events) -> Self {
         Self {
             reader,
             config,
+            events,
             desired: None,
             follower: Follower::new(kernel),
             tables_retry: Retry::default(),
@@ -90,8 +93,8 @@ impl Agent {
     fn compile(&mut self, updates: Vec<Update>, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, desired, ports_are_closed, .. } = self;
-        reader.read(updates, always, |cluster| {
+        let Self { reader, config, events, desired, ports_are_closed, .. } = self;
+        reader.read(updates, always, events, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
@@ -148,6 +151,7 @@ impl Agent {
                 self.is_cut_off = failure.is_final();
                 if let Some(news) = self.tables_retry.failed(chain(&failure)) {
                     error!("{news}; trying again");
+                    self.events.not_programmed(news);
                 }
             }
         }

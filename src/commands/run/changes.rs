@@ -9,7 +9,7 @@ use weir_rules::config::Config;
 use super::directory::Watch;
 use super::reader::Reader;
 use crate::commands::Failure;
-use crate::source::api::{Access, Update, Watches};
+use crate::source::api::{Server, Update, Watches};
 use crate::source::manifest::Directory;
 
 /// Tells that there is something to read.
@@ -27,14 +27,10 @@ impl Changes {
         Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
     }
 
-    pub(super) async fn of_server(
-        access: &Access,
-        config: &Config,
-    ) -> Result<(Self, Reader), Failure> {
-        let client = access.client().await?;
-        let watches = Watches::start(&client, access, &config.node_name);
+    pub(super) fn of_server(server: &Server, config: &Config) -> (Self, Reader) {
+        let watches = Watches::start(server, &config.node_name);
         info!(node = config.node_name, "following the API server");
-        Ok((Self::Server(watches), Reader::Api(Box::default())))
+        (Self::Server(watches), Reader::Api(Box::default()))
     }
 
     /// Waits until there is something to read. Nothing is lost if the wait is given up.

@@ -3,28 +3,31 @@
 use std::io::{self, IsTerminal};
 
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
+
+use crate::config::Logging;
 
 /// Changes the level of the logs.
-pub(super) struct Logs(Box<dyn Fn(EnvFilter)>);
+pub(super) struct Logs(reload::Handle<EnvFilter, Registry>);
 
 impl Logs {
     /// Begins to log. `RUST_LOG` sets the level, if it is there.
-    pub(super) fn init(level: Level) -> Self {
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter(level))
-            .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal())
-            .with_filter_reloading();
-        let handle = subscriber.reload_handle();
-        subscriber.init();
-        // It fails only if there is no subscriber any more.
-        Self(Box::new(move |filter| drop(handle.reload(filter))))
+    pub(super) fn init(logging: Logging) -> Self {
+        let (filter, handle) = reload::Layer::new(filter(logging.level()));
+        let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        match logging.is_json {
+            true => registry().with(filter).with(lines.json()).init(),
+            false => registry().with(filter).with(lines).init(),
+        }
+        Self(handle)
     }
 
     /// Logs at this level from now on.
     pub(super) fn set_level(&self, level: Level) {
-        (self.0)(filter(level));
+        // It fails only if nothing is logged any more.
+        let _ = self.0.reload(filter(level));
     }
 }
 

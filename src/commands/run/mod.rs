@@ -4,6 +4,7 @@ mod agent;
 mod changes;
 mod configuration;
 mod directory;
+mod events;
 mod logging;
 mod reader;
 mod retry;
@@ -14,20 +15,21 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{Level, info, warn};
+use tracing::{info, warn};
 use weir_rules::config::Config;
 
 use self::agent::{Agent, Step};
 use self::changes::Changes;
 use self::configuration::{Configuration, News};
+use self::events::Events;
 use self::logging::Logs;
 use super::{Failure, chain};
 use crate::cli::{NodeArgs, SourceArgs};
-use crate::config::{Flags, Settings};
+use crate::config::{ClientConnection, Flags, Logging, Settings};
 use crate::host;
 use crate::kernel::Kernel;
 use crate::netlink::monitor::AddressWatch;
-use crate::source::api::Access;
+use crate::source::api::{Access, Limits, Server};
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -37,7 +39,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
 pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
-    Logs::init(Level::INFO);
+    Logs::init(Logging::default());
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
@@ -46,24 +48,24 @@ pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
     }
     let from = match &source.manifests {
         Some(directory) => From::Directory(directory),
-        None => From::Server(source.access()),
+        None => From::Server(source.access(), Limits::default()),
     };
-    keep_equal(&from, config, Configuration::fixed())
+    keep_equal(from, config, Configuration::fixed())
 }
 
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
-pub(super) fn run_as_proxy(flags: &Flags, level: Level) -> Result<ExitCode, Failure> {
-    let (configuration, settings) = Configuration::follow(flags, Logs::init(level))?;
+pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, Failure> {
+    let (configuration, settings) = Configuration::follow(flags, Logs::init(logging))?;
     host::apply(&settings);
-    let client = settings.client;
-    let from = From::Server(Access::new(client.kubeconfig, client.master));
-    keep_equal(&from, settings.rules, configuration)
+    let ClientConnection { kubeconfig, master, limits } = settings.client;
+    let from = From::Server(Access::new(kubeconfig, master), limits);
+    keep_equal(from, settings.rules, configuration)
 }
 
 /// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
 /// and has the kernel load nf_tables. A kernel without it is a failure.
 pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
-    Logs::init(settings.logging.level());
+    Logs::init(settings.logging);
     host::apply(settings);
     Kernel::open()?.dump()?;
     info!("initialized");
@@ -73,22 +75,30 @@ pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
 /// Where the state of the cluster comes from.
 enum From<'a> {
     Directory(&'a Path),
-    Server(Access),
+    Server(Access, Limits),
 }
 
 fn keep_equal(
-    from: &From<'_>,
+    from: From<'_>,
     config: Config,
     configuration: Configuration,
 ) -> Result<ExitCode, Failure> {
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        let (changes, reader) = match from {
-            From::Directory(directory) => Changes::of_directory(directory, &config)?,
-            From::Server(access) => Changes::of_server(access, &config).await?,
+        let (changes, reader, events) = match from {
+            From::Directory(directory) => {
+                let (changes, reader) = Changes::of_directory(directory, &config)?;
+                (changes, reader, Events::none())
+            }
+            From::Server(access, limits) => {
+                let server = Server::new(access, limits).await?;
+                let (changes, reader) = Changes::of_server(&server, &config);
+                (changes, reader, Events::start(server, &config.node_name))
+            }
         };
-        follow(changes, configuration, Agent::new(reader, config, kernel)).await
+        events.started();
+        follow(changes, configuration, Agent::new(reader, config, kernel, events)).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();

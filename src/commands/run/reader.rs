@@ -3,6 +3,7 @@
 use tracing::{info, warn};
 use weir_rules::cluster::Cluster;
 
+use super::events::Events;
 use crate::commands::chain;
 use crate::source::api::{self, News, Update};
 use crate::source::manifest::{Directory, note};
@@ -29,6 +30,7 @@ impl Reader {
         &mut self,
         updates: Vec<Update>,
         always: bool,
+        events: &Events,
         use_it: impl FnOnce(&Cluster),
     ) {
         match self {
@@ -37,7 +39,7 @@ impl Reader {
                 use_it(&read_directory(directory, is_first));
             }
             Reader::Api(state) => {
-                apply(state, updates);
+                apply(state, updates, events);
                 if (state.take_change() || always)
                     && let Some(cluster) = state.cluster()
                 {
@@ -63,12 +65,15 @@ fn read_directory(directory: &mut Directory, is_first: bool) -> Cluster {
     reload.cluster
 }
 
-fn apply(state: &mut api::State, updates: Vec<Update>) {
+fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {
     // Many objects at once may have the same to be remarked.
     let mut remarks = std::collections::BTreeMap::<_, Vec<String>>::new();
     for news in updates.into_iter().flat_map(|update| state.apply(update)) {
         match news {
-            News::Problem(text) => warn!("{text}"),
+            News::Problem(problem) => {
+                warn!("{problem}");
+                events.bad_object(problem);
+            }
             News::Resolved(text) => info!("no longer: {text}"),
             News::Remark(key, remark) => {
                 let name = format!("{}/{}", key.namespace, key.name);

@@ -6,17 +6,22 @@
 mod access;
 mod backoff;
 mod collection;
+mod events;
 mod lines;
+mod rate;
+mod server;
 mod state;
 mod watch;
 mod wire;
 
-use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use access::{Access, AccessError};
-pub use state::{News, State};
+pub use events::{Event, Recorder, Severity};
+pub use rate::Limits;
+pub use server::Server;
+pub use state::{News, Problem, State};
 pub use wire::{Listed, Update};
 
 use collection::Collection;
@@ -43,11 +48,11 @@ impl Watches {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(client: &Client, access: &Access, node_name: &str) -> Self {
+    pub fn start(server: &Server, node_name: &str) -> Self {
         let (sender, updates) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         for collection in Collection::all(node_name) {
-            let watch = Watch::new(collection, client.clone(), access.clone(), sender.clone());
+            let watch = Watch::new(collection, server.clone(), sender.clone());
             tasks.spawn(watch.run());
         }
         Self { updates, tasks }
