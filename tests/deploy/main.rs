@@ -12,8 +12,8 @@ mod documentation;
 mod image;
 mod kubeadm;
 mod manifests;
+mod permissions;
 mod privileges;
-mod reads;
 mod render;
 #[path = "../common/image.rs"]
 mod root;

@@ -56,7 +56,7 @@ fn the_service_account_reads_four_kinds_and_writes_events() {
             rule("", json!(["services", "nodes"]), follow()),
             rule("discovery.k8s.io", json!(["endpointslices"]), follow()),
             rule("networking.k8s.io", json!(["servicecidrs"]), follow()),
-            rule("events.k8s.io", json!(["events"]), json!(["create", "patch"])),
+            rule("events.k8s.io", json!(["events"]), json!(["create"])),
         ]);
         assert_eq!(only(&objects, "ClusterRole")["rules"], rules);
         let binding = only(&objects, "ClusterRoleBinding");
