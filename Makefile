@@ -25,6 +25,7 @@ build: deps
 test: deps
 	$(CARGO) test --workspace --no-run
 	NFT_1_1=$$(tests/tools/nft-1.1) && export NFT_1_1 && \
+		DEPLOY_TOOLS=$$(tests/tools/deploy-tools) && export DEPLOY_TOOLS && \
 		tests/tools/in-netns $(CARGO) test --workspace --offline
 
 .PHONY: demo

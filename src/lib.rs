@@ -6,6 +6,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod health;
+pub mod host;
 pub mod kernel;
 pub mod metrics;
 pub mod netlink;

@@ -66,9 +66,8 @@ struct Wanted {
 }
 
 impl Observed {
-    /// Nothing has happened yet but that a configuration was read, which /configz answers. Work that
-    /// waits for `limit` is unhealthy.
-    pub fn new(limit: Duration, configz: String) -> Arc<Self> {
+    /// Nothing has happened yet but that a good configuration was read.
+    pub fn new(configz: String, limit: Duration) -> Arc<Self> {
         let observed = Self {
             start: Timestamp::now(),
             health: Mutex::new(Health::new(limit)),
@@ -77,7 +76,7 @@ impl Observed {
             checks: watch::Sender::default(),
             configz: Mutex::default(),
         };
-        observed.config_read(Some(configz));
+        observed.config_is_good(configz, limit);
         Arc::new(observed)
     }
 
@@ -96,13 +95,17 @@ impl Observed {
         self.checks.subscribe()
     }
 
-    /// The configuration was read, and is this in the JSON of /configz; `None` if it was bad, and the
-    /// one before stays in use.
-    pub fn config_read(&self, configz: Option<String>) {
-        self.metrics.config_read(configz.is_some());
-        if let Some(configz) = configz {
-            *lock(&self.configz) = configz;
-        }
+    /// The configuration was read. /configz answers this, and work that waits for `limit` is
+    /// unhealthy.
+    pub fn config_is_good(&self, configz: String, limit: Duration) {
+        self.metrics.config_read(true);
+        self.health().set_limit(limit);
+        *lock(&self.configz) = configz;
+    }
+
+    /// The configuration was read and is bad. The one before stays in use.
+    pub fn config_is_bad(&self) {
+        self.metrics.config_read(false);
     }
 
     /// What /configz answers.

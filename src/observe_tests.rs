@@ -7,7 +7,7 @@ use crate::source::{Kind, ObjectKey, convert};
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn observed() -> Arc<Observed> {
-    Observed::new(LIMIT, String::new())
+    Observed::new(String::new(), LIMIT)
 }
 
 /// The value of a line of /metrics that begins so.

@@ -1,6 +1,10 @@
 //! The settings that shape the ruleset. Their names and defaults are kube-proxy's.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
+
+use crate::cluster::{Family, Node};
 
 /// kube-proxy's `masqueradeBit`: the bit of the packet mark that asks for masquerade.
 pub const DEFAULT_MASQUERADE_BIT: u8 = 14;
@@ -10,6 +14,8 @@ pub const DEFAULT_MASQUERADE_BIT: u8 = 14;
 pub struct Config {
     /// The Node that this proxy runs on (`hostnameOverride`, else the host's name).
     pub node_name: String,
+    /// The node's primary address of its family, instead of the Node object's (`bindAddress`).
+    pub node_ip: Option<IpAddr>,
     /// How traffic of local Pods is told from other (`detectLocalMode`).
     pub detect_local: DetectLocal,
     /// Networks from which ClusterIPs are allocated, beside those of the ServiceCIDR objects.
@@ -27,12 +33,20 @@ impl Config {
     pub fn new(node_name: impl Into<String>) -> Self {
         Self {
             node_name: node_name.into(),
+            node_ip: None,
             detect_local: DetectLocal::default(),
             service_cidrs: Vec::new(),
             node_port_addresses: NodePortAddresses::Primary,
             masquerade_all: false,
             masquerade_bit: DEFAULT_MASQUERADE_BIT,
         }
+    }
+
+    /// The node's primary address of a family (`detectNodeIPs` of kube-proxy's
+    /// cmd/kube-proxy/app/server.go).
+    pub fn primary_address(&self, node: Option<&Node>, family: Family) -> Option<IpAddr> {
+        let own = self.node_ip.filter(|&address| Family::of(address) == family);
+        own.or_else(|| node.and_then(|node| node.primary_address(family)))
     }
 }
 
@@ -60,7 +74,7 @@ impl Default for DetectLocal {
 /// Which of the node's own addresses serve node ports (`nodePortAddresses`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// The Node object's first address of each family. While it is not known, none does.
+    /// The node's primary address of each family. While it is not known, none does.
     Primary,
     /// Those within these networks. A family without a network serves at all its addresses, as
     /// kube-proxy's does.

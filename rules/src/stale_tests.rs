@@ -194,6 +194,19 @@ fn node_ports_are_at_those_own_addresses_that_serve_them() {
 }
 
 #[test]
+fn a_configured_primary_address_goes_before_the_nodes() {
+    let serves = |node_ip: Option<&str>, address| {
+        let node_ip = node_ip.map(|ip| ip.parse().expect("an address"));
+        let config = Config { node_ip, ..config() };
+        let serving = Serving::new(&cluster(service(), endpoints()), &config);
+        is_stale(&serving, &flow(OUTSIDE, address, 30053, Some("10.244.0.6")))
+    };
+    assert!(serves(None, NODE) && !serves(None, OTHER_OWN));
+    assert!(!serves(Some(OTHER_OWN), NODE) && serves(Some(OTHER_OWN), OTHER_OWN));
+    assert!(serves(Some("2001:db8::1"), NODE), "one of another family does not count");
+}
+
+#[test]
 fn under_policy_local_endpoints_elsewhere_may_answer_only_whom_they_still_would() {
     let local = TrafficPolicy::Local;
     let internal = Service { internal_traffic_policy: local, ..service() };

@@ -1,6 +1,6 @@
 //! What the commands that run once have in common: manifests in, a ruleset out.
 
-use weir_rules::cluster::Cluster;
+use weir_rules::cluster::{Cluster, Family};
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, NodePortAddresses};
 use weir_rules::nft::Ruleset;
@@ -52,7 +52,7 @@ fn nothing_to_serve(cluster: &Cluster) -> Option<String> {
 pub(super) fn closed_node_ports(cluster: &Cluster, config: &Config) -> Option<String> {
     let wanted = cluster.services.values().flat_map(|s| &s.ports).any(|p| p.node_port.is_some());
     let unknown = config.node_port_addresses == NodePortAddresses::Primary
-        && cluster.node.as_ref().is_none_or(|node| node.addresses.is_empty());
+        && Family::ALL.iter().all(|&f| config.primary_address(cluster.node.as_ref(), f).is_none());
     (wanted && unknown).then(|| {
         format!(
             "node ports are not served: there is no Node {} with an address in the input; add it, \

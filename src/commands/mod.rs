@@ -17,7 +17,8 @@ pub use diff::diff;
 pub use print::print;
 pub use proxy::proxy;
 pub use run::run;
-use run::run_as_proxy;
+
+use crate::config::ConfigurationError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -44,6 +45,14 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         let cause = cause.to_string();
         if line.ends_with(&cause) { line } else { format!("{line}: {cause}") }
     })
+}
+
+/// Why there is no configuration: each invalid field is a reason of its own.
+fn all_reasons(error: ConfigurationError) -> Vec<String> {
+    match error {
+        ConfigurationError::Invalid(errors) => errors.iter().map(ToString::to_string).collect(),
+        error => vec![chain(&error)],
+    }
 }
 
 /// Says a line on standard error, if there is anybody to hear it.

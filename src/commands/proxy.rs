@@ -4,15 +4,19 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, chain, cleanup, run_as_proxy, say, write_out};
-use crate::config::{ConfigurationError, Flags, Resolved, Settings, resolve, to_configz, to_yaml};
+use super::run::{init_only, run_as_proxy};
+use super::{Failure, all_reasons, chain, cleanup, say, write_out};
+use crate::config::{Flags, Resolved, resolve, to_yaml};
+
+/// What the settings ask for and weir does not do yet.
+const NOT_APPLIED: &str = "not part of this build yet: sync periods, but for health";
 
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
 pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if let Some(version) = flags.version.as_deref().filter(|value| !is_false(value)) {
         return print_version(version);
     }
-    let resolved = resolve(flags).map_err(all_reasons)?;
+    let resolved = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
     resolved.notes.iter().for_each(|note| say(note));
     if let Some(file) = &flags.write_config_to {
         return write_config(&resolved, file);
@@ -20,31 +24,11 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.cleanup == Some(true) {
         return cleanup();
     }
-    start_agent(flags, resolved)
-}
-
-/// Starts the agent that follows an API server.
-fn start_agent(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
     if flags.init_only == Some(true) {
-        return Err(Failure(vec!["--init-only: weir cannot do that yet".to_owned()]));
+        return init_only(&resolved.settings);
     }
-    say(&not_applied(&resolved.settings));
-    let configz = to_configz(&resolved.configuration)?;
-    run_as_proxy(resolved.settings, configz)
-}
-
-/// What the settings ask for and weir does not do yet.
-fn not_applied(settings: &Settings) -> String {
-    let node_ip = settings.node_ip.map(|ip| format!("{ip} as the node's address"));
-    let parts = [
-        Some("sync periods, but for health".to_owned()),
-        Some("limits on requests".to_owned()),
-        Some("conntrack settings".to_owned()),
-        Some("oomScoreAdj".to_owned()),
-        node_ip,
-    ];
-    let parts: Vec<String> = parts.into_iter().flatten().collect();
-    format!("not part of this build yet: {}", parts.join("; "))
+    say(NOT_APPLIED);
+    run_as_proxy(flags, resolved.settings.logging)
 }
 
 fn is_false(value: &str) -> bool {
@@ -67,14 +51,4 @@ fn write_config(resolved: &Resolved, file: &Path) -> Result<ExitCode, Failure> {
     })?;
     say(&format!("wrote the configuration to {}", file.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Each invalid field is a reason of its own.
-fn all_reasons(error: ConfigurationError) -> Failure {
-    match error {
-        ConfigurationError::Invalid(errors) => {
-            Failure(errors.iter().map(ToString::to_string).collect())
-        }
-        error => error.into(),
-    }
 }

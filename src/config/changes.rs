@@ -118,7 +118,7 @@ fn known_effect(
             Restart(CLIENT)
         }
         "healthzBindAddress" | "metricsBindAddress" | "bindAddressHardFail" => Restart(SOCKETS),
-        "logging.format" => Ignored("weir writes text only"),
+        "logging.format" => Restart("the form of the log is chosen at the start"),
         "logging.vmodule" => Ignored("there are no Go files"),
         "logging.flushFrequency"
         | "logging.options.text.splitStream"

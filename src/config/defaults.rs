@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::duration::GoDuration;
 use super::logging::OutputOptions;
 use super::net;
+use super::settings::Conntrack;
 use super::types::{API_VERSION, KIND, KubeProxyConfiguration};
 
 /// Where /healthz is served (`ProxyHealthzPort` of pkg/cluster/ports).
@@ -17,6 +18,10 @@ pub(super) const PRIMARY: &str = "primary";
 
 const SYNC_PERIOD: GoDuration = GoDuration::from_secs(30);
 const MIN_SYNC_PERIOD: GoDuration = GoDuration::from_secs(1);
+const TCP_ESTABLISHED_TIMEOUT: GoDuration =
+    GoDuration::from_secs(Conntrack::TCP_ESTABLISHED_TIMEOUT.as_secs().cast_signed());
+const TCP_CLOSE_WAIT_TIMEOUT: GoDuration =
+    GoDuration::from_secs(Conntrack::TCP_CLOSE_WAIT_TIMEOUT.as_secs().cast_signed());
 const MASQUERADE_BIT: i32 = 14;
 
 impl KubeProxyConfiguration {
@@ -72,8 +77,8 @@ impl KubeProxyConfiguration {
         let conntrack = &mut self.conntrack;
         conntrack.max_per_core.get_or_insert(32 * 1024);
         conntrack.min.get_or_insert(128 * 1024);
-        conntrack.tcp_established_timeout.get_or_insert(GoDuration::from_secs(24 * 60 * 60));
-        conntrack.tcp_close_wait_timeout.get_or_insert(GoDuration::from_secs(60 * 60));
+        conntrack.tcp_established_timeout.get_or_insert(TCP_ESTABLISHED_TIMEOUT);
+        conntrack.tcp_close_wait_timeout.get_or_insert(TCP_CLOSE_WAIT_TIMEOUT);
         default_duration(&mut self.config_sync_period, GoDuration::from_secs(15 * 60));
     }
 

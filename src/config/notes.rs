@@ -48,7 +48,6 @@ pub fn notes(c: &KubeProxyConfiguration) -> Vec<String> {
         c.config_sync_period != default.config_sync_period,
         "configSyncPeriod: does not apply: what is watched need not be delivered again",
     );
-    say(c.logging.format != "text", "logging.format: weir writes text only");
     say(!c.logging.vmodule.is_empty(), "logging.vmodule: does not apply: there are no Go files");
     say(
         c.logging.flush_frequency != default.logging.flush_frequency

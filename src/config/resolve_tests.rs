@@ -6,6 +6,7 @@ use weir_rules::config::{DetectLocal, NodePortAddresses};
 
 use super::*;
 use crate::config::testing::{KUBEADM, document, flags};
+use crate::source::api::Limits;
 
 /// Resolves a file with these fields and these flags.
 fn with_file(text: &str, line: &[&str]) -> Result<Resolved, ConfigurationError> {
@@ -26,18 +27,18 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.rules.node_port_addresses, NodePortAddresses::Cidrs(Vec::new()));
     assert_eq!(settings.rules.masquerade_bit, 14);
     assert!(!settings.rules.masquerade_all);
-    assert_eq!(settings.node_ip, None);
+    assert_eq!(settings.rules.node_ip, None);
     assert_eq!(settings.healthz, Some("0.0.0.0:10256".parse().unwrap()));
     assert_eq!(settings.metrics, Some("127.0.0.1:10249".parse().unwrap()));
     assert_eq!(settings.sync_period, Duration::from_secs(30));
     assert_eq!(settings.min_sync_period, Duration::from_secs(1));
     let kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf";
     assert_eq!(settings.client.kubeconfig, Some(kubeconfig.into()));
-    assert_eq!((settings.client.qps, settings.client.burst), (5.0, 10));
+    assert_eq!(settings.client.limits, Limits { qps: 5.0, burst: 10 });
     assert_eq!(settings.client.master, None);
     assert_eq!(settings.oom_score_adj, -999);
     let conntrack = settings.conntrack;
-    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(2_097_152)));
+    assert_eq!((conntrack.max(2), conntrack.max(64)), (Some(131_072), Some(1_048_576)));
     assert_eq!(conntrack.tcp_established_timeout, Some(Duration::from_secs(86_400)));
     assert_eq!(conntrack.tcp_close_wait_timeout, Some(Duration::from_secs(3_600)));
     assert_eq!((conntrack.udp_timeout, conntrack.udp_stream_timeout), (None, None));
@@ -128,7 +129,7 @@ fn deprecated_ports_complete_an_address_or_switch_a_server_off() {
 fn bind_address_is_the_nodes_address_unless_it_is_any() {
     for (address, node_ip) in [("0.0.0.0", None), ("::", None), ("192.0.2.1", Some("192.0.2.1"))] {
         let settings = resolve(&flags(&["--bind-address", address])).unwrap().settings;
-        assert_eq!(settings.node_ip, node_ip.map(|ip| ip.parse().unwrap()), "{address}");
+        assert_eq!(settings.rules.node_ip, node_ip.map(|ip| ip.parse().unwrap()), "{address}");
     }
 }
 
@@ -144,7 +145,6 @@ fn what_does_not_apply_is_accepted_and_said_once() {
         ("showHiddenMetricsForVersion: '1.35'", "showHiddenMetricsForVersion: does not apply"),
         ("clientConnection: {contentType: application/json}", "clientConnection: content types"),
         ("configSyncPeriod: 1m", "configSyncPeriod: does not apply"),
-        ("logging: {format: json}", "logging.format: weir writes text only"),
         ("logging: {vmodule: [{filePattern: a}]}", "logging.vmodule: does not apply"),
         ("logging: {flushFrequency: 1s}", "logging: flushFrequency and options do not apply"),
         ("bindAdress: '::'", "--config: unknown field \"bindAdress\"; ignored"),

@@ -1,7 +1,7 @@
 //! What the agent needs to know, made from a configuration.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,15 +12,13 @@ use super::defaults::PRIMARY;
 use super::duration::GoDuration;
 use super::net;
 use super::types::{ConntrackConfiguration, KubeProxyConfiguration};
+use crate::source::api::Limits;
 
 /// What the agent needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// What shapes the ruleset, with the Node's name.
     pub rules: Config,
-    /// The node's primary address, instead of the Node object's (`bindAddress`, unless it is
-    /// `0.0.0.0` or `::`).
-    pub node_ip: Option<IpAddr>,
     /// Where /healthz and /livez are served; nowhere if there is none.
     pub healthz: Option<SocketAddr>,
     /// Where /metrics, /proxyMode and /configz are served; nowhere if there is none.
@@ -50,10 +48,8 @@ pub struct ClientConnection {
     pub kubeconfig: Option<PathBuf>,
     /// The server's address, instead of the kubeconfig's (`--master`).
     pub master: Option<String>,
-    /// Requests per second; without limit if it is negative.
-    pub qps: f32,
-    /// How many requests may come at once.
-    pub burst: u32,
+    /// How often to ask it.
+    pub limits: Limits,
 }
 
 /// What to set in the kernel's connection tracking. `None` and `false` leave it as it is.
@@ -76,18 +72,29 @@ pub struct Conntrack {
 }
 
 impl Conntrack {
+    /// The default of `tcp_established_timeout`.
+    pub const TCP_ESTABLISHED_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+    /// The default of `tcp_close_wait_timeout`.
+    pub const TCP_CLOSE_WAIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
     /// The nf_conntrack_max that is wanted on a machine with so many CPUs; `None` leaves it.
-    /// (`getConntrackMax` of cmd/kube-proxy/app/server_linux.go.)
+    ///
+    /// What comes of the CPUs is at most a million (`getConntrackMax` of
+    /// pkg/proxy/conntrack/sysctls.go), where kube-proxy takes less than a greater `min`, too; here
+    /// `min` is what it says.
     pub fn max(&self, cpus: u32) -> Option<u32> {
-        self.max_per_core.map(|each| each.saturating_mul(cpus).max(self.min))
+        const MOST: u32 = 1 << 20;
+        self.max_per_core.map(|each| each.saturating_mul(cpus).min(MOST).max(self.min))
     }
 }
 
 /// How to log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Logging {
     /// klog's verbosity, 0 and up.
     pub verbosity: u32,
+    /// Whether each line is a JSON object.
+    pub is_json: bool,
 }
 
 impl Logging {
@@ -109,7 +116,6 @@ impl Settings {
         let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Self {
             rules: rules(c, node_name),
-            node_ip: net::ip(&c.bind_address).filter(|address| !address.is_unspecified()),
             healthz: socket_address(&c.healthz_bind_address),
             metrics: socket_address(&c.metrics_bind_address),
             bind_address_hard_fail: c.bind_address_hard_fail,
@@ -118,12 +124,17 @@ impl Settings {
             client: ClientConnection {
                 kubeconfig: given(&c.client_connection.kubeconfig).map(PathBuf::from),
                 master: master.and_then(given),
-                qps: c.client_connection.qps,
-                burst: u32::try_from(c.client_connection.burst).unwrap_or_default(),
+                limits: Limits {
+                    qps: c.client_connection.qps,
+                    burst: u32::try_from(c.client_connection.burst).unwrap_or_default(),
+                },
             },
             conntrack: conntrack(&c.conntrack),
             oom_score_adj: c.oom_score_adj.unwrap_or_default(),
-            logging: Logging { verbosity: c.logging.verbosity },
+            logging: Logging {
+                verbosity: c.logging.verbosity,
+                is_json: c.logging.format == "json",
+            },
             feature_gates: c.feature_gates.clone(),
         }
     }
@@ -144,6 +155,8 @@ fn rules(c: &KubeProxyConfiguration, node_name: &str) -> Config {
             true => NodePortAddresses::Primary,
             false => NodePortAddresses::Cidrs(networks(&c.node_port_addresses)),
         },
+        // `0.0.0.0` and `::` say nothing.
+        node_ip: net::ip(&c.bind_address).filter(|address| !address.is_unspecified()),
         masquerade_all,
         masquerade_bit: bit,
         ..Config::new(node_name)

@@ -46,6 +46,11 @@ impl Health {
         Self { limit, updated: None, pending_since: None, is_eligible: false }
     }
 
+    /// From now on work may wait for so long.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// There is work to do. What waits already has waited since it came.
     pub fn queued(&mut self, now: Instant) {
         self.pending_since.get_or_insert(now);

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod conntrack;
+pub mod monitor;
 
 use std::io;
 

@@ -15,7 +15,7 @@ use crate::observe::Cause;
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn observed() -> Arc<Observed> {
-    Observed::new(LIMIT, r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned())
+    Observed::new(r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(), LIMIT)
 }
 
 /// A port of loopback that nobody listens on.
@@ -121,8 +121,8 @@ async fn the_metrics_address_tells_metrics_mode_configuration_and_that_it_answer
     assert_eq!(body(get(address, "/healthz?verbose").await), "[+]ping ok\nhealthz check passed\n");
     assert_eq!(body(get(address, "/healthz/ping").await), "ok");
     assert_eq!(body(get(address, "/configz").await), r#"{"kubeproxy.config.k8s.io":{}}"#);
-    observed.config_read(Some("{}".to_owned()));
-    observed.config_read(None);
+    observed.config_is_good("{}".to_owned(), LIMIT);
+    observed.config_is_bad();
     assert_eq!(body(get(address, "/configz").await), "{}");
     let answer = get(address, "/metrics").await;
     assert!(answer.contains("\nContent-Type: text/plain; version=0.0.4; charset=utf-8\n"));

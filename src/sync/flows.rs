@@ -92,6 +92,11 @@ impl<C: Connections> Flows<C> {
         self.effect.merge(Effect::of(transaction));
     }
 
+    /// Takes note that the node may have other addresses than before.
+    pub fn note_addresses(&mut self) {
+        self.effect.is_any = true;
+    }
+
     /// Removes the entries that are stale under these, which must have been committed; returns how
     /// many. Does not look if nothing has changed for UDP since it last did so with success.
     ///

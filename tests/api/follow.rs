@@ -120,7 +120,8 @@ async fn what_turns_bad_keeps_its_last_good_state_and_what_is_bad_at_first_is_le
     world.watch().await;
     world.until("all is known", |state| state.cluster().is_some()).await;
     assert_eq!(world.services(), ["web"]);
-    let problem = |news: &News, text: &str| matches!(news, News::Problem(p) if p.contains(text));
+    let problem =
+        |news: &News, text: &str| matches!(news, News::Problem(p) if p.to_string().contains(text));
     assert!(world.news.iter().any(|news| problem(news, "Service default/bad: spec.clusterIPs[0]")));
     assert!(world.news.iter().any(|news| problem(news, "default/undecodable: spec.ports")));
 

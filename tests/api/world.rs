@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weir::metrics::Metrics;
-use weir::source::api::{Access, News, State, Watches};
+use weir::source::api::{Access, Limits, News, Server, State, Watches};
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
 
@@ -51,8 +51,9 @@ impl World {
     }
 
     pub(crate) async fn watch_as(&mut self, access: &Access) {
-        let client = access.client().await.expect("a client");
-        self.watches = Some(Watches::start(&client, access, NODE, self.metrics.api()));
+        let unlimited = Limits { qps: -1.0, ..Limits::default() };
+        let server = Server::new(access.clone(), unlimited).await.expect("a client");
+        self.watches = Some(Watches::start(&server, NODE, self.metrics.api()));
     }
 
     /// Applies updates until this holds.

@@ -1,5 +1,6 @@
 //! Answers by the kernel, as `weir apply` has programmed it.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
@@ -29,18 +30,7 @@ pub(crate) fn run(file: &File) -> Vec<String> {
     for (number, situation) in (0..).zip(file.situations()) {
         apply(&bed, &situation);
         use_ports(&bed, number);
-        // At the same time, but for the questions of a sticky row.
-        let answers = thread::scope(|scope| {
-            let asked: Vec<_> = situation
-                .questions
-                .chunk_by(|a, b| a.sticky.is_some() && a.sticky == b.sticky)
-                .map(|row| scope.spawn(|| row.iter().map(|it| answer(&bed, it)).collect()))
-                .collect();
-            let join = |asked: thread::ScopedJoinHandle<'_, Vec<Answer>>| {
-                asked.join().expect("asking does not panic")
-            };
-            asked.into_iter().flat_map(join).collect::<Vec<_>>()
-        });
+        let answers = answers(&bed, &situation.questions);
         for (index, fault) in faults(&situation.questions, &answers) {
             let question = &situation.questions[index];
             let mut node = interpreter::Node::new(&situation);
@@ -107,6 +97,30 @@ fn apply(bed: &Testbed, situation: &Situation<'_>) {
     let output = bed.node().run(|| weir.output()).expect("weir runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{situation}: {errors}");
+}
+
+/// Asks all questions, those of different hosts and those that wait for silence at the same time.
+///
+/// One host asks for servers one question after the other: two connections from one source port to
+/// two addresses of a Service that meet at the same endpoint have the same reply tuple, and if both
+/// are confirmed in the same instant the kernel drops one SYN (`insert_failed` of `conntrack -S`;
+/// `__nf_conntrack_confirm` of net/netfilter/nf_conntrack_core.c resolves such a clash for UDP only).
+fn answers(bed: &Testbed, questions: &[Question]) -> Vec<Answer> {
+    let mut turns: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, question) in questions.iter().enumerate() {
+        let alone = matches!(question.expect, Expect::End(_)).then_some(index);
+        turns.entry((&question.from, alone)).or_default().push(index);
+    }
+    let mut answers: Vec<_> = thread::scope(|scope| {
+        let ask = |turn: Vec<usize>| {
+            let one = |index: usize| (index, answer(bed, &questions[index]));
+            scope.spawn(move || turn.into_iter().map(one).collect::<Vec<_>>())
+        };
+        let asked: Vec<_> = turns.into_values().map(ask).collect();
+        asked.into_iter().flat_map(|it| it.join().expect("asking does not panic")).collect()
+    });
+    answers.sort_by_key(|(index, _)| *index);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Asks until each server that is expected has answered, or often enough to know better.

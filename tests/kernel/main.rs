@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/image.rs"]
+mod image;
 
 mod affinity;
 mod commands;
@@ -13,6 +15,10 @@ mod listing;
 mod oracle;
 mod packets;
 mod policies;
+mod privilege;
 mod run;
 mod run_api;
+mod running;
+mod seccomp;
 mod serve;
+mod settings;

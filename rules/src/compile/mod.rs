@@ -74,7 +74,7 @@ fn compile_table(
     let around = service::Surroundings {
         family,
         place: Place { node: &config.node_name, zone: node.and_then(|node| node.zone.as_deref()) },
-        node_address: node.and_then(|node| node.primary_address(family)),
+        node_address: config.primary_address(node, family),
     };
     let mut elements = service::ServiceElements::default();
     for (name, service) in &cluster.services {

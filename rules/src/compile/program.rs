@@ -130,7 +130,7 @@ pub(crate) fn node_port_networks(family: Family, cluster: &Cluster, config: &Con
     match &config.node_port_addresses {
         // Not known is closed, where kube-proxy's empty list means all addresses.
         NodePortAddresses::Primary => {
-            let address = cluster.node.as_ref().and_then(|node| node.primary_address(family));
+            let address = config.primary_address(cluster.node.as_ref(), family);
             address.map(IpNet::from).into_iter().collect()
         }
         NodePortAddresses::Cidrs(networks) => match of_family(networks, family) {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::config::Config;
 
+use super::events::Events;
 use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input::{self, Desired};
@@ -25,6 +26,7 @@ pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
 pub(super) struct Agent {
     reader: Reader,
     config: Config,
+    events: Events,
     /// None until the cluster is known: then nothing is touched.
     desired: Option<Desired>,
     follower: Follower<Kernel>,
@@ -45,11 +47,13 @@ impl Agent {
         reader: Reader,
         config: Config,
         kernel: Kernel,
+        events: Events,
         observed: Arc<Observed>,
     ) -> Self {
         Self {
             reader,
             config,
+            events,
             desired: None,
             follower: Follower::new(kernel),
             tables_retry: Retry::default(),
@@ -88,10 +92,22 @@ impl Agent {
 
     /// Reads what is new, and programs it.
     pub(super) fn read(&mut self, updates: Vec<Update>) {
+        self.compile(updates, false);
+    }
+
+    /// Programs what is known of the cluster as other settings want it.
+    pub(super) fn configure(&mut self, config: Config) {
+        if self.config != config {
+            self.config = config;
+            self.compile(Vec::new(), true);
+        }
+    }
+
+    fn compile(&mut self, updates: Vec<Update>, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, desired, ports_are_closed, observed, .. } = self;
-        reader.read(updates, |cluster| {
+        let Self { reader, config, events, desired, ports_are_closed, observed, .. } = self;
+        reader.read(updates, always, events, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
@@ -159,9 +175,16 @@ impl Agent {
                 self.observed.sync_failed();
                 if let Some(news) = self.tables_retry.failed(chain(&failure)) {
                     error!("{news}; trying again");
+                    self.events.not_programmed(news);
                 }
             }
         }
+    }
+
+    /// Which addresses are the node's own decides which flows are of a node port.
+    pub(super) fn clean_flows_of_other_addresses(&mut self) {
+        self.flows.note_addresses();
+        self.clean_flows();
     }
 
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that

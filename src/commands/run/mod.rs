@@ -1,35 +1,43 @@
 //! `weir run`.
 
 mod agent;
+mod changes;
+mod configuration;
 mod directory;
+mod events;
+mod logging;
 mod reader;
 mod retry;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{Level, info};
+use tracing::{info, warn};
 use weir_rules::config::Config;
 
 use self::agent::{Agent, Step};
-use self::directory::Watch;
-use self::reader::Reader;
-use super::Failure;
+use self::changes::Changes;
+use self::configuration::{Configuration, News};
+use self::events::Events;
+use self::logging::Logs;
+use super::{Failure, chain};
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
-use crate::config::Settings;
+use crate::config::{ClientConnection, Flags, Logging, Settings, to_configz};
+use crate::host;
 use crate::kernel::Kernel;
+use crate::netlink::monitor::AddressWatch;
 use crate::observe::Observed;
 use crate::serve::{Servers, Serving};
-use crate::source::api::{Access, Update, Watches};
-use crate::source::manifest::Directory;
+use crate::source::api::{Access, Limits, Server};
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many `syncPeriod`s work may wait until it is unhealthy.
+const HEALTH_LIMIT_PERIODS: u32 = 2;
 /// kube-proxy's default of `syncPeriod`.
 const DEFAULT_SYNC_PERIOD: Duration = Duration::from_secs(30);
 /// How often it reads directory and kernel all the same, in case a notification was lost.
@@ -38,7 +46,7 @@ const FULL_INTERVAL: Duration = Duration::from_secs(60);
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
 pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
-    init_logging(Level::INFO);
+    Logs::init(Logging::default());
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
@@ -47,37 +55,54 @@ pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Ex
     }
     let from = match &source.manifests {
         Some(directory) => From::Directory(directory),
-        None => From::Server(source.access()),
+        None => From::Server(source.access(), Limits::default()),
     };
-    let observed = Observed::new(2 * DEFAULT_SYNC_PERIOD, "{}".to_owned());
-    keep_equal(&from, config, serve.serving(), &observed)
+    let observed = Observed::new("{}".to_owned(), HEALTH_LIMIT_PERIODS * DEFAULT_SYNC_PERIOD);
+    keep_equal(from, config, Configuration::fixed(), serve.serving(), &observed)
 }
 
-/// Keeps the kernel equal to an API server, as `run` does, with these settings. `configz` is what
-/// /configz answers.
-pub(super) fn run_as_proxy(settings: Settings, configz: String) -> Result<ExitCode, Failure> {
-    init_logging(settings.logging.level());
-    // kube-proxy's `healthTimeout`.
-    let observed = Observed::new(2 * settings.sync_period, configz);
+/// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
+pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, Failure> {
+    let (configuration, resolved) = Configuration::follow(flags, Logs::init(logging))?;
+    let configz = to_configz(&resolved.configuration)?;
+    let settings = resolved.settings;
+    host::apply(&settings);
+    let observed = Observed::new(configz, health_limit(&settings));
     let serving = Serving {
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_address_hard_fail: settings.bind_address_hard_fail,
     };
-    let client = settings.client;
-    let from = From::Server(Access::new(client.kubeconfig, client.master));
-    keep_equal(&from, settings.rules, serving, &observed)
+    let ClientConnection { kubeconfig, master, limits } = settings.client;
+    let from = From::Server(Access::new(kubeconfig, master), limits);
+    keep_equal(from, settings.rules, configuration, serving, &observed)
+}
+
+/// How long work may wait until it is unhealthy: kube-proxy's `healthTimeout`.
+fn health_limit(settings: &Settings) -> Duration {
+    HEALTH_LIMIT_PERIODS * settings.sync_period
+}
+
+/// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
+/// and has the kernel load nf_tables. A kernel without it is a failure.
+pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
+    Logs::init(settings.logging);
+    host::apply(settings);
+    Kernel::open()?.dump()?;
+    info!("initialized");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Where the state of the cluster comes from.
 enum From<'a> {
     Directory(&'a Path),
-    Server(Access),
+    Server(Access, Limits),
 }
 
 fn keep_equal(
-    from: &From<'_>,
+    from: From<'_>,
     config: Config,
+    configuration: Configuration,
     serving: Serving,
     observed: &Arc<Observed>,
 ) -> Result<ExitCode, Failure> {
@@ -86,11 +111,20 @@ fn keep_equal(
     let result = runtime.block_on(async {
         // First of all, so that what takes long or fails now can be seen from outside.
         let _servers = Servers::start(serving, observed)?;
-        let (changes, reader) = match from {
-            From::Directory(directory) => Changes::of_directory(directory, &config)?,
-            From::Server(access) => Changes::of_server(access, &config, observed).await?,
+        let (changes, reader, events) = match from {
+            From::Directory(directory) => {
+                let (changes, reader) = Changes::of_directory(directory, &config)?;
+                (changes, reader, Events::none())
+            }
+            From::Server(access, limits) => {
+                let server = Server::new(access, limits).await?;
+                let (changes, reader) = Changes::of_server(&server, &config, observed);
+                (changes, reader, Events::start(server, &config.node_name))
+            }
         };
-        follow(changes, Agent::new(reader, config, kernel, Arc::clone(observed))).await
+        events.started();
+        let agent = Agent::new(reader, config, kernel, events, Arc::clone(observed));
+        follow(changes, configuration, agent, observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -98,7 +132,13 @@ fn keep_equal(
     Ok(ExitCode::SUCCESS)
 }
 
-async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
+async fn follow(
+    mut changes: Changes,
+    mut configuration: Configuration,
+    mut agent: Agent,
+    observed: &Observed,
+) -> Result<(), Failure> {
+    let mut addresses = Addresses::watch();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut step: Step = Box::new(|agent| agent.read(Vec::new()));
@@ -120,6 +160,14 @@ async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
                 let updates = updates?;
                 Box::new(|agent| agent.read(updates))
             }
+            news = configuration.next(observed) => match news {
+                News::Rules(config) => Box::new(|agent| agent.configure(config)),
+                News::Restart => {
+                    info!("this needs a restart");
+                    break;
+                }
+            },
+            _ = addresses.changed() => Box::new(Agent::clean_flows_of_other_addresses),
             _ = look.tick() => {
                 if changes.renew() {
                     Box::new(|agent| agent.read(Vec::new()))
@@ -134,71 +182,22 @@ async fn follow(mut changes: Changes, mut agent: Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells that there is something to read.
-enum Changes {
-    Directory { watch: Watch, notices: mpsc::UnboundedReceiver<()> },
-    Server(Watches),
-}
+/// Notice of addresses that come and go, if it can be had.
+struct Addresses(Option<AddressWatch>);
 
-impl Changes {
-    fn of_directory(path: &Path, config: &Config) -> Result<(Self, Reader), Failure> {
-        // Watched before it is first read, so that no change falls in between.
-        let (watch, notices) = Watch::new(path)?;
-        info!(directory = %path.display(), node = config.node_name, "following manifests");
-        let directory = Directory::new(PathBuf::from(path), config.node_name.as_str());
-        Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
+impl Addresses {
+    fn watch() -> Self {
+        let watch = AddressWatch::new().inspect_err(|error| {
+            let error = chain(error);
+            warn!(error, "changes of the node's addresses will not be seen");
+        });
+        Self(watch.ok())
     }
 
-    async fn of_server(
-        access: &Access,
-        config: &Config,
-        observed: &Observed,
-    ) -> Result<(Self, Reader), Failure> {
-        let client = access.client().await?;
-        let watches = Watches::start(&client, access, &config.node_name, observed.metrics().api());
-        info!(node = config.node_name, "following the API server");
-        Ok((Self::Server(watches), Reader::Api(Box::default())))
-    }
-
-    /// Waits until there is something to read. Nothing is lost if the wait is given up.
-    async fn next(&mut self) -> Result<Vec<Update>, Failure> {
-        match self {
-            Changes::Directory { notices, .. } => {
-                if notices.recv().await.is_none() {
-                    // Nothing more will come; the directory is still read now and then.
-                    std::future::pending::<()>().await;
-                }
-                // One write makes several notifications; all that are here are answered at once.
-                while notices.try_recv().is_ok() {}
-                Ok(Vec::new())
-            }
-            // Better an end that is seen than a process that does nothing.
-            Changes::Server(watches) => Ok(watches.next().await?),
+    async fn changed(&mut self) {
+        match &mut self.0 {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
         }
     }
-
-    /// Follows the directory that is there now, if it is another one; says whether it is.
-    fn renew(&mut self) -> bool {
-        match self {
-            Changes::Directory { watch, .. } => watch.renew(),
-            Changes::Server(_) => false,
-        }
-    }
-}
-
-/// Logs go to standard error; `RUST_LOG` sets the level, if it is there.
-fn init_logging(level: Level) {
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(level.into())
-        .from_env_lossy();
-    // What fails is said once, where it is known what it means.
-    let filter = match "kube_client=off".parse() {
-        Ok(directive) if std::env::var_os("RUST_LOG").is_none() => filter.add_directive(directive),
-        _ => filter,
-    };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
 }

@@ -4,6 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
 use weir_rules::cluster::{Cluster, Family};
 
+use super::events::Events;
 use crate::commands::chain;
 use crate::source::api::{self, News, Update};
 use crate::source::manifest::{Directory, note};
@@ -42,16 +43,22 @@ impl Reader {
         triggers.into_iter().flatten()
     }
 
-    /// Reads what is new, and gives the cluster to `use_it` if it may be another one.
-    pub(super) fn read(&mut self, updates: Vec<Update>, use_it: impl FnOnce(&Cluster)) {
+    /// Reads what is new, and gives the cluster to `use_it` if it may be another one, or always.
+    pub(super) fn read(
+        &mut self,
+        updates: Vec<Update>,
+        always: bool,
+        events: &Events,
+        use_it: impl FnOnce(&Cluster),
+    ) {
         match self {
             Reader::Manifests { directory, is_read } => {
                 let is_first = !std::mem::replace(is_read, true);
                 use_it(&read_directory(directory, is_first));
             }
             Reader::Api(state) => {
-                apply(state, updates);
-                if state.take_change()
+                apply(state, updates, events);
+                if (state.take_change() || always)
                     && let Some(cluster) = state.cluster()
                 {
                     use_it(cluster);
@@ -76,12 +83,15 @@ fn read_directory(directory: &mut Directory, is_first: bool) -> Cluster {
     reload.cluster
 }
 
-fn apply(state: &mut api::State, updates: Vec<Update>) {
+fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {
     // Many objects at once may have the same to be remarked.
     let mut remarks = std::collections::BTreeMap::<_, Vec<String>>::new();
     for news in updates.into_iter().flat_map(|update| state.apply(update)) {
         match news {
-            News::Problem(text) => warn!("{text}"),
+            News::Problem(problem) => {
+                warn!("{problem}");
+                events.bad_object(problem);
+            }
             News::Resolved(text) => info!("no longer: {text}"),
             News::Remark(key, remark) => {
                 let name = format!("{}/{}", key.namespace, key.name);

@@ -10,9 +10,19 @@ use crate::source::Kind;
 pub(super) struct Collection {
     /// The kind.
     pub(super) kind: Kind,
-    path: &'static str,
     labels: Option<&'static str>,
     fields: Option<String>,
+}
+
+/// The path of all objects of a kind.
+pub(super) fn path(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Service => "/api/v1/services",
+        Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+        Kind::Node => "/api/v1/nodes",
+        Kind::Pod => "/api/v1/pods",
+        Kind::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs",
+    }
 }
 
 impl Collection {
@@ -21,25 +31,17 @@ impl Collection {
         [
             Collection {
                 kind: Kind::Service,
-                path: "/api/v1/services",
                 labels: Some("!service.kubernetes.io/service-proxy-name"),
                 fields: Some("spec.clusterIP!=None".to_owned()),
             },
             Collection {
                 kind: Kind::EndpointSlice,
-                path: "/apis/discovery.k8s.io/v1/endpointslices",
                 labels: Some("!service.kubernetes.io/headless"),
                 fields: None,
             },
-            Collection {
-                kind: Kind::ServiceCidr,
-                path: "/apis/networking.k8s.io/v1/servicecidrs",
-                labels: None,
-                fields: None,
-            },
+            Collection { kind: Kind::ServiceCidr, labels: None, fields: None },
             Collection {
                 kind: Kind::Node,
-                path: "/api/v1/nodes",
                 labels: None,
                 fields: Some(format!("metadata.name={node_name}")),
             },
@@ -63,7 +65,7 @@ impl Collection {
         limit: Option<u32>,
         continue_token: Option<String>,
     ) -> Result<http::Request<Vec<u8>>, kube::core::request::Error> {
-        Request::new(self.path).list(&ListParams {
+        Request::new(path(self.kind)).list(&ListParams {
             label_selector: self.labels.map(str::to_owned),
             field_selector: self.fields.clone(),
             limit,
@@ -85,6 +87,6 @@ impl Collection {
             bookmarks: true,
             send_initial_events: version.is_none(),
         };
-        Request::new(self.path).watch(&params, version.unwrap_or_default())
+        Request::new(path(self.kind)).watch(&params, version.unwrap_or_default())
     }
 }

@@ -12,13 +12,8 @@ pub(super) struct Measure {
 
 impl Measure {
     /// For the watch of a kind. Requests are counted with the server's host and port.
-    pub(super) fn new(metrics: &ApiMetrics, kind: Kind) -> Self {
-        Self { metrics: metrics.clone(), kind, host: String::new() }
-    }
-
-    /// Requests go to this server.
-    pub(super) fn set_host(&mut self, host: String) {
-        self.host = host;
+    pub(super) fn new(metrics: &ApiMetrics, kind: Kind, host: &str) -> Self {
+        Self { metrics: metrics.clone(), kind, host: host.to_owned() }
     }
 
     /// A request was answered with this status; `None` if it was not.

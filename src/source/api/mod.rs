@@ -7,19 +7,24 @@ mod access;
 mod backoff;
 mod changes;
 mod collection;
+mod events;
 mod lines;
 mod measure;
+mod rate;
+mod server;
 mod state;
 mod watch;
 mod wire;
 
-use kube::Client;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use access::{Access, AccessError};
 pub use changes::Changes;
-pub use state::{News, State};
+pub use events::{Event, Recorder, Severity};
+pub use rate::Limits;
+pub use server::Server;
+pub use state::{News, Problem, State};
 pub use wire::{Listed, Update};
 
 use crate::metrics::ApiMetrics;
@@ -48,13 +53,13 @@ impl Watches {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(client: &Client, access: &Access, node_name: &str, metrics: &ApiMetrics) -> Self {
+    pub fn start(server: &Server, node_name: &str, metrics: &ApiMetrics) -> Self {
         let (sender, updates) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         for collection in Collection::all(node_name) {
-            let measure = Measure::new(metrics, collection.kind);
-            let (client, access, sender) = (client.clone(), access.clone(), sender.clone());
-            tasks.spawn(Watch::new(collection, client, access, sender, measure).run());
+            let measure = Measure::new(metrics, collection.kind, server.host());
+            let watch = Watch::new(collection, server.clone(), sender.clone(), measure);
+            tasks.spawn(watch.run());
         }
         Self { updates, tasks }
     }

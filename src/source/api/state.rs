@@ -1,6 +1,7 @@
 //! The updates of the API server, applied.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use ipnet::IpNet;
 use weir_rules::claims::{Claim, claims};
@@ -41,11 +42,28 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// An object is bad, and left out or kept as it was before.
-    Problem(String),
+    Problem(Problem),
     /// An object is no longer bad.
     Resolved(String),
     /// An object is good, but may not be what the user expects.
     Remark(ObjectKey, Remark),
+}
+
+/// An object that is bad.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The object.
+    pub key: ObjectKey,
+    /// Whether it is good in itself, and claims what another has.
+    pub is_conflict: bool,
+    /// What is wrong with it, and what weir makes of it.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.text)
+    }
 }
 
 impl State {
@@ -133,7 +151,7 @@ impl State {
             Ok(converted) => converted,
             Err(reason) => {
                 self.waiting.remove(&NamespacedName::new(&key.namespace, &key.name));
-                return self.refuse(key, reason, news);
+                return self.refuse(key, false, reason, news);
             }
         };
         self.resolve(&key, news);
@@ -291,18 +309,19 @@ impl State {
             let conflict = self.conflict(&name, &self.waiting[&name]);
             if let Some((claim, owner)) = conflict {
                 let reason = format!("{claim} is already claimed by Service {owner}");
-                self.refuse(service_key(&name), reason, news);
+                self.refuse(service_key(&name), true, reason, news);
             }
         }
     }
 
     /// Takes note of what is wrong with an object.
-    fn refuse(&mut self, key: ObjectKey, reason: String, news: &mut Vec<News>) {
+    fn refuse(&mut self, key: ObjectKey, is_conflict: bool, reason: String, news: &mut Vec<News>) {
         if self.problems.get(&key) == Some(&reason) {
             return;
         }
         let outcome = if self.stands(&key) { "its last good state is kept" } else { "left out" };
-        news.push(News::Problem(format!("{key}: {reason}; {outcome}")));
+        let text = format!("{reason}; {outcome}");
+        news.push(News::Problem(Problem { key: key.clone(), is_conflict, text }));
         self.problems.insert(key, reason);
     }
 

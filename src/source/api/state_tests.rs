@@ -62,13 +62,11 @@ fn what_changes_nothing_is_no_change() {
 fn whoever_comes_second_waits_for_an_address_until_it_is_free() {
     let mut state = state(vec![service("a", "10.96.0.1")]);
     let news = state.apply(Update::Applied(service("b", "10.96.0.1")));
+    let [News::Problem(problem)] = &news[..] else { panic!("{news:?}") };
+    assert!(problem.is_conflict);
     assert_eq!(
-        news,
-        [News::Problem(
-            "Service default/b: 10.96.0.1 tcp port 80 is already claimed by Service default/a; \
-             left out"
-                .to_owned()
-        )]
+        problem.to_string(),
+        "Service default/b: 10.96.0.1 tcp port 80 is already claimed by Service default/a; left out"
     );
     assert_eq!(addresses(&state), pairs(&[("a", "10.96.0.1")]));
     let news = state.apply(Update::Applied(service("a", "10.96.0.2")));

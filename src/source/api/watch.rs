@@ -4,16 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::AsyncBufRead;
-use kube::Client;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::access::Access;
 use super::backoff::{Backoff, random};
 use super::collection::Collection;
 use super::lines::Lines;
 use super::measure::Measure;
+use super::server::Server;
 use super::wire::{self, Event, Garbage, Listed, Update};
 use crate::commands::chain;
 use crate::source::Kind;
@@ -120,8 +119,7 @@ impl Failure {
 /// Lists a collection, watches it, and never gives up.
 pub(super) struct Watch {
     collection: Collection,
-    client: Client,
-    access: Access,
+    server: Server,
     updates: mpsc::Sender<Update>,
     measure: Measure,
     backoff: Backoff,
@@ -151,15 +149,13 @@ enum ListBy {
 impl Watch {
     pub(super) fn new(
         collection: Collection,
-        client: Client,
-        access: Access,
+        server: Server,
         updates: mpsc::Sender<Update>,
         measure: Measure,
     ) -> Self {
         Self {
             collection,
-            client,
-            access,
+            server,
             updates,
             measure,
             backoff: Backoff::default(),
@@ -174,7 +170,6 @@ impl Watch {
 
     /// Watches until nobody wants updates any more.
     pub(super) async fn run(mut self) {
-        self.measure.set_host(self.access.host().await);
         loop {
             let start = Instant::now();
             let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
@@ -236,10 +231,8 @@ impl Watch {
                 info!(watch = self.collection.name(), "listing again: {failure}");
             }
             Some(401) => {
-                // Files and plugins may have other credentials by now.
-                match self.access.client().await {
-                    Ok(client) => self.client = client,
-                    Err(error) => self.complain(&chain(&error)),
+                if let Err(error) = self.server.renew().await {
+                    self.complain(&chain(&error));
                 }
                 self.complain_of(&failure);
             }
@@ -285,9 +278,15 @@ impl Watch {
         let mut objects = Vec::new();
         let mut token = None;
         loop {
+            let is_first = token.is_none();
             let request = self.collection.list(limit, token)?;
-            let answer = timeout(PAGE_LIMIT, self.client.request_text(request)).await;
-            let text = self.measured(answer.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
+            let answer = timeout(PAGE_LIMIT, async {
+                match is_first {
+                    true => self.server.text(request).await,
+                    false => self.server.next_page(request).await,
+                }
+            });
+            let text = self.measured(answer.await.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
             let page = wire::page(self.collection.kind, &text)?;
             objects.extend(page.objects);
             token = page.continue_token;
@@ -306,7 +305,7 @@ impl Watch {
         // Spread, so that the watches of many nodes do not end at the same time.
         let seconds = (300.0 * (1.0 + random())) as u32;
         let request = self.collection.watch(from.as_deref(), seconds)?;
-        let answer = timeout(ANSWER_LIMIT, self.client.request_stream(request)).await;
+        let answer = timeout(ANSWER_LIMIT, self.server.stream(request)).await;
         let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
         let mut lines = Lines::new(self.measured(answer)?);
         if from.is_none() {

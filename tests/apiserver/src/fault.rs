@@ -7,6 +7,8 @@ pub enum Verb {
     List,
     /// A watch, also one that begins with a list.
     Watch,
+    /// A new object.
+    Create,
 }
 
 /// What goes wrong with one request.

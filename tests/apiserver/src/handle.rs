@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -27,27 +27,50 @@ pub(crate) async fn handle(
     shared: Arc<Shared>,
     request: hyper::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
-    let Some(resource) = Resource::of_path(request.uri().path()) else {
+    let (head, body) = request.into_parts();
+    let Some((resource, namespace)) = Resource::of_path(head.uri.path()) else {
         return Ok(plain(404, "404 page not found\n"));
     };
-    let text = request.uri().query().unwrap_or_default();
+    let text = head.uri.query().unwrap_or_default();
     let query = Query::parse(text);
-    let verb = if query.is_true("watch") { Verb::Watch } else { Verb::List };
+    let verb = match head.method {
+        Method::POST => Verb::Create,
+        _ if query.is_true("watch") => Verb::Watch,
+        _ => Verb::List,
+    };
     let fault = shared.begin(Request { resource, verb, query: text.to_owned() });
-    let authorization = request.headers().get("authorization").and_then(|of| of.to_str().ok());
+    let authorization = head.headers.get("authorization").and_then(|of| of.to_str().ok());
     if !shared.admits(authorization) {
         return Ok(json_answer(&answer::status(401, "Unauthorized", "Unauthorized")));
     }
     if let Some(fault) = fault {
         return fail(&shared, resource, verb, &query, fault).await;
     }
-    let selector = match Selector::parse(resource, &query) {
+    if verb == Verb::Create {
+        return create(&shared, resource, body).await;
+    }
+    let selector = match Selector::parse(resource, namespace, &query) {
         Ok(selector) => selector,
         Err(message) => return Ok(json_answer(&answer::status(400, "BadRequest", &message))),
     };
     Ok(match verb {
-        Verb::List => json_answer(&list(&shared, resource, &query, &selector)),
         Verb::Watch => stream::watch(shared, resource, &query, selector),
+        Verb::List | Verb::Create => json_answer(&list(&shared, resource, &query, &selector)),
+    })
+}
+
+/// Takes an Event; all else comes from the test.
+async fn create(shared: &Shared, resource: Resource, body: Incoming) -> io::Result<Response<Body>> {
+    if resource != Resource::Events {
+        return Ok(json_answer(&answer::forbidden(resource, "create")));
+    }
+    let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    Ok(match serde_json::from_slice::<Value>(&bytes) {
+        Ok(event) => {
+            shared.events.send_modify(|events| events.push(event.clone()));
+            text(StatusCode::CREATED, format!("{event}\n"))
+        }
+        Err(error) => json_answer(&answer::status(400, "BadRequest", &error.to_string())),
     })
 }
 
@@ -95,7 +118,11 @@ async fn fail(
     query: &Query,
     fault: Fault,
 ) -> io::Result<Response<Body>> {
-    let word = if verb == Verb::List { "list" } else { "watch" };
+    let word = match verb {
+        Verb::List => "list",
+        Verb::Watch => "watch",
+        Verb::Create => "create",
+    };
     let event = |status: Value| text(StatusCode::OK, answer::error_event(&status));
     Ok(match fault {
         Fault::Drop => return Err(io::ErrorKind::ConnectionReset.into()),
@@ -146,9 +173,9 @@ pub(crate) fn too_old(version: u64, oldest: u64) -> Value {
 
 /// The first half of the list, also where a watch begins with it, then the end of the connection.
 fn half(shared: &Arc<Shared>, resource: Resource, verb: Verb, query: &Query) -> Response<Body> {
-    let selector = Selector::parse(resource, query).unwrap_or_default();
+    let selector = Selector::parse(resource, None, query).unwrap_or_default();
     let whole = match verb {
-        Verb::List => list(shared, resource, query, &selector).to_string(),
+        Verb::List | Verb::Create => list(shared, resource, query, &selector).to_string(),
         Verb::Watch => stream::initial_events(shared, resource, &selector).0,
     };
     let whole_length = whole.len();

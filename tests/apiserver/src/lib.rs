@@ -2,8 +2,8 @@
 //!
 //! It lists (in pages), watches (with bookmarks, selectors and streamed lists), refuses as
 //! kube-apiserver does, and fails on command. It holds Services, EndpointSlices, ServiceCIDRs and
-//! Nodes, which only the test changes: [`ApiServer::apply`] and
-//! [`ApiServer::delete`]. Nothing in it depends on time but the `timeoutSeconds` of a watch.
+//! Nodes, which only the test changes: [`ApiServer::apply`] and [`ApiServer::delete`]. It takes
+//! Events from whom it serves. Nothing in it depends on time but the `timeoutSeconds` of a watch.
 
 #![forbid(unsafe_code)]
 

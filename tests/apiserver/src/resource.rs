@@ -11,10 +11,12 @@ pub enum Resource {
     ServiceCidrs,
     /// `v1` Node.
     Nodes,
+    /// `events.k8s.io/v1` Event: only created, by whom the server serves.
+    Events,
 }
 
 impl Resource {
-    /// All kinds.
+    /// All kinds that can be listed.
     pub const ALL: [Resource; 4] =
         [Resource::Services, Resource::EndpointSlices, Resource::ServiceCidrs, Resource::Nodes];
 
@@ -25,6 +27,7 @@ impl Resource {
             Resource::EndpointSlices => "EndpointSlice",
             Resource::ServiceCidrs => "ServiceCIDR",
             Resource::Nodes => "Node",
+            Resource::Events => "Event",
         }
     }
 
@@ -34,6 +37,7 @@ impl Resource {
             Resource::Services | Resource::Nodes => "v1",
             Resource::EndpointSlices => "discovery.k8s.io/v1",
             Resource::ServiceCidrs => "networking.k8s.io/v1",
+            Resource::Events => "events.k8s.io/v1",
         }
     }
 
@@ -44,6 +48,7 @@ impl Resource {
             Resource::EndpointSlices => "endpointslices",
             Resource::ServiceCidrs => "servicecidrs",
             Resource::Nodes => "nodes",
+            Resource::Events => "events",
         }
     }
 
@@ -60,7 +65,7 @@ impl Resource {
         match self {
             Resource::Services => &["spec.clusterIP", "spec.type"],
             Resource::Nodes => &["spec.unschedulable"],
-            Resource::EndpointSlices | Resource::ServiceCidrs => &[],
+            _ => &[],
         }
     }
 
@@ -73,11 +78,21 @@ impl Resource {
             }
             Resource::ServiceCidrs => &[("spec", "{}"), ("status", "{}")],
             Resource::Nodes => &[("spec", "{}"), ("status", "{}")],
+            Resource::Events => &[],
         }
     }
 
-    pub(crate) fn of_path(path: &str) -> Option<Self> {
-        Resource::ALL.into_iter().find(|resource| resource.path() == path)
+    /// The kind that a path is about, and its namespace, if it has one.
+    pub(crate) fn of_path(text: &str) -> Option<(Self, Option<&str>)> {
+        let mut namespace = None;
+        let mut path = text.to_owned();
+        if let Some((group, rest)) = text.split_once("/namespaces/") {
+            let (name, plural) = rest.split_once('/')?;
+            namespace = Some(name);
+            path = format!("{group}/{plural}");
+        }
+        let mut all = Resource::ALL.into_iter().chain([Resource::Events]);
+        Some((all.find(|resource| resource.path() == path)?, namespace))
     }
 
     pub(crate) fn of_kind(kind: &str) -> Option<Self> {

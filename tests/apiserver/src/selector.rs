@@ -28,18 +28,26 @@ enum Test {
 
 impl Selector {
     /// The selectors of a query, or the message of the refusal.
-    pub(crate) fn parse(resource: Resource, query: &Query) -> Result<Self, String> {
+    pub(crate) fn parse(
+        resource: Resource,
+        namespace: Option<&str>,
+        query: &Query,
+    ) -> Result<Self, String> {
         let terms = |name: &str| -> Vec<Term> {
             let terms = query.get(name).unwrap_or_default().split(',');
             terms.filter(|term| !term.is_empty()).map(Term::parse).collect()
         };
-        let fields = terms("fieldSelector");
+        let mut fields = terms("fieldSelector");
         for Term { key, .. } in &fields {
             let is_common = matches!(key.as_str(), "metadata.name" | "metadata.namespace");
             if !is_common && !resource.selectable_fields().contains(&key.as_str()) {
                 return Err(format!("field label not supported: {key}"));
             }
         }
+        fields.extend(namespace.map(|name| Term {
+            key: "metadata.namespace".to_owned(),
+            test: Test::Is(name.to_owned()),
+        }));
         Ok(Self { labels: terms("labelSelector"), fields })
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     faults: Mutex<Vec<Planned>>,
     token: Mutex<Option<String>>,
     requests: watch::Sender<Vec<Request>>,
+    /// The Events that have been created.
+    pub(crate) events: watch::Sender<Vec<Value>>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,7 @@ impl ApiServer {
             faults: Mutex::default(),
             token: Mutex::default(),
             requests: watch::Sender::default(),
+            events: watch::Sender::default(),
         });
         let (end, ended) = watch::channel(());
         let serve = serve(listener, shared.clone(), ended);
@@ -195,6 +198,17 @@ impl ApiServer {
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.borrow().clone()
+    }
+
+    /// All Events that have been created.
+    pub fn events(&self) -> Vec<Value> {
+        self.shared.events.borrow().clone()
+    }
+
+    /// Waits until there are so many Events.
+    pub async fn wait_for_events(&self, count: usize) {
+        let mut events = self.shared.events.subscribe();
+        events.wait_for(|events| events.len() >= count).await.expect("the sender is here");
     }
 
     /// Waits until the requests are as wanted.

@@ -1,0 +1,50 @@
+{{/* What is the same in the DaemonSet's selector for ever. */}}
+{{- define "weir.selectorLabels" -}}
+app.kubernetes.io/name: weir
+{{- end }}
+
+{{- define "weir.labels" -}}
+{{ include "weir.selectorLabels" . }}
+app.kubernetes.io/component: proxy
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "weir.image" -}}
+{{- $repository := required "image.repository: say where you have pushed weir's image to" .Values.image.repository -}}
+{{- if .Values.image.digest -}}
+{{ $repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* KubeProxyConfiguration: the values, and what the chart itself decides. */}}
+{{- define "weir.config" -}}
+{{- $fixed := dict
+  "apiVersion" "kubeproxy.config.k8s.io/v1alpha1"
+  "kind" "KubeProxyConfiguration"
+  "clientConnection" (dict "kubeconfig" "/etc/weir/kubeconfig.conf") -}}
+{{ toYaml (mergeOverwrite (deepCopy .Values.config) $fixed) }}
+{{- end }}
+
+{{/* A server without the Service that weir itself makes work. */}}
+{{- define "weir.kubeconfig" -}}
+apiVersion: v1
+kind: Config
+clusters:
+- name: default
+  cluster:
+    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt
+    server: {{ required "apiServer: say where the API server is, such as https://control-plane.example.net:6443" .Values.apiServer }}
+contexts:
+- name: default
+  context: {cluster: default, user: default}
+current-context: default
+users:
+- name: default
+  user:
+    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+{{- end }}

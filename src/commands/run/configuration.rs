@@ -1,0 +1,107 @@
+//! The configuration file that weir was started with, followed.
+
+use tracing::{info, warn};
+use weir_rules::config::Config;
+
+use super::health_limit;
+use super::logging::Logs;
+use crate::commands::{Failure, all_reasons, chain};
+use crate::config::changes::{Effect, changes};
+use crate::config::watch::FileWatch;
+use crate::config::{Flags, Resolved, resolve, to_configz};
+use crate::host;
+use crate::observe::Observed;
+
+/// Where the settings come from.
+pub(super) struct Configuration(Option<Followed>);
+
+/// A configuration that may change.
+struct Followed {
+    flags: Flags,
+    current: Resolved,
+    logs: Logs,
+    watch: FileWatch,
+}
+
+/// What other settings ask of the agent.
+pub(super) enum News {
+    /// To program these.
+    Rules(Config),
+    /// To end, and be started again.
+    Restart,
+}
+
+impl Configuration {
+    /// Settings that stay.
+    pub(super) fn fixed() -> Self {
+        Self(None)
+    }
+
+    /// Follows the file that the flags name, if they name one; also says what holds now.
+    pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), Failure> {
+        // Watched before it is read, so that no change falls in between.
+        let watch = flags.config.as_deref().map(FileWatch::new);
+        let current = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
+        let now = current.clone();
+        let followed = match watch {
+            Some(Ok(watch)) => Some(Followed { flags: flags.clone(), current, logs, watch }),
+            Some(Err(error)) => {
+                let error = chain(&error);
+                warn!(error, "changes of the configuration file will not be seen");
+                None
+            }
+            None => None,
+        };
+        Ok((Self(followed), now))
+    }
+
+    /// Waits for other settings, and applies what does not concern the agent. Nothing is lost if the
+    /// wait is given up.
+    pub(super) async fn next(&mut self, observed: &Observed) -> News {
+        while let Some(followed) = &mut self.0 {
+            if followed.watch.changed().await.is_none() {
+                warn!("the configuration file cannot be watched any more");
+                self.0 = None;
+            } else if let Some(news) = followed.read(observed) {
+                return news;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Followed {
+    fn read(&mut self, observed: &Observed) -> Option<News> {
+        let new = match resolve(&self.flags) {
+            Ok(new) => new,
+            Err(error) => {
+                for reason in all_reasons(error) {
+                    warn!("{reason}; the configuration stays as it was");
+                }
+                observed.config_is_bad();
+                return None;
+            }
+        };
+        let old = std::mem::replace(&mut self.current, new);
+        let new = &self.current;
+        for note in new.notes.iter().filter(|note| !old.notes.contains(note)) {
+            info!("{note}");
+        }
+        let changes = changes(&old.configuration, &new.configuration);
+        for change in &changes {
+            info!("configuration: {change}");
+        }
+        if changes.iter().any(|change| matches!(change.effect, Effect::Restart(_))) {
+            return Some(News::Restart);
+        }
+        match to_configz(&new.configuration) {
+            Ok(configz) => observed.config_is_good(configz, health_limit(&new.settings)),
+            Err(error) => warn!("{}", chain(&error)),
+        }
+        self.logs.set_level(new.settings.logging.level());
+        if changes.iter().any(|change| change.effect == Effect::Live) {
+            host::apply(&new.settings);
+        }
+        Some(News::Rules(new.settings.rules.clone()))
+    }
+}

@@ -1,0 +1,60 @@
+//! What the agent tells the users of the cluster.
+
+use crate::source::api::{Event, Problem, Recorder, Server, Severity};
+use crate::source::{Kind, ObjectKey};
+
+/// Tells them by Kubernetes Events, where there is an API server.
+#[derive(Clone)]
+pub(super) struct Events {
+    recorder: Recorder,
+    node_name: String,
+}
+
+/// What weir does all the time.
+const SYNC: &str = "SyncProxyRules";
+
+impl Events {
+    /// Nobody is told.
+    pub(super) fn none() -> Self {
+        Self { recorder: Recorder::none(), node_name: String::new() }
+    }
+
+    /// Tells the users of the server's cluster, as the weir of this node.
+    pub(super) fn start(server: Server, node_name: &str) -> Self {
+        let recorder = Recorder::start(server, node_name);
+        Self { recorder, node_name: node_name.to_owned() }
+    }
+
+    /// weir has started; kube-proxy tells as much.
+    pub(super) fn started(&self) {
+        let note = format!("weir {} has started", env!("CARGO_PKG_VERSION"));
+        self.record(self.node(), Severity::Normal, "Starting", "StartKubeProxy", note);
+    }
+
+    /// An object cannot be served as it is.
+    pub(super) fn bad_object(&self, problem: Problem) {
+        let reason = if problem.is_conflict { "AddressConflict" } else { "InvalidObject" };
+        self.record(problem.key, Severity::Warning, reason, SYNC, problem.text);
+    }
+
+    /// The kernel is not as the cluster wants it.
+    pub(super) fn not_programmed(&self, why: &str) {
+        let note = format!("Services may be served as they were before: {why}; trying again");
+        self.record(self.node(), Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
+    }
+
+    fn node(&self) -> ObjectKey {
+        ObjectKey { kind: Kind::Node, namespace: String::new(), name: self.node_name.clone() }
+    }
+
+    fn record(
+        &self,
+        about: ObjectKey,
+        severity: Severity,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        self.recorder.record(Event { about, severity, reason, action, note });
+    }
+}

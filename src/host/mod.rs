@@ -1,0 +1,70 @@
+//! What weir sets of its host beside the ruleset: connection tracking and its own place in line when
+//! memory is short.
+//!
+//! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are
+//! said and no more: the node serves without.
+
+mod conntrack;
+mod knob;
+mod oom;
+
+pub use conntrack::conntrack;
+pub use knob::{Done, Knob};
+pub use oom::oom_score_adj;
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use crate::config::Settings;
+
+/// Sets what the settings ask for, and logs what that did.
+pub fn apply(settings: &Settings) {
+    let wanted = conntrack(&settings.conntrack, cpus());
+    for knob in wanted.iter().chain([&oom_score_adj(settings.oom_score_adj)]) {
+        let (path, wanted) = (knob.path, knob.value);
+        match knob.set(Path::new("/")) {
+            Done::Equal => {}
+            Done::Set { before } => info!(path, before, now = wanted, "set"),
+            Done::Left { found } => info!(path, found, wanted, "left as it is: never lowered"),
+            Done::Failed(error) => warn!(
+                path,
+                wanted,
+                %error,
+                "cannot set this; it stays as it is. `weir --init-only` with more privileges can"
+            ),
+        }
+    }
+}
+
+/// How many CPUs the machine has online, whatever part of them this process may use: all of them
+/// fill the connection-tracking table. One if that cannot be read.
+fn cpus() -> u32 {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    cpu_list_len(text.trim()).unwrap_or(1)
+}
+
+/// The length of a list such as `0-3,8` (cpulist of the kernel's Documentation/admin-guide/cputopology.rst).
+fn cpu_list_len(list: &str) -> Option<u32> {
+    let range_len = |range: &str| -> Option<u32> {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    list.split(',').map(range_len).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpus_are_counted_from_the_kernels_list() {
+        for (list, len) in
+            [("0", Some(1)), ("0-3", Some(4)), ("0-3,8,10-11", Some(7)), ("", None), ("3-0", None)]
+        {
+            assert_eq!(cpu_list_len(list), len, "{list}");
+        }
+        assert!(cpus() >= 1);
+    }
+}

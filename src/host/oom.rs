@@ -1,0 +1,9 @@
+//! The kernel's choice of whom to kill when memory is short.
+
+use super::Knob;
+
+/// What the process's `oom_score_adj` should be, -1000 (never) to 1000 (first). To lower it takes
+/// CAP_SYS_RESOURCE (`__set_oom_adj` of the kernel's fs/proc/base.c).
+pub fn oom_score_adj(value: i32) -> Knob {
+    Knob { path: "proc/self/oom_score_adj", value: value.into(), may_lower: true }
+}

@@ -1,0 +1,53 @@
+//! Notice of changes of the node's addresses.
+
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Error;
+
+/// How long to wait before a socket that has failed is opened anew.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Tells of addresses that come and go on interfaces of the network namespace.
+pub struct AddressWatch {
+    notices: BoxStream<'static, ()>,
+    /// Reads the socket until this is dropped.
+    _reading: JoinSet<()>,
+}
+
+impl AddressWatch {
+    /// Watches from now on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new() -> Result<Self, Error> {
+        let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+        let (connection, _, messages) = new_multicast_connection(&groups).map_err(Error::Open)?;
+        let mut reading = JoinSet::new();
+        reading.spawn(connection);
+        Ok(Self { notices: messages.map(drop).boxed(), _reading: reading })
+    }
+
+    /// Waits until an address has come or gone, or may have without a notice. Nothing is lost if the
+    /// wait is given up.
+    pub async fn changed(&mut self) {
+        if self.notices.next().await.is_some() {
+            // Interfaces come with several addresses; all notices that are here are answered at once.
+            while let Some(Some(())) = self.notices.next().now_or_never() {}
+            return;
+        }
+        // The reader ends with its socket, as when more notices came than the socket could hold.
+        loop {
+            sleep(PAUSE).await;
+            if let Ok(new) = Self::new() {
+                *self = new;
+                return;
+            }
+        }
+    }
+}

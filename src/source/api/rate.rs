@@ -1,0 +1,102 @@
+//! A bound on how often the server is asked.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// How many requests may be made (`clientConnection.qps` and `burst`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Requests per second in the long run; without bound if it is negative, 5 if it is 0, as for
+    /// client-go.
+    pub qps: f32,
+    /// How many may come at once; 10 if it is 0.
+    pub burst: u32,
+}
+
+impl Default for Limits {
+    /// Those of client-go (`DefaultQPS` and `DefaultBurst` of its rest/config.go).
+    fn default() -> Self {
+        Self { qps: 5.0, burst: 10 }
+    }
+}
+
+/// Holds requests back until they may be made.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    /// From one request to the next in the long run.
+    interval: Duration,
+    /// How far ahead of that they may be.
+    allowance: Duration,
+    /// When the next would come if they all came at their intervals.
+    next: Mutex<Instant>,
+}
+
+impl Limiter {
+    /// Nothing has been asked yet.
+    pub(super) fn new(limits: Limits) -> Self {
+        let Limits { qps, burst } = limits;
+        let default = Limits::default();
+        let interval = match qps {
+            0.0 => Duration::from_secs_f64(1.0 / f64::from(default.qps)),
+            qps if qps > 0.0 => {
+                Duration::try_from_secs_f64(1.0 / f64::from(qps)).unwrap_or(Duration::MAX)
+            }
+            _ => Duration::ZERO,
+        };
+        let burst = if burst == 0 { default.burst } else { burst };
+        let allowance = interval.saturating_mul(burst - 1);
+        Self { interval, allowance, next: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until a request may be made; it then counts as made.
+    pub(super) async fn wait(&self) {
+        sleep_until(self.take(Instant::now())).await;
+    }
+
+    /// Takes the next place in line (the generic cell rate algorithm).
+    fn take(&self, now: Instant) -> Instant {
+        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let due = (*next).max(now);
+        *next = due.checked_add(self.interval).unwrap_or(due);
+        due.checked_sub(self.allowance).unwrap_or(now).max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn times(limits: Limits, requests: usize) -> Vec<u128> {
+        let limiter = Limiter::new(limits);
+        let start = Instant::now();
+        let mut times = Vec::new();
+        for _ in 0..requests {
+            limiter.wait().await;
+            times.push(start.elapsed().as_millis());
+        }
+        times
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_goes_at_once_and_the_rest_at_intervals() {
+        assert_eq!(times(Limits { qps: 2.0, burst: 3 }, 5).await, [0, 0, 0, 500, 1000]);
+        assert_eq!(times(Limits { qps: 0.0, burst: 0 }, 12).await[8..], [0, 0, 200, 400]);
+        assert_eq!(times(Limits { qps: -1.0, burst: 1 }, 50).await, [0; 50]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_waited_may_burst_again_and_no_more() {
+        let limiter = Limiter::new(Limits { qps: 2.0, burst: 2 });
+        for _ in 0..3 {
+            limiter.wait().await;
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let start = Instant::now();
+        for waited in [0, 0, 500] {
+            limiter.wait().await;
+            assert_eq!(start.elapsed().as_millis(), waited);
+        }
+    }
+}
