@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tracing::{info, warn};
+use weir_rules::cluster::NamespacedName;
 
 use crate::observe::Observed;
 use answer::Handler;
@@ -36,6 +37,9 @@ pub struct Serving {
     pub bind_address_hard_fail: bool,
 }
 
+/// Is told which Service's health check cannot be answered, and why.
+pub type TellFailure = Box<dyn Fn(&NamespacedName, &str) + Send>;
+
 /// An address that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} for {purpose}")]
@@ -51,11 +55,15 @@ pub struct Servers(#[expect(dead_code, reason = "held for its end")] JoinSet<()>
 
 impl Servers {
     /// Starts to serve. Fails if an address cannot be bound and that is to be fatal; otherwise it is
-    /// tried again and again.
+    /// tried again and again. Health checks of Services that cannot be answered are logged and told.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(serving: Serving, observed: &Arc<Observed>) -> Result<Self, ListenError> {
+    pub fn start(
+        serving: Serving,
+        observed: &Arc<Observed>,
+        tell_failure: TellFailure,
+    ) -> Result<Self, ListenError> {
         let mut tasks = JoinSet::new();
         let is_fatal = serving.bind_address_hard_fail;
         if let Some(address) = serving.healthz {
@@ -68,7 +76,7 @@ impl Servers {
             let server = Server { address, purpose: "/metrics", handler };
             server.start(is_fatal, &mut tasks)?;
         }
-        tasks.spawn(service_health::serve_all(Arc::clone(observed)));
+        tasks.spawn(service_health::serve_all(Arc::clone(observed), tell_failure));
         Ok(Self(tasks))
     }
 }

@@ -13,18 +13,18 @@ use tracing::{debug, info, warn};
 use weir_rules::checks::Check;
 use weir_rules::cluster::NamespacedName;
 
-use super::RETRY_INTERVAL;
 use super::answer::{Answer, Handler, JSON, answer, with};
 use super::listen::{Families, listen, serve};
+use super::{RETRY_INTERVAL, TellFailure};
 use crate::observe::{Checks, Observed};
 
 /// How many endpoints there are on this node, for balancers that can weigh nodes by it.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
 /// Serves the health checks of what is programmed, as they come and go, for good.
-pub(super) async fn serve_all(observed: Arc<Observed>) {
+pub(super) async fn serve_all(observed: Arc<Observed>, tell_failure: TellFailure) {
     let mut checks = observed.checks();
-    let mut servers = CheckServers::new(observed);
+    let mut servers = CheckServers::new(observed, tell_failure);
     loop {
         let wanted = checks.borrow_and_update().clone();
         servers.follow(&wanted).await;
@@ -39,6 +39,7 @@ pub(super) async fn serve_all(observed: Arc<Observed>) {
 /// The servers that are open, and those that cannot be.
 struct CheckServers {
     observed: Arc<Observed>,
+    tell_failure: TellFailure,
     /// They end with this.
     tasks: JoinSet<()>,
     open: BTreeMap<SocketAddr, AbortHandle>,
@@ -47,9 +48,9 @@ struct CheckServers {
 }
 
 impl CheckServers {
-    fn new(observed: Arc<Observed>) -> Self {
+    fn new(observed: Arc<Observed>, tell_failure: TellFailure) -> Self {
         let (open, failing) = (BTreeMap::new(), BTreeMap::new());
-        Self { observed, tasks: JoinSet::new(), open, failing }
+        Self { observed, tell_failure, tasks: JoinSet::new(), open, failing }
     }
 
     /// Closes what is not wanted any more, then opens what is and is not open. An address that goes
@@ -83,7 +84,7 @@ impl CheckServers {
             Err(error) => {
                 let text = error.to_string();
                 if self.failing.get(&address) != Some(&text) {
-                    tell_failure(service, address, &text);
+                    self.tell(service, address, &text);
                     self.failing.insert(address, text);
                 }
                 return;
@@ -97,15 +98,17 @@ impl CheckServers {
         let handler = handler(address, &self.observed);
         self.open.insert(address, self.tasks.spawn(serve(listener, handler)));
     }
-}
 
-/// Says that a health check cannot be answered.
-fn tell_failure(service: &NamespacedName, address: SocketAddr, reason: &str) {
-    let seconds = RETRY_INTERVAL.as_secs();
-    warn!(
-        "cannot listen on {address} for the health check of Service {service}: {reason}; its load \
-         balancer does not send to this node; trying again every {seconds} s"
-    );
+    /// Says that a health check cannot be answered.
+    fn tell(&self, service: &NamespacedName, address: SocketAddr, reason: &str) {
+        let what = format!("cannot listen on {address} for the health check: {reason}");
+        let why = format!(
+            "{what}; its load balancer does not send to this node; trying again every {} s",
+            RETRY_INTERVAL.as_secs()
+        );
+        warn!("Service {service}: {why}");
+        (self.tell_failure)(service, &why);
+    }
 }
 
 /// Answers at one address, whatever is asked.

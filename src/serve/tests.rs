@@ -18,6 +18,10 @@ fn observed() -> Arc<Observed> {
     Observed::new(r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(), LIMIT)
 }
 
+fn start_servers(serving: Serving, observed: &Arc<Observed>) -> Result<Servers, ListenError> {
+    Servers::start(serving, observed, Box::new(|_, _| {}))
+}
+
 /// A port of loopback that nobody listens on.
 fn free_port() -> SocketAddr {
     taken_port().local_addr().unwrap()
@@ -137,7 +141,7 @@ async fn a_server_that_cannot_bind_tries_again() {
     let holder = taken_port();
     let address = holder.local_addr().unwrap();
     let serving = Serving { healthz: Some(address), ..Serving::default() };
-    let servers = Servers::start(serving, &observed()).unwrap();
+    let servers = start_servers(serving, &observed()).unwrap();
     tokio::time::sleep(RETRY_INTERVAL + Duration::from_secs(1)).await;
     drop(holder);
     let error = ask(address, "GET", "/livez").await.unwrap_err();
@@ -156,7 +160,7 @@ async fn an_address_that_cannot_be_bound_is_fatal_where_that_is_asked_for() {
     let address = holder.local_addr().unwrap();
     let serving =
         Serving { metrics: Some(address), bind_address_hard_fail: true, ..Serving::default() };
-    let error = Servers::start(serving, &observed()).unwrap_err();
+    let error = start_servers(serving, &observed()).unwrap_err();
     let text = chain(&error);
     let expected = format!("cannot listen on {address} for /metrics: Address already in use");
     assert!(text.starts_with(&expected), "{text}");
@@ -236,7 +240,7 @@ async fn answer(address: SocketAddr, start: &str) -> String {
 #[tokio::test]
 async fn a_load_balancer_learns_of_local_endpoints_for_as_long_as_the_service_exists() {
     let (observed, address) = (observed(), free_port());
-    let _servers = Servers::start(Serving::default(), &observed).unwrap();
+    let _servers = start_servers(Serving::default(), &observed).unwrap();
     program(&observed, &cluster(address.port(), &["node-a", "node-b", "node-a"]));
     let body = "{\n\t\"service\": {\n\t\t\"namespace\": \"default\",\n\t\t\"name\": \"web\"\n\t},\n\t\
                 \"localEndpoints\": 2,\n\t\"serviceProxyHealthy\": true\n}";
@@ -259,7 +263,7 @@ async fn a_load_balancer_learns_of_local_endpoints_for_as_long_as_the_service_ex
 #[tokio::test(start_paused = true)]
 async fn an_unhealthy_node_gets_no_traffic_whatever_it_has() {
     let (observed, address) = (observed(), free_port());
-    let _servers = Servers::start(Serving::default(), &observed).unwrap();
+    let _servers = start_servers(Serving::default(), &observed).unwrap();
     program(&observed, &cluster(address.port(), &["node-a"]));
     answer(address, "HTTP/1.1 200 OK\n").await;
     // A step that never ends.
@@ -278,7 +282,7 @@ async fn an_unhealthy_node_gets_no_traffic_whatever_it_has() {
 async fn a_health_check_port_that_is_taken_is_tried_again() {
     let (observed, holder) = (observed(), taken_port());
     let address = holder.local_addr().unwrap();
-    let _servers = Servers::start(Serving::default(), &observed).unwrap();
+    let _servers = start_servers(Serving::default(), &observed).unwrap();
     program(&observed, &cluster(address.port(), &["node-a"]));
     tokio::time::sleep(RETRY_INTERVAL + Duration::from_secs(1)).await;
     drop(holder);

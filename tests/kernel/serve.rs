@@ -1,19 +1,14 @@
 //! What weir answers over HTTP on a node.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use weir_apiserver::{ApiServer, Resource};
+use weir_apiserver::Resource;
 use weir_testbed::{Netns, Process, Testbed, eventually, nft_programs, wait_for};
 
-use crate::common::weir;
-
-/// How long anything may take before it counts as not happening.
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::running::{LIMIT, Running};
 
 const HEALTH_CHECK: &str = "192.0.2.1:30100";
 const HEALTH_CHECK_V6: &str = "[2001:db8::1]:30100";
@@ -21,93 +16,58 @@ const HEALTHZ: &str = "192.0.2.1:10256";
 const HEALTHZ_V6: &str = "[2001:db8::1]:10256";
 const METRICS: &str = "127.0.0.1:10249";
 
-/// A node, a visitor, an API server on the node's loopback, and weir as kube-proxy's replacement.
-struct Running {
-    // First, so that it ends before its namespace.
-    weir: Option<Process>,
-    bed: Testbed,
-    server: ApiServer,
-    folder: tempfile::TempDir,
+/// An API server that knows the node, and weir as kube-proxy's replacement, with these fields.
+fn started(objects: &[Value], fields: &str) -> Running {
+    let mut running = prepared(objects);
+    running.write_config(&format!("mode: nftables\n{fields}\n"));
+    running.start_as_proxy();
+    running
 }
 
-impl Running {
-    /// Nothing runs yet but the server, which knows the node.
-    fn new() -> Self {
-        let bed = Testbed::new().outside("visitor", "198.51.100.7", "2001:db8:51::7");
-        let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
-        let server = ApiServer::start_on(listener);
-        server.apply(node(json!([])));
-        let folder = tempfile::tempdir().expect("a folder");
-        let kubeconfig = folder.path().join("kubeconfig");
-        fs::write(kubeconfig, server.kubeconfig(None)).expect("it can be written");
-        Self { weir: None, bed, server, folder }
-    }
+fn prepared(objects: &[Value]) -> Running {
+    let running = Running::new();
+    running.server.apply(node(json!([])));
+    objects.iter().for_each(|object| running.server.apply(object.clone()));
+    running
+}
 
-    /// `weir --config` with these fields.
-    fn start(&mut self, fields: &str) {
-        let config = self.write_config(fields);
-        let log = fs::File::create(self.folder.path().join("log")).expect("a file");
-        let mut command = weir();
-        command
-            .arg(format!("--config={config}"))
-            .arg("--hostname-override=node-a")
-            .stdout(Stdio::null())
-            .stderr(log);
-        self.weir = Some(Process::spawn(self.bed.node(), command));
-    }
+/// Somebody who is not the node.
+fn visitor(running: &Running) -> &Netns {
+    running.bed.ns("client")
+}
 
-    fn write_config(&self, fields: &str) -> String {
-        let folder = self.folder.path();
-        let text = format!(
-            "apiVersion: kubeproxy.config.k8s.io/v1alpha1
-kind: KubeProxyConfiguration
-mode: nftables
-clientConnection: {{kubeconfig: {}}}
-{fields}
-",
-            folder.join("kubeconfig").display()
-        );
-        let config = folder.join("config.conf");
-        fs::write(&config, text).expect("it can be written");
-        config.display().to_string()
-    }
+/// Waits until the node answers this visitor with a status and this in the answer; gives it.
+fn answer(running: &Running, ns: &Netns, url: (&str, &str), status: u16, part: &str) -> String {
+    let start = format!("HTTP/1.1 {status} ");
+    let mut last = None;
+    let answer = eventually(LIMIT, || {
+        let answer = get(ns, url).map_err(|error| last = Some(error.to_string())).ok()?;
+        let is_it = answer.starts_with(&start) && answer.contains(part);
+        last = Some(answer.clone());
+        is_it.then_some(answer)
+    });
+    let log = running.log();
+    answer.unwrap_or_else(|| panic!("no {status} with {part} of {url:?}: {last:?}\n{log}"))
+}
 
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
+fn wait_until_refused(ns: &Netns, address: &str) {
+    wait_for(&format!("{address} to be refused"), LIMIT, || is_refused(ns, address));
+}
 
-    fn wait_until_logged(&self, text: &str) {
-        wait_for(&format!("`{text}` in the log"), LIMIT, || self.log().contains(text));
-    }
+/// The value of a line of /metrics that begins so.
+fn metric(running: &Running, series: &str) -> Option<f64> {
+    let text = get(running.bed.node(), (METRICS, "/metrics")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+    line.trim().parse().ok()
+}
 
-    /// Waits until the node answers this visitor with a status and this in the answer; gives it.
-    fn answer(&self, ns: &Netns, url: (&str, &str), status: u16, part: &str) -> String {
-        let start = format!("HTTP/1.1 {status} ");
-        let mut last = None;
-        let answer = eventually(LIMIT, || {
-            let answer = get(ns, url).map_err(|error| last = Some(error.to_string())).ok()?;
-            let is_it = answer.starts_with(&start) && answer.contains(part);
-            last = Some(answer.clone());
-            is_it.then_some(answer)
-        });
-        let log = self.log();
-        answer.unwrap_or_else(|| panic!("no {status} with {part} of {url:?}: {last:?}\n{log}"))
-    }
-
-    fn wait_until_refused(&self, ns: &Netns, address: &str) {
-        wait_for(&format!("{address} to be refused"), LIMIT, || is_refused(ns, address));
-    }
-
-    fn visitor(&self) -> &Netns {
-        self.bed.ns("visitor")
-    }
-
-    /// The value of a line of /metrics that begins so.
-    fn metric(&self, series: &str) -> Option<f64> {
-        let text = get(self.bed.node(), (METRICS, "/metrics")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
-        line.trim().parse().ok()
-    }
+fn wait_for_metric(running: &Running, series: &str, value: f64) {
+    let mut last = None;
+    let is_it = eventually(LIMIT, || {
+        last = metric(running, series);
+        (last == Some(value)).then_some(())
+    });
+    assert!(is_it.is_some(), "{series} is {last:?}, not {value}; log:\n{}", running.log());
 }
 
 /// Asks once; gives all of the answer.
@@ -163,79 +123,87 @@ fn slice(family: &str, address: &str, elsewhere: &str) -> Value {
 
 #[test]
 fn load_balancers_learn_on_the_primary_addresses_whether_a_service_is_here() {
-    let mut running = Running::new();
-    running.server.apply(service("web", 10, 30100));
-    running.server.apply(slice("IPv4", "10.244.0.2", "10.244.1.2"));
-    running.start("");
-    let visitor = running.visitor();
+    let web = [service("web", 10, 30100), slice("IPv4", "10.244.0.2", "10.244.1.2")];
+    let running = started(&web, "");
+    let visitor = visitor(&running);
     let weight = "\r\nX-Load-Balancing-Endpoint-Weight: 1\r\n";
-    running.answer(visitor, (HEALTH_CHECK, "/"), 200, weight);
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 200, weight);
     // Each family has its own endpoints.
-    running.answer(visitor, (HEALTH_CHECK_V6, "/"), 503, "\"localEndpoints\": 0");
+    answer(&running, visitor, (HEALTH_CHECK_V6, "/"), 503, "\"localEndpoints\": 0");
     running.server.apply(slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2"));
-    running.answer(visitor, (HEALTH_CHECK_V6, "/"), 200, "\"serviceProxyHealthy\": true");
+    answer(&running, visitor, (HEALTH_CHECK_V6, "/"), 200, "\"serviceProxyHealthy\": true");
     assert!(is_refused(running.bed.node(), "127.0.0.1:30100"), "primary addresses only");
 
     running.server.delete(Resource::EndpointSlices, "default", "web-ipv4");
-    running.answer(visitor, (HEALTH_CHECK, "/"), 503, "\"localEndpoints\": 0");
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 503, "\"localEndpoints\": 0");
     running.server.apply(service("web", 10, 30101));
-    running.answer(visitor, ("[2001:db8::1]:30101", "/"), 200, "\"name\": \"web\"");
-    running.wait_until_refused(visitor, HEALTH_CHECK_V6);
+    answer(&running, visitor, ("[2001:db8::1]:30101", "/"), 200, "\"name\": \"web\"");
+    wait_until_refused(visitor, HEALTH_CHECK_V6);
     running.server.delete(Resource::Services, "default", "web");
-    running.wait_until_refused(visitor, "192.0.2.1:30101");
+    wait_until_refused(visitor, "192.0.2.1:30101");
 }
 
 #[test]
 fn without_node_port_addresses_health_checks_are_answered_everywhere() {
-    let mut running = Running::new();
-    running.server.apply(service("web", 10, 30100));
-    running.server.apply(slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2"));
-    running.start("nodePortAddresses: [0.0.0.0/0]");
-    running.answer(running.bed.node(), ("127.0.0.1:30100", "/"), 503, "\"localEndpoints\": 0");
-    running.answer(running.bed.node(), ("[::1]:30100", "/"), 200, "\"localEndpoints\": 1");
-    running.answer(running.visitor(), (HEALTH_CHECK, "/"), 503, "\"name\": \"web\"");
+    let web = [service("web", 10, 30100), slice("IPv6", "fd00:10:244::2", "fd00:10:244:1::2")];
+    let running = started(&web, "nodePortAddresses: [0.0.0.0/0]");
+    answer(&running, running.bed.node(), ("127.0.0.1:30100", "/"), 503, "\"localEndpoints\": 0");
+    answer(&running, running.bed.node(), ("[::1]:30100", "/"), 200, "\"localEndpoints\": 1");
+    answer(&running, visitor(&running), (HEALTH_CHECK, "/"), 503, "\"name\": \"web\"");
 }
 
 #[test]
 fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
-    let mut running = Running::new();
+    let mut running = prepared(&[service("web", 10, 30100), service("other", 11, 30101)]);
     let taken = running.bed.node().run(|| TcpListener::bind(HEALTH_CHECK).expect("it is free"));
-    running.server.apply(service("web", 10, 30100));
-    running.server.apply(service("other", 11, 30101));
-    running.start("");
-    running.answer(running.visitor(), ("192.0.2.1:30101", "/"), 503, "\"name\": \"other\"");
-    running.wait_until_logged(
-        "cannot listen on 192.0.2.1:30100 for the health check of Service default/web: Address \
-         already in use (os error 98); its load balancer does not send to this node; trying again",
-    );
+    running.write_config("mode: nftables\n");
+    running.start_as_proxy();
+    answer(&running, visitor(&running), ("192.0.2.1:30101", "/"), 503, "\"name\": \"other\"");
+    let why = "cannot listen on 192.0.2.1:30100 for the health check: Address already in use (os \
+               error 98); its load balancer does not send to this node; trying again every 5 s";
+    running.wait_until_logged(&format!("Service default/web: {why}"));
+    let event = eventually(LIMIT, || {
+        let events = running.server.events().into_iter();
+        let is_it = |event: &Value| event["reason"] == "FailedToStartServiceHealthcheck";
+        events.into_iter().find(is_it)
+    });
+    let event = event.expect("an event");
+    assert_eq!((&event["type"], &event["action"]), (&json!("Warning"), &json!("Listen")));
+    assert_eq!(event["regarding"]["kind"], "Service");
+    assert_eq!(event["regarding"]["name"], "web");
+    assert_eq!(event["note"], format!("node node-a: {why}"));
     drop(taken);
     // With the next change at the latest.
     running.server.apply(slice("IPv4", "10.244.0.2", "10.244.1.2"));
-    running.answer(running.visitor(), (HEALTH_CHECK, "/"), 200, "\"name\": \"web\"");
+    answer(&running, visitor(&running), (HEALTH_CHECK, "/"), 200, "\"name\": \"web\"");
 }
 
 #[test]
 fn a_node_tells_its_health_its_metrics_and_its_configuration() {
-    let mut running = Running::new();
-    running.server.apply(service("web", 10, 30100));
-    running.start("bindAddressHardFail: true");
-    let (visitor, node_ns) = (running.visitor(), running.bed.node());
+    let running = started(&[service("web", 10, 30100)], "bindAddressHardFail: true");
+    let (visitor, node_ns) = (visitor(&running), running.bed.node());
     let eligible = "\"nodeEligible\":true,\"healthy\":true,\"status\":{\"IPv4\":{\"lastUpdated\":";
-    running.answer(visitor, (HEALTHZ, "/healthz"), 200, eligible);
-    running.answer(visitor, (HEALTHZ_V6, "/livez"), 200, ",\"healthy\":true,\"status\":");
+    answer(&running, visitor, (HEALTHZ, "/healthz"), 200, eligible);
+    answer(&running, visitor, (HEALTHZ_V6, "/livez"), 200, ",\"healthy\":true,\"status\":");
 
     let autoscaler = json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": "NoSchedule"}]);
     running.server.apply(node(autoscaler));
-    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false,\"healthy\":true");
-    running.answer(visitor, (HEALTHZ, "/livez"), 200, "\"healthy\":true");
+    answer(
+        &running,
+        visitor,
+        (HEALTHZ, "/healthz"),
+        503,
+        "\"nodeEligible\":false,\"healthy\":true",
+    );
+    answer(&running, visitor, (HEALTHZ, "/livez"), 200, "\"healthy\":true");
     running.server.apply(node(json!([])));
-    running.answer(visitor, (HEALTHZ, "/healthz"), 200, "");
+    answer(&running, visitor, (HEALTHZ, "/healthz"), 200, "");
     running.server.delete(Resource::Nodes, "", "node-a");
-    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false");
+    answer(&running, visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false");
 
     assert!(is_refused(visitor, "192.0.2.1:10249"), "metrics are for the node itself");
-    running.answer(node_ns, (METRICS, "/proxyMode"), 200, "\r\n\r\nnftables");
-    let configz = running.answer(node_ns, (METRICS, "/configz"), 200, "");
+    answer(&running, node_ns, (METRICS, "/proxyMode"), 200, "\r\n\r\nnftables");
+    let configz = answer(&running, node_ns, (METRICS, "/configz"), 200, "");
     let (_, json) = configz.split_once("\r\n\r\n").expect("a body");
     let json: Value = serde_json::from_str(json).expect("JSON");
     let configuration = &json["kubeproxy.config.k8s.io"];
@@ -247,18 +215,9 @@ fn a_node_tells_its_health_its_metrics_and_its_configuration() {
 
 #[test]
 fn metrics_tell_of_the_cluster_the_kernel_and_the_api_server() {
-    let mut running = Running::new();
-    running.server.apply(service("web", 10, 30100));
-    running.start("");
-    running.answer(running.bed.node(), (METRICS, "/metrics"), 200, "\nprocess_open_fds ");
-    let wait = |series: &str, value: f64| {
-        let mut last = None;
-        let is_it = eventually(LIMIT, || {
-            last = running.metric(series);
-            (last == Some(value)).then_some(())
-        });
-        assert!(is_it.is_some(), "{series} is {last:?}, not {value}; log:\n{}", running.log());
-    };
+    let running = started(&[service("web", 10, 30100)], "");
+    answer(&running, running.bed.node(), (METRICS, "/metrics"), 200, "\nprocess_open_fds ");
+    let wait = |series: &str, value| wait_for_metric(&running, series, value);
     wait("weir_programmed_services{ip_family=\"IPv4\"}", 1.0);
     for kind in ["Service", "EndpointSlice", "Node", "ServiceCIDR"] {
         wait(&format!("weir_api_connected{{kind=\"{kind}\"}}"), 1.0);
@@ -289,8 +248,7 @@ fn metrics_tell_of_the_cluster_the_kernel_and_the_api_server() {
 /// A table with an owner is refused to everybody else, until the owner ends.
 #[test]
 fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
-    let mut running = Running::new();
-    running.server.apply(service("web", 10, 30100));
+    let mut running = prepared(&[service("web", 10, 30100)]);
     let [_, nft] = nft_programs();
     let mut command = Command::new(nft);
     command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
@@ -301,39 +259,61 @@ fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
         running.bed.node().cmd("nft", ["list", "tables"]).contains("weir")
     });
 
-    running.start("nftables: {syncPeriod: 50ms, minSyncPeriod: 1ms}");
-    let visitor = running.visitor();
+    running.write_config("mode: nftables\nnftables: {syncPeriod: 50ms, minSyncPeriod: 1ms}\n");
+    running.start_as_proxy();
+    let visitor = visitor(&running);
     let unhealthy =
         "\"healthy\":false,\"status\":{\"IPv4\":{\"lastUpdated\":\"0001-01-01T00:00:00Z\"";
-    running.answer(visitor, (HEALTHZ, "/livez"), 503, unhealthy);
-    running.answer(visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":true,\"healthy\":false");
+    answer(&running, visitor, (HEALTHZ, "/livez"), 503, unhealthy);
+    answer(
+        &running,
+        visitor,
+        (HEALTHZ, "/healthz"),
+        503,
+        "\"nodeEligible\":true,\"healthy\":false",
+    );
     assert!(is_refused(visitor, HEALTH_CHECK), "nothing is programmed");
     let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"}";
-    assert!(running.metric(failures).is_some_and(|count| count >= 1.0), "{}", running.log());
+    assert!(metric(&running, failures).is_some_and(|count| count >= 1.0), "{}", running.log());
 
     drop(owner);
-    running.answer(visitor, (HEALTHZ, "/healthz"), 200, "\"healthy\":true,\"status\":");
-    running.answer(visitor, (HEALTH_CHECK, "/"), 503, "\"serviceProxyHealthy\": true");
+    answer(&running, visitor, (HEALTHZ, "/healthz"), 200, "\"healthy\":true,\"status\":");
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 503, "\"serviceProxyHealthy\": true");
 }
 
 #[test]
 fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
-    let mut running = Running::new();
+    let mut running = prepared(&[]);
     let taken = running.bed.node().run(|| TcpListener::bind("0.0.0.0:10256").expect("it is free"));
-    running.start("");
+    running.write_config("mode: nftables\n");
+    running.start_as_proxy();
     running.wait_until_logged(
         "cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already in use (os error \
          98); trying again every 5 s",
     );
-    running.answer(running.bed.node(), (METRICS, "/healthz"), 200, "ok");
-    let process = running.weir.take().expect("it runs");
-    assert!(process.terminate(LIMIT).success(), "{}", running.log());
+    answer(&running, running.bed.node(), (METRICS, "/healthz"), 200, "ok");
+    running.stop();
 
-    running.start("bindAddressHardFail: true");
+    running.write_config("mode: nftables\nbindAddressHardFail: true\n");
+    running.start_as_proxy();
     let mut process = running.weir.take().expect("it runs");
     let status = eventually(LIMIT, || process.ended()).expect("its end");
     assert_eq!(status.code(), Some(1));
     let expected = "weir: cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already";
     assert!(running.log().contains(expected), "{}", running.log());
     drop(taken);
+}
+
+#[test]
+fn configz_follows_the_file_and_metrics_tell_of_a_bad_one() {
+    let running = started(&[], "nftables: {syncPeriod: 20s}");
+    let node = running.bed.node();
+    answer(&running, node, (METRICS, "/configz"), 200, "\"syncPeriod\":\"20s\"");
+    wait_for_metric(&running, "weir_config_last_reload_successful", 1.0);
+    running.write_config("mode: nftables\noomScoreAdj: 5000\n");
+    wait_for_metric(&running, "weir_config_last_reload_successful", 0.0);
+    answer(&running, node, (METRICS, "/configz"), 200, "\"syncPeriod\":\"20s\"");
+    running.write_config("mode: nftables\nnftables: {syncPeriod: 10s}\n");
+    answer(&running, node, (METRICS, "/configz"), 200, "\"syncPeriod\":\"10s\"");
+    wait_for_metric(&running, "weir_config_last_reload_successful", 1.0);
 }

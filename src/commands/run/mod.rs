@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{info, warn};
+use weir_rules::cluster::NamespacedName;
 use weir_rules::config::Config;
 
 use self::agent::{Agent, Step};
@@ -109,8 +110,6 @@ fn keep_equal(
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
-        // First of all, so that what takes long or fails now can be seen from outside.
-        let _servers = Servers::start(serving, observed)?;
         let (changes, reader, events) = match from {
             From::Directory(directory) => {
                 let (changes, reader) = Changes::of_directory(directory, &config)?;
@@ -122,6 +121,9 @@ fn keep_equal(
                 (changes, reader, Events::start(server, &config.node_name))
             }
         };
+        let teller = events.clone();
+        let tell = move |service: &NamespacedName, why: &str| teller.no_health_check(service, why);
+        let _servers = Servers::start(serving, observed, Box::new(tell))?;
         events.started();
         let agent = Agent::new(reader, config, kernel, events, Arc::clone(observed));
         follow(changes, configuration, agent, observed).await
