@@ -53,7 +53,11 @@ pub enum Command {
         node: NodeArgs,
     },
     /// Remove weir's tables and nothing else
-    Cleanup,
+    Cleanup {
+        /// Remove what kube-proxy has left, and not weir's tables
+        #[arg(long)]
+        kube_proxy: bool,
+    },
 }
 
 /// Where the manifests are.

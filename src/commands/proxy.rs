@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{Failure, chain, cleanup, run_as_proxy, say, write_out};
+use super::{Failure, Owner, chain, cleanup, run_as_proxy, say, write_out};
 use crate::config::{ConfigurationError, Flags, Resolved, Settings, resolve, to_yaml};
 
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
@@ -19,7 +19,7 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
         return write_config(&resolved, file);
     }
     if flags.cleanup == Some(true) {
-        return cleanup();
+        return cleanup(Owner::Both);
     }
     start_agent(flags, resolved)
 }

@@ -11,6 +11,7 @@ use crate::commands::{Failure, chain};
 use crate::kernel::{DumpError, Kernel};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
+use crate::takeover::{self, serves_anything};
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -34,6 +35,8 @@ pub(super) struct Agent {
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
+    /// Whether kube-proxy's leftovers have been seen to.
+    has_taken_over: bool,
 }
 
 impl Agent {
@@ -50,6 +53,7 @@ impl Agent {
             ports_are_closed: false,
             next_look: Instant::now(),
             is_cut_off: false,
+            has_taken_over: false,
         }
     }
 
@@ -131,6 +135,7 @@ impl Agent {
                     info!("the kernel is equal to the {} again", self.reader.name());
                 }
                 self.clean_flows();
+                self.take_over();
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
@@ -138,6 +143,16 @@ impl Agent {
                     error!("{news}; trying again");
                 }
             }
+        }
+    }
+
+    /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
+    /// server has taken kube-proxy's place on the node.
+    fn take_over(&mut self) {
+        let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
+        if !self.has_taken_over && serves && matches!(self.reader, Reader::Api(_)) {
+            self.has_taken_over = true;
+            takeover::start();
         }
     }
 
