@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{DefaultNla, NLM_F_ACK, NLM_F_EXCL};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
     NetfilterSubsystem,
@@ -58,8 +58,11 @@ impl Sets {
         let subsys = NetfilterSubsystem::Other(SUBSYSTEM);
         let request = NetfilterMessageInner::Other { subsys, message_type: DESTROY, attributes };
         let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
-        match self.connection.request(NetfilterMessage::new(header, request)) {
-            Ok(()) => Ok(Destroyed::Yes),
+        // Without NLM_F_EXCL, a set that is not there counts as destroyed.
+        let flags = NLM_F_ACK | NLM_F_EXCL;
+        let request = NetfilterMessage::new(header, request);
+        match self.connection.exchange(request, flags, &mut |_: NetfilterMessage| {}) {
+            Ok(_) => Ok(Destroyed::Yes),
             Err(Error::Refused(error)) => meaning(&error).ok_or(Error::Refused(error)),
             Err(error) => Err(error),
         }

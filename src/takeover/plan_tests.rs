@@ -3,9 +3,12 @@ use crate::kernel::others::OtherRule;
 
 const PORTALS: Option<&str> = Some("kubernetes service portals");
 
-/// Chains with rules, each a target and a comment; those in capitals without a hyphen are built in.
-fn chains(chains: &[(&str, &[(&str, Option<&str>)])]) -> BTreeMap<String, OtherChain> {
-    let chain = |(name, rules): &(&str, &[(&str, Option<&str>)])| {
+/// A chain's name and its rules, each a target and a comment.
+type Text<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
+
+/// Chains; those without a hyphen in their name are built in.
+fn chains(chains: &[Text<'_>]) -> BTreeMap<String, OtherChain> {
+    let chain = |(name, rules): &Text<'_>| {
         let rules = (1..).zip(*rules).map(|(handle, (target, comment))| OtherRule {
             handle,
             target: Some((*target).to_owned()),

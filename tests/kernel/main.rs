@@ -15,3 +15,4 @@ mod packets;
 mod policies;
 mod run;
 mod run_api;
+mod takeover;
