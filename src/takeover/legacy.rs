@@ -82,7 +82,13 @@ pub(super) fn remove(report: &mut Report) -> Result<(), Error> {
 
 impl Version {
     fn remove(&self, path: &OsStr, report: &mut Report) -> Result<(), Error> {
-        let in_use = tables_in_use(self.tables)?;
+        let in_use = match tables_in_use(self.tables) {
+            Err(Error::Tables { source, .. }) if is_not_permitted(&source) => {
+                report.left.push(self.cannot_tell());
+                return Ok(());
+            }
+            in_use => in_use?,
+        };
         if in_use.is_empty() {
             return Ok(());
         }
@@ -120,12 +126,32 @@ impl Version {
         let Self { name, save, .. } = self;
         format!(
             "{name}-legacy is in use on this node (tables {}), and weir cannot look into it for lack \
-             of {save}; if kube-proxy used it, its rules still get packets before weir's: look for \
-             chains KUBE-… with `{save}` on the node, and if there are any, run `weir cleanup \
-             --kube-proxy` or `kube-proxy --cleanup` where these programs are, or restart the node",
-            in_use.join(", ")
+             of {save}; if kube-proxy used it, its rules still get packets before weir's: {}",
+            in_use.join(", "),
+            look_yourself(save)
         )
     }
+
+    fn cannot_tell(&self) -> String {
+        let Self { name, tables, save, .. } = self;
+        format!(
+            "weir may not read {tables}, as only the user root may, and cannot tell whether \
+             {name}-legacy is in use; if kube-proxy used it, its rules still get packets before \
+             weir's: {}",
+            look_yourself(save)
+        )
+    }
+}
+
+fn look_yourself(save: &str) -> String {
+    format!(
+        "look for chains KUBE-… with `{save}` on the node, and if there are any, run `weir cleanup \
+         --kube-proxy` or `kube-proxy --cleanup` where these programs are, or restart the node"
+    )
+}
+
+fn is_not_permitted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// The tables in which kube-proxy may have chains.

@@ -30,7 +30,10 @@ pub enum Error {
     #[error(transparent)]
     NfTables(#[from] nf_tables::Error),
     /// In the older iptables.
-    #[error("cannot remove kube-proxy's chains from iptables-legacy")]
+    #[error(
+        "cannot remove kube-proxy's chains from iptables-legacy, whose programs need CAP_NET_RAW \
+         beside CAP_NET_ADMIN"
+    )]
     Legacy(#[from] legacy::Error),
     /// Of ipvs mode.
     #[error(transparent)]

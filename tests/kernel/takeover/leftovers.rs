@@ -6,7 +6,7 @@ use std::thread;
 use weir_testbed::{Family, Netns, tool};
 
 use super::kube_proxy::{LOCK_FILE, Mode, nftables, others};
-use super::node::{LIMIT, Node, service};
+use super::node::{LIMIT, Node, service, slice};
 use crate::common::weir;
 use crate::listing::output;
 
@@ -85,7 +85,7 @@ fn a_chain_that_others_use_stays_and_is_told() {
         mode.program(&ns);
         let users = "*nat
 :MINE - [0:0]
--A PREROUTING -i lo -j KUBE-SERVICES
+-A PREROUTING -i lo -m comment --comment mine -j KUBE-SERVICES
 -A MINE -j KUBE-MARK-MASQ
 COMMIT
 ";
@@ -104,7 +104,7 @@ COMMIT
         let expected = [
             ":KUBE-SERVICES -",
             ":KUBE-MARK-MASQ -",
-            "-A PREROUTING -i lo -j KUBE-SERVICES",
+            "-A PREROUTING -i lo -m comment --comment mine -j KUBE-SERVICES",
             "-A MINE -j KUBE-MARK-MASQ",
             "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000",
         ];
@@ -123,7 +123,7 @@ fn a_large_node_is_cleaned_whole() {
     let names: Vec<String> = (0..5000).map(|i| format!("KUBE-SEP-{i:016}")).collect();
     let declared: String = names.iter().map(|name| format!(":{name} - [0:0]\n")).collect();
     let rules: String =
-        names.windows(2).map(|pair| format!("-A {} -p tcp -j {}\n", pair[0], pair[1])).collect();
+        names.windows(2).map(|pair| format!("-A {} -p tcp -j {}\n", pair[1], pair[0])).collect();
     let text = format!("*nat\n{declared}{rules}COMMIT\n");
     Mode::IptablesNft.restore(&ns, Family::V6, &text);
     let (said, _) = clean(&ns);
@@ -187,6 +187,21 @@ COMMIT
 }
 
 #[test]
+fn cap_net_admin_is_enough() {
+    let ns = Netns::new("capability");
+    ns.ip("link add kube-ipvs0 type bridge\n");
+    ns.cmd("ipset", ["create", "KUBE-CLUSTER-IP", "hash:ip,port"]);
+    Mode::IptablesNft.program(&ns);
+    Mode::Nftables.program(&ns);
+    let mut command = tool("setpriv");
+    command.args(["--bounding-set=-all,+net_admin", env!("CARGO_BIN_EXE_weir")]).args(CLEAN);
+    let (said, errors) = run(&ns, command);
+    let expected = "removed what kube-proxy had left: 2 nftables tables, 42 iptables chains, \
+                    14 rules that led there, 1 ipset, 1 interface\n";
+    assert_eq!((said.as_str(), errors.as_str()), (expected, ""));
+}
+
+#[test]
 fn sets_stay_where_kube_proxy_was_not_in_ipvs_mode() {
     let ns = Netns::new("no-ipvs");
     ns.cmd("ipset", ["create", "KUBE-CLUSTER-IP", "hash:ip,port"]);
@@ -221,7 +236,10 @@ fn kube_proxys_rules_stay_until_weir_serves_in_its_place() {
     let node = Node::new();
     Mode::Nftables.program(node.bed.node());
     let manifests = tempfile::tempdir().expect("a folder");
-    std::fs::write(manifests.path().join("web.json"), service().to_string()).expect("a file");
+    let endpoints = slice("IPv4", ["10.244.0.2".parse().expect("an address")].into_iter());
+    for (name, object) in [("service.json", service()), ("slice.json", endpoints)] {
+        std::fs::write(manifests.path().join(name), object.to_string()).expect("a file");
+    }
     let path = manifests.path().to_str().expect("it is ASCII");
     let weir = node.spawn(&["run", "--hostname-override=node-a", "--manifests", path]);
     node.wait_until_repaired();

@@ -290,7 +290,8 @@ pub(super) fn service() -> Value {
     })
 }
 
-fn slice(family: &str, addresses: impl Iterator<Item = IpAddr>) -> Value {
+/// An EndpointSlice of it.
+pub(super) fn slice(family: &str, addresses: impl Iterator<Item = IpAddr>) -> Value {
     let endpoints: Vec<Value> = addresses.map(|address| json!({"addresses": [address]})).collect();
     json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
