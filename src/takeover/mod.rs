@@ -6,8 +6,8 @@
 //! net/netfilter/nf_nat_core.c). Established connections are the kernel's to translate as long as
 //! somebody's nat chains are there, and so survive.
 //!
-//! Nothing else is touched: chains and tables are known by kube-proxy's names ([`names`]), rules
-//! that lead to them by their place and comment ([`plan`]).
+//! Nothing else is touched: chains and tables are known by kube-proxy's names, rules that lead
+//! to them by their place and comment.
 
 mod follow;
 mod ipvs;
