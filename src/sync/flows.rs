@@ -79,6 +79,12 @@ impl<C: Connections> Flows<C> {
         self.effect.merge(Effect::of(transaction));
     }
 
+    /// The whole table will be compared once more: somebody else, whose rules are gone now, may have
+    /// made entries since.
+    pub fn look_again(&mut self) {
+        self.effect.is_any = true;
+    }
+
     /// Removes the entries that are stale under these, which must have been committed; returns how
     /// many. Does not look if nothing has changed for UDP since it last did so with success.
     ///

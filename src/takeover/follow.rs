@@ -2,6 +2,8 @@
 //! none of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -25,22 +27,42 @@ pub fn serves_anything(ruleset: &Ruleset) -> bool {
     services.into_iter().any(|map| !map.elements.is_empty())
 }
 
-/// Removes kube-proxy's leftovers from the calling thread's network namespace, on a thread that
-/// tries again until they are gone and stay away. It ends with the process at any moment: what it
-/// does, it does in transactions.
-pub fn start() {
-    // A new thread is in the network namespace of the one that starts it.
-    let started = thread::Builder::new().name("takeover".to_owned()).spawn(run);
-    if let Err(error) = started {
-        warn!("cannot start the thread that removes what kube-proxy has left: {error}");
+/// A take-over that is going on, or is over.
+#[derive(Debug)]
+pub struct Takeover {
+    has_removed: Arc<AtomicBool>,
+}
+
+impl Takeover {
+    /// Removes kube-proxy's leftovers from the calling thread's network namespace, on a thread that
+    /// tries again until they are gone and stay away. It ends with the process at any moment: what
+    /// it does, it does in transactions.
+    pub fn start() -> Self {
+        let has_removed = Arc::new(AtomicBool::new(false));
+        let for_thread = Arc::clone(&has_removed);
+        // A new thread is in the network namespace of the one that starts it.
+        let started =
+            thread::Builder::new().name("takeover".to_owned()).spawn(move || run(&for_thread));
+        if let Err(error) = started {
+            warn!("cannot start the thread that removes what kube-proxy has left: {error}");
+        }
+        Self { has_removed }
+    }
+
+    /// Whether something was removed since this was last asked.
+    pub fn has_removed(&self) -> bool {
+        self.has_removed.swap(false, Ordering::AcqRel)
     }
 }
 
-fn run() {
+fn run(has_removed: &AtomicBool) {
     let mut progress = Progress::default();
     loop {
         let mut report = Report::default();
         let result = attempt(&mut report);
+        if !report.is_nothing_removed() {
+            has_removed.store(true, Ordering::Release);
+        }
         let Some(pause) = progress.pause_after(&report, result.as_ref().err()) else { return };
         thread::sleep(pause);
     }

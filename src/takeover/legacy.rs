@@ -126,7 +126,7 @@ impl Version {
         let Self { name, save, .. } = self;
         format!(
             "{name}-legacy is in use on this node (tables {}), and weir cannot look into it for lack \
-             of {save}; if kube-proxy used it, its rules still get packets before weir's: {}",
+             of {save}; if kube-proxy used it, its rules may still take packets from weir's: {}",
             in_use.join(", "),
             look_yourself(save)
         )
@@ -136,7 +136,7 @@ impl Version {
         let Self { name, tables, save, .. } = self;
         format!(
             "weir may not read {tables}, as only the user root may, and cannot tell whether \
-             {name}-legacy is in use; if kube-proxy used it, its rules still get packets before \
+             {name}-legacy is in use; if kube-proxy used it, its rules may still take packets from \
              weir's: {}",
             look_yourself(save)
         )

@@ -3,7 +3,8 @@
 //!
 //! In that order there is no gap. While both are there, a new connection is translated by whichever
 //! comes first, and the other has no say any more (`nf_nat_inet_fn` of the kernel's
-//! net/netfilter/nf_nat_core.c). Established connections are the kernel's to translate as long as
+//! net/netfilter/nf_nat_core.c); at equal priority that is who came last (`nf_hook_entries_grow`
+//! of net/netfilter/core.c). Established connections are the kernel's to translate as long as
 //! somebody's nat chains are there, and so survive.
 //!
 //! Nothing else is touched: chains and tables are known by kube-proxy's names, rules that lead
@@ -18,7 +19,7 @@ mod plan;
 mod report;
 mod saved;
 
-pub use follow::{serves_anything, start};
+pub use follow::{Takeover, serves_anything};
 pub use report::Report;
 
 use crate::kernel::Kernel;

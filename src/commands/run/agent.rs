@@ -11,7 +11,7 @@ use crate::commands::{Failure, chain};
 use crate::kernel::{DumpError, Kernel};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
-use crate::takeover::{self, serves_anything};
+use crate::takeover::{Takeover, serves_anything};
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -35,8 +35,8 @@ pub(super) struct Agent {
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
-    /// Whether kube-proxy's leftovers have been seen to.
-    has_taken_over: bool,
+    /// Once kube-proxy's leftovers are seen to.
+    takeover: Option<Takeover>,
 }
 
 impl Agent {
@@ -53,7 +53,7 @@ impl Agent {
             ports_are_closed: false,
             next_look: Instant::now(),
             is_cut_off: false,
-            has_taken_over: false,
+            takeover: None,
         }
     }
 
@@ -103,6 +103,11 @@ impl Agent {
         if self.desired.is_none() {
             return;
         }
+        if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
+            // Until then kube-proxy's rules may have sent clients where nobody serves any more.
+            self.flows.look_again();
+            self.clean_flows();
+        }
         if self.tables_retry.is_failing() {
             if self.tables_retry.is_due() {
                 self.sync(Instant::now(), "retry");
@@ -150,9 +155,8 @@ impl Agent {
     /// server has taken kube-proxy's place on the node.
     fn take_over(&mut self) {
         let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
-        if !self.has_taken_over && serves && matches!(self.reader, Reader::Api(_)) {
-            self.has_taken_over = true;
-            takeover::start();
+        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
+            self.takeover = Some(Takeover::start());
         }
     }
 

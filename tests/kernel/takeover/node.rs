@@ -2,16 +2,18 @@
 //! that never rests.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use weir_apiserver::{ApiServer, Resource};
-use weir_testbed::{ANSWER, Family, Outcome, Process, Protocol, Testbed, ask_here, wait_for};
+use weir_testbed::{
+    ANSWER, Family, Outcome, Process, Protocol, SILENCE, Testbed, ask_here, wait_for,
+};
 
 use super::kube_proxy::{CLUSTER_IP, LOCK_FILE, NODE_PORT};
 use crate::common::weir;
@@ -95,6 +97,15 @@ clientConnection: {{kubeconfig: {}}}
         self.spawn(&[&format!("--config={}", config.display()), "--hostname-override=node-a"])
     }
 
+    /// Starts weir, and ends it when it has programmed its tables, which stay.
+    pub(super) fn run_once(&self) {
+        let weir = self.start();
+        for family in Family::ALL {
+            wait_for("an answer", LIMIT, || self.ask(family).server().is_some());
+        }
+        assert!(weir.terminate(LIMIT).success(), "{}", self.log());
+    }
+
     /// weir with these arguments, and its log.
     pub(super) fn spawn(&self, arguments: &[&str]) -> Process {
         let mut command = self.weir();
@@ -153,19 +164,14 @@ clientConnection: {{kubeconfig: {}}}
         self.bed.ns("client").run(|| ask_here(Protocol::Tcp, address, ANSWER))
     }
 
-    /// Long connections and flows of the client through the ClusterIP.
-    pub(super) fn connect(&self) -> Vec<Old> {
-        Family::ALL.into_iter().map(|family| self.connect_by(family)).collect()
-    }
-
-    fn connect_by(&self, family: Family) -> Old {
+    /// A long connection and a flow of the client through the ClusterIP.
+    pub(super) fn connect(&self, family: Family) -> Old {
         let any: IpAddr = if family == Family::V4 { [0; 4].into() } else { [0; 16].into() };
         let (near, flow) = self.bed.ns("client").run(|| {
             let near = TcpStream::connect(cluster_ip(family, 90)).expect("endpoints listen");
             (near, UdpSocket::bind((any, 0)).expect("a free port"))
         });
         flow.connect(cluster_ip(family, 53)).expect("there is a route");
-        flow.set_read_timeout(Some(LIMIT)).expect("it is not zero");
         let mut accepted = None;
         wait_for("the connection to be accepted", LIMIT, || {
             accepted = self.listeners.iter().find_map(|listener| listener.accept().ok());
@@ -174,7 +180,7 @@ clientConnection: {{kubeconfig: {}}}
         let (far, _) = accepted.expect("waited for");
         far.set_nonblocking(false).expect("an open socket");
         let mut old = Old { near, far, flow, answered_by: String::new() };
-        old.answered_by = old.ask();
+        old.answered_by = old.ask(LIMIT).expect("an endpoint answers");
         old
     }
 }
@@ -196,15 +202,27 @@ impl Old {
             to.set_read_timeout(Some(LIMIT)).expect("it is not zero");
             to.read_exact(&mut [0; 12]).expect("it arrives");
         }
-        assert_eq!(self.ask(), self.answered_by);
+        let answer = self.ask(LIMIT).expect("an endpoint answers");
+        assert_eq!(answer, self.answered_by);
+    }
+
+    /// Sends datagrams without a pause until this endpoint answers one.
+    pub(super) fn ask_until(&self, endpoint: &str) {
+        let start = Instant::now();
+        // An answer is lost if its conntrack entry goes while it is on its way.
+        let answer = || self.ask(SILENCE).unwrap_or_default();
+        while !answer().starts_with(&format!("{endpoint} ")) {
+            assert!(start.elapsed() < LIMIT, "{endpoint} never answers");
+        }
     }
 
     /// Who answers a datagram: name and the client's address as seen.
-    fn ask(&self) -> String {
+    fn ask(&self, patience: Duration) -> io::Result<String> {
         let mut line = [0; 512];
+        self.flow.set_read_timeout(Some(patience)).expect("it is not zero");
         self.flow.send(b"?").expect("it can be sent");
-        let length = self.flow.recv(&mut line).expect("an endpoint answers");
-        String::from_utf8_lossy(&line[..length]).into_owned()
+        let length = self.flow.recv(&mut line)?;
+        Ok(String::from_utf8_lossy(&line[..length]).into_owned())
     }
 }
 

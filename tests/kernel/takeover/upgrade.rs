@@ -10,14 +10,26 @@ use super::node::{LIMIT, Node, Traffic};
 /// How many new connections are made before the change and after it.
 const CONNECTIONS: usize = 2000;
 
-fn take_over(mode: Mode) {
+/// At hooks of equal priority, the kernel asks the one first that was made last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum First {
+    /// As on a node where weir is new.
+    Weir,
+    /// As where weir had been, then kube-proxy.
+    KubeProxy,
+}
+
+fn take_over(mode: Mode, first: First) {
     let node = Node::new();
+    if first == First::KubeProxy {
+        node.run_once();
+    }
     let ns = node.bed.node();
     if mode != Mode::Nftables {
         Family::ALL.iter().for_each(|&family| mode.restore(ns, family, &others()));
     }
     mode.program(ns);
-    let mut old = node.connect();
+    let mut old = Family::ALL.map(|family| node.connect(family));
     let traffic = Traffic::new();
     let weir = thread::scope(|scope| {
         let ending = traffic.start(&node, scope);
@@ -53,17 +65,45 @@ fn assert_nothing_left(node: &Node, mode: Mode) {
 
 #[test]
 fn nothing_is_lost_when_weir_takes_over_from_nftables_mode() {
-    take_over(Mode::Nftables);
+    take_over(Mode::Nftables, First::Weir);
 }
 
 #[test]
 fn nothing_is_lost_when_weir_takes_over_from_iptables_mode() {
-    take_over(Mode::IptablesNft);
+    take_over(Mode::IptablesNft, First::Weir);
 }
 
 #[test]
 fn nothing_is_lost_when_weir_takes_over_from_iptables_mode_with_legacy_iptables() {
-    take_over(Mode::IptablesLegacy);
+    take_over(Mode::IptablesLegacy, First::Weir);
+}
+
+#[test]
+fn nothing_is_lost_where_kube_proxys_rules_come_before_weirs() {
+    for mode in [Mode::Nftables, Mode::IptablesNft, Mode::IptablesLegacy] {
+        take_over(mode, First::KubeProxy);
+    }
+}
+
+/// kube-proxy ran where weir had been, so that its rules come first, and has been down for a while,
+/// so that they lead to an endpoint that has left. A client that never pauses is sent there again
+/// and again until they are gone.
+#[test]
+fn clients_that_kube_proxys_rules_keep_from_the_endpoints_get_there() {
+    let node = Node::new();
+    let only_b2 = nftables(Family::V4).replace("10.244.0.2", "10.244.0.3");
+    node.run_once();
+    node.bed.node().nft(&only_b2);
+    node.serve_by(&["b1"]);
+    let client = node.connect(Family::V4);
+    client.ask_until("b2");
+    let weir = thread::scope(|scope| {
+        let moved = scope.spawn(|| client.ask_until("b1"));
+        let weir = node.start();
+        moved.join().expect("it is answered by b1");
+        weir
+    });
+    assert!(weir.terminate(LIMIT).success(), "{}", node.log());
 }
 
 /// kube-proxy first, then away with weir: it removes nothing of weir's.
@@ -74,7 +114,7 @@ fn nothing_is_lost_on_the_way_back() {
     for family in Family::ALL {
         wait_for("an answer", LIMIT, || node.ask(family).server().is_some());
     }
-    let mut old = node.connect();
+    let mut old = Family::ALL.map(|family| node.connect(family));
     let traffic = Traffic::new();
     thread::scope(|scope| {
         let ending = traffic.start(&node, scope);
