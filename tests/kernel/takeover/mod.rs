@@ -3,4 +3,5 @@
 mod kube_proxy;
 mod leftovers;
 mod node;
+mod traffic;
 mod upgrade;

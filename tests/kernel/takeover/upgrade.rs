@@ -5,7 +5,8 @@ use std::thread;
 use weir_testbed::{Family, wait_for};
 
 use super::kube_proxy::{Mode, nftables, others};
-use super::node::{LIMIT, Node, Traffic};
+use super::node::{LIMIT, Node};
+use super::traffic::{Old, Traffic};
 
 /// How many new connections are made before the change and after it.
 const CONNECTIONS: usize = 2000;
@@ -29,7 +30,7 @@ fn take_over(mode: Mode, first: First) {
         Family::ALL.iter().for_each(|&family| mode.restore(ns, family, &others()));
     }
     mode.program(ns);
-    let mut old = Family::ALL.map(|family| node.connect(family));
+    let mut old = Family::ALL.map(|family| Old::new(&node, family));
     let traffic = Traffic::new();
     let weir = thread::scope(|scope| {
         let ending = traffic.start(&node, scope);
@@ -95,7 +96,7 @@ fn clients_that_kube_proxys_rules_keep_from_the_endpoints_get_there() {
     node.run_once();
     node.bed.node().nft(&only_b2);
     node.serve_by(&["b1"]);
-    let client = node.connect(Family::V4);
+    let client = Old::new(&node, Family::V4);
     client.ask_until("b2");
     let weir = thread::scope(|scope| {
         let moved = scope.spawn(|| client.ask_until("b1"));
@@ -114,7 +115,7 @@ fn nothing_is_lost_on_the_way_back() {
     for family in Family::ALL {
         wait_for("an answer", LIMIT, || node.ask(family).server().is_some());
     }
-    let mut old = Family::ALL.map(|family| node.connect(family));
+    let mut old = Family::ALL.map(|family| Old::new(&node, family));
     let traffic = Traffic::new();
     thread::scope(|scope| {
         let ending = traffic.start(&node, scope);
