@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 20;
 
 /// How many chains go in one transaction. While one is committed, nobody else's is, nor weir's own;
 /// an old node may have a hundred thousand.
-const CHAINS_AT_ONCE: usize = 2000;
+const CHAINS_AT_ONCE: usize = 1000;
 
 /// Why nothing, or not everything, was removed.
 #[derive(Debug, thiserror::Error)]
