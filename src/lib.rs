@@ -10,3 +10,4 @@ pub mod kernel;
 pub mod netlink;
 pub mod source;
 pub mod sync;
+pub mod takeover;

@@ -21,3 +21,4 @@ mod run_api;
 mod running;
 mod seccomp;
 mod settings;
+mod takeover;
