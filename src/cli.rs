@@ -57,8 +57,12 @@ pub enum Command {
         #[allow(missing_docs, reason = "a doc comment would become the command's help")]
         serve: ServeArgs,
     },
-    /// Remove weir's tables and nothing else
-    Cleanup,
+    /// Remove weir's tables and nothing else, or what kube-proxy has left
+    Cleanup {
+        /// Remove what kube-proxy has left, and not weir's tables
+        #[arg(long)]
+        kube_proxy: bool,
+    },
 }
 
 /// Where the manifests are.

@@ -14,3 +14,4 @@ pub mod observe;
 pub mod serve;
 pub mod source;
 pub mod sync;
+pub mod takeover;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir::cli::{Cli, Command};
-use weir::commands::{self, Failure};
+use weir::commands::{self, Failure, Owner};
 use weir::config::flags::normalized;
 
 fn main() -> ExitCode {
@@ -18,7 +18,10 @@ fn main() -> ExitCode {
         Command::Apply { manifests, verbose } => commands::apply(&manifests, verbose),
         Command::Diff(args) => commands::diff(&args),
         Command::Run { source, node, serve } => commands::run(&source, &node, &serve),
-        Command::Cleanup => commands::cleanup(),
+        Command::Cleanup { kube_proxy } => commands::cleanup(match kube_proxy {
+            true => Owner::KubeProxy,
+            false => Owner::Weir,
+        }),
     };
     end(result, error_code)
 }

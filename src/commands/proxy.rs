@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::run::{init_only, run_as_proxy};
-use super::{Failure, all_reasons, chain, cleanup, say, write_out};
+use super::{Failure, Owner, all_reasons, chain, cleanup, say, write_out};
 use crate::config::{Flags, Resolved, resolve, to_yaml};
 
 /// What the settings ask for and weir does not do yet.
@@ -22,7 +22,7 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
         return write_config(&resolved, file);
     }
     if flags.cleanup == Some(true) {
-        return cleanup();
+        return cleanup(Owner::Both);
     }
     if flags.init_only == Some(true) {
         return init_only(&resolved.settings);

@@ -92,8 +92,9 @@ impl<C: Connections> Flows<C> {
         self.effect.merge(Effect::of(transaction));
     }
 
-    /// Takes note that the node may have other addresses than before.
-    pub fn note_addresses(&mut self) {
+    /// The whole table will be compared once more: the node may have other addresses than before, or
+    /// somebody else, whose rules are gone now, may have made entries.
+    pub fn look_again(&mut self) {
         self.effect.is_any = true;
     }
 

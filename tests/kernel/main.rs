@@ -22,3 +22,4 @@ mod running;
 mod seccomp;
 mod serve;
 mod settings;
+mod takeover;

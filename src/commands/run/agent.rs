@@ -15,6 +15,7 @@ use crate::kernel::{DumpError, Kernel};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
+use crate::takeover::{Takeover, serves_anything};
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -40,6 +41,8 @@ pub(super) struct Agent {
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
     observed: Arc<Observed>,
+    /// Once kube-proxy's leftovers are seen to.
+    takeover: Option<Takeover>,
 }
 
 impl Agent {
@@ -64,6 +67,7 @@ impl Agent {
             next_look: Instant::now(),
             is_cut_off: false,
             observed,
+            takeover: None,
         }
     }
 
@@ -128,6 +132,11 @@ impl Agent {
         if self.desired.is_none() {
             return;
         }
+        if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
+            // Until then kube-proxy's rules may have sent clients where nobody serves any more.
+            self.flows.look_again();
+            self.clean_flows();
+        }
         if self.tables_retry.is_failing() {
             if self.tables_retry.is_due() {
                 self.sync(Instant::now(), Cause::Retry);
@@ -169,6 +178,7 @@ impl Agent {
                     info!("the kernel is equal to the {} again", self.reader.name());
                 }
                 self.clean_flows();
+                self.take_over();
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
@@ -183,8 +193,17 @@ impl Agent {
 
     /// Which addresses are the node's own decides which flows are of a node port.
     pub(super) fn clean_flows_of_other_addresses(&mut self) {
-        self.flows.note_addresses();
+        self.flows.look_again();
         self.clean_flows();
+    }
+
+    /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
+    /// server has taken kube-proxy's place on the node.
+    fn take_over(&mut self) {
+        let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
+        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
+            self.takeover = Some(Takeover::start());
+        }
     }
 
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
