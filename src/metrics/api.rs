@@ -19,7 +19,7 @@ impl ApiMetrics {
             requests: book.counters(
                 "rest_client_requests_total",
                 &["code", "host", "method"],
-                "Requests to the API server by the status of the answer, or `<error>` without one.",
+                "Requests for lists and watches by the status of the answer, `<error>` without one.",
             ),
             restarts: book.counters(
                 "weir_api_watch_restarts_total",
