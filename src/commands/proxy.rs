@@ -8,9 +8,6 @@ use super::run::{init_only, run_as_proxy};
 use super::{Failure, Owner, all_reasons, chain, cleanup, say, write_out};
 use crate::config::{Flags, Resolved, resolve, to_yaml};
 
-/// What the settings ask for and weir does not do yet.
-const NOT_APPLIED: &str = "not part of this build yet: sync periods, but for health";
-
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
 pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if let Some(version) = flags.version.as_deref().filter(|value| !is_false(value)) {
@@ -27,7 +24,6 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.init_only == Some(true) {
         return init_only(&resolved.settings);
     }
-    say(NOT_APPLIED);
     run_as_proxy(flags, resolved.settings.logging)
 }
 

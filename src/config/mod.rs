@@ -34,7 +34,7 @@ pub use logging::{
 };
 pub use notes::notes;
 pub use resolve::{ConfigurationError, Resolved, resolve};
-pub use settings::{ClientConnection, Conntrack, Logging, Settings};
+pub use settings::{ClientConnection, Conntrack, Logging, Periods, Settings};
 pub use types::*;
 pub use validate::{FieldError, validate};
 

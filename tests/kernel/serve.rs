@@ -153,6 +153,20 @@ fn without_node_port_addresses_health_checks_are_answered_everywhere() {
 }
 
 #[test]
+fn health_checks_are_answered_at_an_address_that_comes_later() {
+    let web = [service("web", 10, 30100), slice("IPv4", "10.244.0.2", "10.244.1.2")];
+    let running = started(&web, "nodePortAddresses: [192.0.2.0/24]");
+    let node = running.bed.node();
+    answer(&running, node, (HEALTH_CHECK, "/"), 200, "\"localEndpoints\": 1");
+    let later = "192.0.2.99:30100";
+    assert!(get(node, (later, "/")).is_err());
+    node.ip("address add 192.0.2.99/32 dev lo");
+    answer(&running, node, (later, "/"), 200, "\"localEndpoints\": 1");
+    node.ip("address del 192.0.2.99/32 dev lo");
+    wait_for("its end", LIMIT, || get(node, (later, "/")).is_err());
+}
+
+#[test]
 fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
     let mut running = prepared(&[service("web", 10, 30100), service("other", 11, 30101)]);
     let taken = running.bed.node().run(|| TcpListener::bind(HEALTH_CHECK).expect("it is free"));

@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input::{self, Desired};
 use crate::commands::{Failure, chain};
+use crate::config::Periods;
 use crate::kernel::{DumpError, Kernel};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
@@ -27,6 +28,7 @@ pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
 pub(super) struct Agent {
     reader: Reader,
     config: Config,
+    periods: Periods,
     events: Events,
     /// None until the cluster is known: then nothing is touched.
     desired: Option<Desired>,
@@ -40,6 +42,7 @@ pub(super) struct Agent {
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
+    has_programmed: bool,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -49,6 +52,7 @@ impl Agent {
     pub(super) fn new(
         reader: Reader,
         config: Config,
+        periods: Periods,
         kernel: Kernel,
         events: Events,
         observed: Arc<Observed>,
@@ -56,6 +60,7 @@ impl Agent {
         Self {
             reader,
             config,
+            periods,
             events,
             desired: None,
             follower: Follower::new(kernel),
@@ -66,6 +71,7 @@ impl Agent {
             ports_are_closed: false,
             next_look: Instant::now(),
             is_cut_off: false,
+            has_programmed: false,
             observed,
             takeover: None,
         }
@@ -100,7 +106,8 @@ impl Agent {
     }
 
     /// Programs what is known of the cluster as other settings want it.
-    pub(super) fn configure(&mut self, config: Config) {
+    pub(super) fn configure(&mut self, config: Config, periods: Periods) {
+        self.periods = periods;
         if self.config != config {
             self.config = config;
             self.compile(Vec::new(), true);
@@ -165,6 +172,7 @@ impl Agent {
                     Cause::Retry => "retry",
                     Cause::Full => "full",
                 };
+                self.has_programmed = !changes.is_empty();
                 for change in changes {
                     self.flows.note(&change.transaction);
                     let counts = change.transaction.counts();
@@ -183,7 +191,7 @@ impl Agent {
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
                 self.observed.sync_failed();
-                if let Some(news) = self.tables_retry.failed(chain(&failure)) {
+                if let Some(news) = self.tables_retry.failed(chain(&failure), self.periods.sync) {
                     error!("{news}; trying again");
                     self.events.not_programmed(news);
                 }
@@ -191,10 +199,16 @@ impl Agent {
         }
     }
 
-    /// Which addresses are the node's own decides which flows are of a node port.
-    pub(super) fn clean_flows_of_other_addresses(&mut self) {
+    /// The node's own addresses decide which flows are of a node port, and where health checks are
+    /// answered.
+    pub(super) fn take_other_addresses(&mut self) {
         self.flows.look_again();
-        self.clean_flows();
+        self.compile(Vec::new(), true);
+    }
+
+    /// Whether something was programmed since this was last asked.
+    pub(super) fn take_programmed(&mut self) -> bool {
+        std::mem::take(&mut self.has_programmed)
     }
 
     /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
@@ -231,7 +245,7 @@ impl Agent {
                 if let CleanError::Delete { removed, .. } = failure {
                     self.flows_removed += removed;
                 }
-                if let Some(news) = self.flows_retry.failed(chain(&failure)) {
+                if let Some(news) = self.flows_retry.failed(chain(&failure), self.periods.sync) {
                     warn!("{news}; trying again");
                 }
             }

@@ -1,6 +1,7 @@
 //! Notice of changes of the cluster.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::info;
@@ -52,6 +53,16 @@ impl Changes {
             }
             // Better an end that is seen than a process that does nothing.
             Changes::Server(watches) => Ok(watches.next().await?),
+        }
+    }
+
+    /// How often everything is compared all the same, in case a notice was lost: a directory's may be.
+    /// An API server's are watched for gaps, and the kernel counts its changes.
+    pub(super) fn full_interval(&self) -> Duration {
+        match self {
+            Changes::Directory { .. } => Duration::from_secs(60),
+            // `FullSyncPeriod` of kube-proxy's pkg/proxy/util/utils.go.
+            Changes::Server(_) => Duration::from_secs(3600),
         }
     }
 

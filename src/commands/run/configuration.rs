@@ -8,7 +8,7 @@ use super::logging::Logs;
 use crate::commands::{Failure, all_reasons, chain};
 use crate::config::changes::{Effect, changes};
 use crate::config::watch::FileWatch;
-use crate::config::{Flags, Resolved, resolve, to_configz};
+use crate::config::{Flags, Periods, Resolved, Settings, resolve, to_configz};
 use crate::host;
 use crate::observe::Observed;
 
@@ -25,8 +25,13 @@ struct Followed {
 
 /// What other settings ask of the agent.
 pub(super) enum News {
-    /// To program these.
-    Rules(Config),
+    /// To go on with these.
+    Settings {
+        /// What shapes the ruleset.
+        rules: Config,
+        /// How often to program it.
+        periods: Periods,
+    },
     /// To end, and be started again.
     Restart,
 }
@@ -95,13 +100,14 @@ impl Followed {
             return Some(News::Restart);
         }
         match to_configz(&new.configuration) {
-            Ok(configz) => observed.config_is_good(configz, health_limit(&new.settings)),
+            Ok(configz) => observed.config_is_good(configz, health_limit(new.settings.periods)),
             Err(error) => warn!("{}", chain(&error)),
         }
         self.logs.set_level(new.settings.logging.level());
         if changes.iter().any(|change| change.effect == Effect::Live) {
             host::apply(&new.settings);
         }
-        Some(News::Rules(new.settings.rules.clone()))
+        let Settings { rules, periods, .. } = new.settings.clone();
+        Some(News::Settings { rules, periods })
     }
 }

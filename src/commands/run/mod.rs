@@ -1,11 +1,13 @@
 //! `weir run`.
 
+mod addresses;
 mod agent;
 mod changes;
 mod configuration;
 mod directory;
 mod events;
 mod logging;
+mod pace;
 mod reader;
 mod retry;
 
@@ -16,21 +18,22 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::info;
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::Config;
 
+use self::addresses::Addresses;
 use self::agent::{Agent, Step};
 use self::changes::Changes;
 use self::configuration::{Configuration, News};
 use self::events::Events;
 use self::logging::Logs;
-use super::{Failure, chain};
+use self::pace::Pace;
+use super::Failure;
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
-use crate::config::{ClientConnection, Flags, Logging, Settings, to_configz};
+use crate::config::{ClientConnection, Flags, Logging, Periods, Settings, to_configz};
 use crate::host;
 use crate::kernel::Kernel;
-use crate::netlink::monitor::AddressWatch;
 use crate::observe::Observed;
 use crate::serve::{Servers, Serving};
 use crate::source::api::{Access, Limits, Server};
@@ -39,10 +42,6 @@ use crate::source::api::{Access, Limits, Server};
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many `syncPeriod`s work may wait until it is unhealthy.
 const HEALTH_LIMIT_PERIODS: u32 = 2;
-/// kube-proxy's default of `syncPeriod`.
-const DEFAULT_SYNC_PERIOD: Duration = Duration::from_secs(30);
-/// How often it reads directory and kernel all the same, in case a notification was lost.
-const FULL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
@@ -58,8 +57,9 @@ pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Ex
         Some(directory) => From::Directory(directory),
         None => From::Server(source.access(), Limits::default()),
     };
-    let observed = Observed::new("{}".to_owned(), HEALTH_LIMIT_PERIODS * DEFAULT_SYNC_PERIOD);
-    keep_equal(from, config, Configuration::fixed(), serve.serving(), &observed)
+    let observed = Observed::new("{}".to_owned(), health_limit(Periods::default()));
+    let configuration = Configuration::fixed();
+    keep_equal(from, config, Periods::default(), configuration, serve.serving(), &observed)
 }
 
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
@@ -68,7 +68,7 @@ pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, 
     let configz = to_configz(&resolved.configuration)?;
     let settings = resolved.settings;
     host::apply(&settings);
-    let observed = Observed::new(configz, health_limit(&settings));
+    let observed = Observed::new(configz, health_limit(settings.periods));
     let serving = Serving {
         healthz: settings.healthz,
         metrics: settings.metrics,
@@ -76,12 +76,12 @@ pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, 
     };
     let ClientConnection { kubeconfig, master, limits } = settings.client;
     let from = From::Server(Access::new(kubeconfig, master), limits);
-    keep_equal(from, settings.rules, configuration, serving, &observed)
+    keep_equal(from, settings.rules, settings.periods, configuration, serving, &observed)
 }
 
 /// How long work may wait until it is unhealthy: kube-proxy's `healthTimeout`.
-fn health_limit(settings: &Settings) -> Duration {
-    HEALTH_LIMIT_PERIODS * settings.sync_period
+fn health_limit(periods: Periods) -> Duration {
+    HEALTH_LIMIT_PERIODS * periods.sync
 }
 
 /// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
@@ -103,6 +103,7 @@ enum From<'a> {
 fn keep_equal(
     from: From<'_>,
     config: Config,
+    periods: Periods,
     configuration: Configuration,
     serving: Serving,
     observed: &Arc<Observed>,
@@ -125,8 +126,8 @@ fn keep_equal(
         let tell = move |service: &NamespacedName, why: &str| teller.no_health_check(service, why);
         let _servers = Servers::start(serving, observed, Box::new(tell))?;
         events.started();
-        let agent = Agent::new(reader, config, kernel, events, Arc::clone(observed));
-        follow(changes, configuration, agent, observed).await
+        let agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
+        follow(changes, configuration, agent, Pace::new(periods.min_sync), observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -138,6 +139,7 @@ async fn follow(
     mut changes: Changes,
     mut configuration: Configuration,
     mut agent: Agent,
+    mut pace: Pace,
     observed: &Observed,
 ) -> Result<(), Failure> {
     let mut addresses = Addresses::watch();
@@ -146,7 +148,8 @@ async fn follow(
     let mut step: Step = Box::new(|agent| agent.read(Vec::new()));
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut full = tokio::time::interval_at(Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
+    let full = changes.full_interval();
+    let mut full = tokio::time::interval_at(Instant::now() + full, full);
     loop {
         // Reading may take long; a signal ends weir all the same. A transaction is whole or none.
         let worked = tokio::select! {
@@ -155,21 +158,27 @@ async fn follow(
             worked = agent.work(step) => worked,
         };
         agent = worked?;
+        if agent.take_programmed() {
+            pace.synced();
+        }
         step = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            updates = changes.next() => {
+            updates = async { pace.wait().await; changes.next().await } => {
                 let updates = updates?;
                 Box::new(|agent| agent.read(updates))
             }
             news = configuration.next(observed) => match news {
-                News::Rules(config) => Box::new(|agent| agent.configure(config)),
+                News::Settings { rules, periods } => {
+                    pace.set(periods.min_sync);
+                    Box::new(move |agent| agent.configure(rules, periods))
+                }
                 News::Restart => {
                     info!("this needs a restart");
                     break;
                 }
             },
-            _ = addresses.changed() => Box::new(Agent::clean_flows_of_other_addresses),
+            _ = addresses.changed() => Box::new(Agent::take_other_addresses),
             _ = look.tick() => {
                 if changes.renew() {
                     Box::new(|agent| agent.read(Vec::new()))
@@ -182,24 +191,4 @@ async fn follow(
     }
     info!("stopping; what is programmed stays");
     Ok(())
-}
-
-/// Notice of addresses that come and go, if it can be had.
-struct Addresses(Option<AddressWatch>);
-
-impl Addresses {
-    fn watch() -> Self {
-        let watch = AddressWatch::new().inspect_err(|error| {
-            let error = chain(error);
-            warn!(error, "changes of the node's addresses will not be seen");
-        });
-        Self(watch.ok())
-    }
-
-    async fn changed(&mut self) {
-        match &mut self.0 {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
-        }
-    }
 }
