@@ -40,7 +40,7 @@ pub fn cleanup(owner: Owner) -> Result<ExitCode, Failure> {
         removed.push(format!("what kube-proxy had left: {report}"));
     }
     write_out(|out| {
-        if removed.is_empty() && result.is_ok() {
+        if removed.is_empty() && report.left.is_empty() && result.is_ok() {
             return writeln!(out, "nothing to remove");
         }
         removed.iter().try_for_each(|what| writeln!(out, "removed {what}"))

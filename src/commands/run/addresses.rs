@@ -9,15 +9,10 @@ use crate::commands::chain;
 use crate::netlink::addresses::own_addresses;
 use crate::netlink::monitor::AddressWatch;
 
-/// Tells when the node has other addresses than before.
-pub(super) struct Addresses {
-    /// None if there is no notice to be had.
-    watch: Option<AddressWatch>,
-    /// None while they could not be read.
-    known: Option<BTreeSet<IpAddr>>,
-}
+/// Notices of addresses that come and go, if they can be had.
+pub(super) struct Notices(Option<AddressWatch>);
 
-impl Addresses {
+impl Notices {
     /// Follows them from now on.
     ///
     /// # Panics
@@ -27,22 +22,28 @@ impl Addresses {
             let error = chain(error);
             warn!(error, "changes of the node's addresses will not be seen");
         });
-        Self { watch: watch.ok(), known: read() }
+        Self(watch.ok())
     }
 
-    /// Waits until the node has others. Nothing is lost if the wait is given up.
-    ///
-    /// Notices come also when an address is given a new lifetime, as routers do to IPv6's every
-    /// few minutes.
-    pub(super) async fn changed(&mut self) {
-        let Some(watch) = &mut self.watch else { return std::future::pending().await };
-        loop {
-            watch.changed().await;
-            let before = std::mem::replace(&mut self.known, read());
-            if self.known.is_none() || self.known != before {
-                return;
-            }
+    /// Waits for a notice. Nothing is lost if the wait is given up.
+    pub(super) async fn next(&mut self) {
+        match &mut self.0 {
+            Some(watch) => watch.changed().await,
+            None => std::future::pending().await,
         }
+    }
+}
+
+/// The addresses when they were last read.
+#[derive(Default)]
+pub(super) struct Addresses(Option<BTreeSet<IpAddr>>);
+
+impl Addresses {
+    /// Reads them, which asks the kernel; says whether they may be others than before. Notices come
+    /// also when an address is given a new lifetime, as routers do to IPv6's every few minutes.
+    pub(super) fn have_changed(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.0, read());
+        self.0.is_none() || self.0 != before
     }
 }
 

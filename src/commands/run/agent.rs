@@ -6,12 +6,14 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::config::Config;
 
+use super::addresses::Addresses;
 use super::events::Events;
 use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input::{self, Desired};
 use crate::commands::{Failure, chain};
-use crate::config::Periods;
+use crate::config::{Periods, Settings};
+use crate::host;
 use crate::kernel::{DumpError, Kernel};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
@@ -43,6 +45,8 @@ pub(super) struct Agent {
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
     has_programmed: bool,
+    is_held: bool,
+    addresses: Addresses,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -72,6 +76,8 @@ impl Agent {
             next_look: Instant::now(),
             is_cut_off: false,
             has_programmed: false,
+            is_held: false,
+            addresses: Addresses::default(),
             observed,
             takeover: None,
         }
@@ -94,31 +100,48 @@ impl Agent {
     pub(super) fn reload_all(&mut self) {
         self.follower.distrust();
         match self.reader {
-            Reader::Manifests { .. } => self.read(Vec::new()),
+            Reader::Manifests { .. } => self.read(Vec::new(), false),
             // The API server is heard of all that changes.
             Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
 
-    /// Reads what is new, and programs it.
-    pub(super) fn read(&mut self, updates: Vec<Update>) {
-        self.compile(updates, false);
-    }
-
-    /// Programs what is known of the cluster as other settings want it.
-    pub(super) fn configure(&mut self, config: Config, periods: Periods) {
-        self.periods = periods;
-        if self.config != config {
-            self.config = config;
-            self.compile(Vec::new(), true);
+    /// Reads what is new, and programs it now or, if `is_held`, when [`Self::release`] says so.
+    pub(super) fn read(&mut self, updates: Vec<Update>, is_held: bool) {
+        self.reader.apply(updates, &self.events);
+        self.observed.source_read(self.reader.state());
+        self.is_held = is_held;
+        if !is_held {
+            self.compile(false);
         }
     }
 
-    fn compile(&mut self, updates: Vec<Update>, always: bool) {
+    /// Whether there may be something to program that was held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Programs what was held back.
+    pub(super) fn release(&mut self) {
+        self.is_held = false;
+        self.compile(false);
+    }
+
+    /// Sets on the host and programs what other settings ask for.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        host::apply(&settings, host::Setter::Agent);
+        self.periods = settings.periods;
+        if self.config != settings.rules {
+            self.config = settings.rules;
+            self.compile(true);
+        }
+    }
+
+    fn compile(&mut self, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, events, desired, ports_are_closed, observed, .. } = self;
-        reader.read(updates, always, events, |cluster| {
+        let Self { reader, config, desired, ports_are_closed, observed, .. } = self;
+        reader.read(always, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
@@ -128,7 +151,6 @@ impl Agent {
             observed.wants(cluster, config);
             is_new = true;
         });
-        self.observed.source_read(self.reader.state());
         if is_new {
             self.sync(start, Cause::Update);
         }
@@ -201,9 +223,11 @@ impl Agent {
 
     /// The node's own addresses decide which flows are of a node port, and where health checks are
     /// answered.
-    pub(super) fn take_other_addresses(&mut self) {
-        self.flows.look_again();
-        self.compile(Vec::new(), true);
+    pub(super) fn look_at_addresses(&mut self) {
+        if self.addresses.have_changed() {
+            self.flows.look_again();
+            self.compile(true);
+        }
     }
 
     /// Whether something was programmed since this was last asked.

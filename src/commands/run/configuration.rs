@@ -1,15 +1,13 @@
 //! The configuration file that weir was started with, followed.
 
 use tracing::{info, warn};
-use weir_rules::config::Config;
 
 use super::health_limit;
 use super::logging::Logs;
 use crate::commands::{Failure, all_reasons, chain};
 use crate::config::changes::{Effect, changes};
 use crate::config::watch::FileWatch;
-use crate::config::{Flags, Periods, Resolved, Settings, resolve, to_configz};
-use crate::host;
+use crate::config::{Flags, Resolved, Settings, resolve, to_configz};
 use crate::observe::Observed;
 
 /// Where the settings come from.
@@ -26,12 +24,7 @@ struct Followed {
 /// What other settings ask of the agent.
 pub(super) enum News {
     /// To go on with these.
-    Settings {
-        /// What shapes the ruleset.
-        rules: Config,
-        /// How often to program it.
-        periods: Periods,
-    },
+    Settings(Box<Settings>),
     /// To end, and be started again.
     Restart,
 }
@@ -104,10 +97,7 @@ impl Followed {
             Err(error) => warn!("{}", chain(&error)),
         }
         self.logs.set_level(new.settings.logging.level());
-        if changes.iter().any(|change| change.effect == Effect::Live) {
-            host::apply(&new.settings);
-        }
-        let Settings { rules, periods, .. } = new.settings.clone();
-        Some(News::Settings { rules, periods })
+        let applies = changes.iter().any(|change| change.effect == Effect::Live);
+        applies.then(|| News::Settings(Box::new(new.settings.clone())))
     }
 }

@@ -22,7 +22,7 @@ use tracing::info;
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::Config;
 
-use self::addresses::Addresses;
+use self::addresses::Notices;
 use self::agent::{Agent, Step};
 use self::changes::Changes;
 use self::configuration::{Configuration, News};
@@ -67,7 +67,7 @@ pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, 
     let (configuration, resolved) = Configuration::follow(flags, Logs::init(logging))?;
     let configz = to_configz(&resolved.configuration)?;
     let settings = resolved.settings;
-    host::apply(&settings);
+    host::apply(&settings, host::Setter::Agent);
     let observed = Observed::new(configz, health_limit(settings.periods));
     let serving = Serving {
         healthz: settings.healthz,
@@ -88,7 +88,7 @@ fn health_limit(periods: Periods) -> Duration {
 /// and has the kernel load nf_tables. A kernel without it is a failure.
 pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
     Logs::init(settings.logging);
-    host::apply(settings);
+    host::apply(settings, host::Setter::InitOnly);
     Kernel::open()?.dump()?;
     info!("initialized");
     Ok(ExitCode::SUCCESS)
@@ -142,10 +142,10 @@ async fn follow(
     mut pace: Pace,
     observed: &Observed,
 ) -> Result<(), Failure> {
-    let mut addresses = Addresses::watch();
+    let mut addresses = Notices::watch();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut step: Step = Box::new(|agent| agent.read(Vec::new()));
+    let mut step: Step = Box::new(|agent| agent.read(Vec::new(), false));
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let full = changes.full_interval();
@@ -164,24 +164,25 @@ async fn follow(
         step = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            updates = async { pace.wait().await; changes.next().await } => {
-                let updates = updates?;
-                Box::new(|agent| agent.read(updates))
+            updates = changes.next() => {
+                let (updates, is_held) = (updates?, pace.is_holding());
+                Box::new(move |agent| agent.read(updates, is_held))
             }
+            _ = pace.wait(), if agent.is_held() => Box::new(Agent::release),
             news = configuration.next(observed) => match news {
-                News::Settings { rules, periods } => {
-                    pace.set(periods.min_sync);
-                    Box::new(move |agent| agent.configure(rules, periods))
+                News::Settings(settings) => {
+                    pace.set(settings.periods.min_sync);
+                    Box::new(|agent| agent.configure(*settings))
                 }
                 News::Restart => {
                     info!("this needs a restart");
                     break;
                 }
             },
-            _ = addresses.changed() => Box::new(Agent::take_other_addresses),
+            _ = addresses.next() => Box::new(Agent::look_at_addresses),
             _ = look.tick() => {
                 if changes.renew() {
-                    Box::new(|agent| agent.read(Vec::new()))
+                    Box::new(|agent| agent.read(Vec::new(), false))
                 } else {
                     Box::new(Agent::look)
                 }

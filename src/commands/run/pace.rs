@@ -34,11 +34,20 @@ impl Pace {
         self.last = Some(Instant::now());
     }
 
+    /// Whether changes have to wait.
+    pub(super) fn is_holding(&self) -> bool {
+        self.next().is_some_and(|next| next > Instant::now())
+    }
+
     /// Waits until changes may be programmed.
     pub(super) async fn wait(&self) {
-        if let Some(next) = self.last.and_then(|last| last.checked_add(self.pause)) {
+        if let Some(next) = self.next() {
             sleep_until(next).await;
         }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.last.and_then(|last| last.checked_add(self.pause))
     }
 }
 
@@ -47,8 +56,10 @@ mod tests {
     use super::*;
 
     async fn waits(pace: &Pace) -> Duration {
-        let start = Instant::now();
+        let (start, is_holding) = (Instant::now(), pace.is_holding());
         pace.wait().await;
+        assert_eq!(is_holding, start.elapsed() > Duration::ZERO);
+        assert!(!pace.is_holding());
         start.elapsed()
     }
 

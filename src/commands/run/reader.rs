@@ -43,21 +43,21 @@ impl Reader {
         triggers.into_iter().flatten()
     }
 
-    /// Reads what is new, and gives the cluster to `use_it` if it may be another one, or always.
-    pub(super) fn read(
-        &mut self,
-        updates: Vec<Update>,
-        always: bool,
-        events: &Events,
-        use_it: impl FnOnce(&Cluster),
-    ) {
+    /// Takes note of what an API server has told.
+    pub(super) fn apply(&mut self, updates: Vec<Update>, events: &Events) {
+        if let Reader::Api(state) = self {
+            apply(state, updates, events);
+        }
+    }
+
+    /// Gives the cluster to `use_it` if it may be another one, or always. Manifests are read for that.
+    pub(super) fn read(&mut self, always: bool, use_it: impl FnOnce(&Cluster)) {
         match self {
             Reader::Manifests { directory, is_read } => {
                 let is_first = !std::mem::replace(is_read, true);
                 use_it(&read_directory(directory, is_first));
             }
             Reader::Api(state) => {
-                apply(state, updates, events);
                 if (state.take_change() || always)
                     && let Some(cluster) = state.cluster()
                 {
