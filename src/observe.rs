@@ -1,6 +1,6 @@
 //! What the agent tells of itself: the one value that it and the HTTP servers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,17 +8,14 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::warn;
 use weir_rules::checks::{Check, check_addresses, checks};
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
 use weir_rules::numbers::Numbers;
 
-use crate::commands::chain;
 use crate::health::{Health, Moment};
 use crate::metrics::Metrics;
-use crate::netlink::addresses::own_addresses;
 use crate::source::api;
 use crate::source::convert::NodeFuture;
 use crate::sync::{Change, Cleaning};
@@ -140,14 +137,18 @@ impl Observed {
         self.metrics.set_pending(minus(seen, wanted.programmed));
     }
 
-    /// The cluster asks for something, maybe new.
-    pub fn wants(&self, cluster: &Cluster, config: &Config) {
+    /// The cluster asks for something, maybe new, of a node with these addresses. While they are not
+    /// known, the health checks stay where they are.
+    pub fn wants(&self, cluster: &Cluster, config: &Config, own: Option<&BTreeSet<IpAddr>>) {
         let numbers = Family::ALL.map(|family| Numbers::of(family, cluster, config));
-        let checks = addressed(cluster, config);
+        let checks = own.map(|own| addressed(cluster, config, own));
         let mut wanted = lock(&self.wanted);
         let since = wanted.step_since;
         wanted.noticed = wanted.noticed.or(since);
-        (wanted.numbers, wanted.checks) = (numbers, checks);
+        wanted.numbers = numbers;
+        if let Some(checks) = checks {
+            wanted.checks = checks;
+        }
         self.metrics.queued();
     }
 
@@ -204,19 +205,14 @@ fn minus(now: [u64; 2], before: [u64; 2]) -> [u64; 2] {
 }
 
 /// The health checks of a cluster at the addresses where this node answers them.
-fn addressed(cluster: &Cluster, config: &Config) -> Checks {
+fn addressed(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Checks {
     let all = checks(cluster, config);
     if all.is_empty() {
         return Checks::new();
     }
-    let own = own_addresses().unwrap_or_else(|error| {
-        let reason = chain(&error);
-        warn!("cannot read the node's addresses, at which health checks are answered: {reason}");
-        Default::default()
-    });
     let addresses: BTreeMap<Family, Vec<IpAddr>> = Family::ALL
         .into_iter()
-        .map(|family| (family, check_addresses(family, cluster, config, &own)))
+        .map(|family| (family, check_addresses(family, cluster, config, own)))
         .map(|(family, addresses)| (family, addresses.into_iter().collect()))
         .collect();
     let mut found = Checks::new();

@@ -1,7 +1,10 @@
+use weir_rules::cluster::NamespacedName;
+use weir_rules::config::NodePortAddresses;
 use weir_rules::nft::{Chain, Rule, Table};
 
 use super::*;
 use crate::source::api::{Listed, State, Update};
+use crate::source::convert::{Converted, Object};
 use crate::source::{Kind, ObjectKey, convert};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -134,12 +137,12 @@ async fn an_update_is_measured_from_its_notice_with_all_attempts() {
     let observed = observed();
     let config = Config::new("node-a");
     observed.step_begins();
-    observed.wants(&Cluster::default(), &config);
+    observed.wants(&Cluster::default(), &config, None);
     observed.sync_failed();
     observed.step_ends(true);
     tokio::time::advance(Duration::from_secs(2)).await;
     observed.step_begins();
-    observed.wants(&Cluster::default(), &config);
+    observed.wants(&Cluster::default(), &config, None);
     sync(&observed, Cause::Update);
     observed.step_ends(false);
     assert_eq!(value(&observed, "weir_update_duration_seconds_sum"), 2.0);
@@ -203,11 +206,39 @@ fn the_numbers_are_those_of_what_is_programmed() {
     let chain = Chain { rules: vec![Rule::new([]), Rule::new([])], ..Chain::default() };
     let table = Table { chains: [("one".into(), chain)].into(), ..Table::default() };
     let ruleset = Ruleset { tables: [(Family::Ipv4, table)].into() };
-    observed.wants(&cluster, &Config::new("node-a"));
+    observed.wants(&cluster, &Config::new("node-a"), None);
     let text = observed.metrics().text().unwrap();
     assert!(!text.contains(services), "it is not programmed yet\n{text}");
     observed.synced(Cause::Update, Duration::ZERO, &[], &ruleset, [].into_iter());
     assert_eq!(value(&observed, services), 1.0);
     let rules = r#"weir_programmed_objects{ip_family="IPv4",kind="rule"}"#;
     assert_eq!(value(&observed, rules), 2.0);
+}
+
+#[test]
+fn health_checks_stay_where_they_are_while_the_nodes_addresses_are_not_known() {
+    let observed = observed();
+    let json = serde_json::json!({"spec": {
+        "type": "LoadBalancer", "clusterIP": "10.96.0.10", "externalTrafficPolicy": "Local",
+        "healthCheckNodePort": 30100, "ports": [{"port": 80}],
+    }});
+    let Ok(Converted { object: Object::Service(service, _), .. }) =
+        object(Kind::Service, "web", json).outcome
+    else {
+        panic!("a Service")
+    };
+    let services = [(NamespacedName::new("default", "web"), service)].into();
+    let cluster = Cluster { services, ..Cluster::default() };
+    let networks = vec!["192.0.2.0/24".parse().unwrap()];
+    let config =
+        Config { node_port_addresses: NodePortAddresses::Cidrs(networks), ..Config::new("node-a") };
+    let addresses = |own: Option<&str>| {
+        let own = own.map(|own| [own.parse().unwrap()].into());
+        observed.wants(&cluster, &config, own.as_ref());
+        sync(&observed, Cause::Update);
+        observed.checks().borrow().keys().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(Some("192.0.2.1")), ["192.0.2.1:30100"]);
+    assert_eq!(addresses(None), ["192.0.2.1:30100"]);
+    assert_eq!(addresses(Some("192.0.2.2")), ["192.0.2.2:30100"]);
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::run::{init_only, run_as_proxy};
+use super::run::run_as_proxy;
 use super::{Failure, Owner, all_reasons, chain, cleanup, say, write_out};
 use crate::config::{Flags, Resolved, resolve, to_yaml};
 
@@ -14,17 +14,15 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
         return print_version(version);
     }
     let resolved = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
+    let is_cleanup = flags.cleanup == Some(true);
+    if flags.write_config_to.is_none() && !is_cleanup {
+        return run_as_proxy(flags, resolved);
+    }
     resolved.notes.iter().for_each(|note| say(note));
-    if let Some(file) = &flags.write_config_to {
-        return write_config(&resolved, file);
+    match &flags.write_config_to {
+        Some(file) => write_config(&resolved, file),
+        None => cleanup(Owner::Both),
     }
-    if flags.cleanup == Some(true) {
-        return cleanup(Owner::Both);
-    }
-    if flags.init_only == Some(true) {
-        return init_only(&resolved.settings);
-    }
-    run_as_proxy(flags, resolved.settings.logging)
 }
 
 fn is_false(value: &str) -> bool {

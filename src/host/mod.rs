@@ -5,10 +5,12 @@
 //! said and no more: the node serves without.
 
 mod conntrack;
+mod files;
 mod knob;
 mod oom;
 
 pub use conntrack::conntrack;
+pub use files::raise_file_limit;
 pub use knob::{Done, Knob};
 pub use oom::oom_score_adj;
 

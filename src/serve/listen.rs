@@ -1,5 +1,6 @@
 //! Sockets, and the connections that come to them.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -10,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tracing::debug;
 
 use super::answer::Handler;
@@ -19,6 +20,9 @@ use super::answer::Handler;
 const BACKLOG: i32 = 1024;
 /// How long a client may take for the head of a request; and stay without one.
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
+/// How many clients a server has at once. Probes and scrapers come one at a time; many at once keep
+/// file descriptors from the agent.
+pub(super) const MOST_CONNECTIONS: usize = 128;
 /// How long to wait after a connection could not be accepted, as when there are too many.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -62,14 +66,22 @@ fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Answers those who come, until it is dropped; so are its connections then.
+/// Answers those who come, until it is dropped; so are its connections then. Where there are too many,
+/// the oldest goes: whoever keeps connections open keeps nobody else out.
 pub(super) async fn serve(listener: TcpListener, handler: Handler) {
     let mut connections = JoinSet::new();
+    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(answer(stream, handler.clone()));
+                    by_age.retain(|connection| !connection.is_finished());
+                    if by_age.len() >= MOST_CONNECTIONS
+                        && let Some(oldest) = by_age.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    by_age.push_back(connections.spawn(answer(stream, handler.clone())));
                 }
                 Err(error) => {
                     debug!(%error, "cannot accept a connection");

@@ -1,3 +1,4 @@
+use std::io::ErrorKind::WouldBlock;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
@@ -206,7 +207,8 @@ fn program(observed: &Observed, cluster: &Cluster) {
         node_port_addresses: NodePortAddresses::Cidrs(loopback.into()),
         ..Config::new("node-a")
     };
-    observed.wants(cluster, &config);
+    let own = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
+    observed.wants(cluster, &config, Some(&own.into()));
     observed.synced(Cause::Update, Duration::ZERO, &[], &Ruleset::default(), [].into_iter());
 }
 
@@ -289,4 +291,21 @@ async fn a_health_check_port_that_is_taken_is_tried_again() {
     assert!(ask(address, "GET", "/").await.is_err());
     tokio::time::sleep(RETRY_INTERVAL).await;
     assert!(get(address, "/").await.starts_with("HTTP/1.1 200 OK\n"));
+}
+
+#[tokio::test]
+async fn whoever_keeps_connections_open_keeps_nobody_else_out() {
+    let (address, _tasks) = start(health::handler(&observed()));
+    let connect = || tokio::net::TcpStream::connect(address);
+    let oldest = connect().await.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..listen::MOST_CONNECTIONS {
+        others.push(connect().await.unwrap());
+    }
+    assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 OK\n"));
+    // Less than a client may be silent for.
+    let closed = tokio::time::timeout(Duration::from_secs(20), oldest.readable()).await;
+    closed.expect("it is closed").unwrap();
+    assert_eq!(oldest.try_read(&mut [0]).unwrap(), 0);
+    assert_eq!(others.pop().unwrap().try_read(&mut [0]).unwrap_err().kind(), WouldBlock);
 }

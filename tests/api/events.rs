@@ -85,16 +85,22 @@ async fn a_server_that_fails_is_tried_again_and_one_that_refuses_is_not() {
         let requests = world.server.requests().into_iter();
         requests.filter(|request| request.verb == Verb::Create).count()
     };
-    for fault in [Fault::InternalError, Fault::Drop, Fault::TooManyRequests, Fault::Unauthorized] {
+    for fault in [
+        Fault::InternalError,
+        Fault::Hang,
+        Fault::Drop,
+        Fault::TooManyRequests,
+        Fault::Unauthorized,
+    ] {
         world.server.fail_once(Resource::Events, Verb::Create, fault);
     }
     recorder.record(about(Kind::Node, "", NODE, "first"));
     world.server.wait_for_events(1).await;
-    assert_eq!(creations(), 5);
+    assert_eq!(creations(), 6);
     world.server.fail_once(Resource::Events, Verb::Create, Fault::Forbidden);
     recorder.record(about(Kind::Node, "", NODE, "refused"));
     recorder.record(about(Kind::Node, "", NODE, "last"));
     world.server.wait_for_events(2).await;
-    assert_eq!(creations(), 7);
+    assert_eq!(creations(), 8);
     assert_eq!(world.server.events()[1]["note"], "last");
 }

@@ -288,7 +288,9 @@ fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
     );
     assert!(is_refused(visitor, HEALTH_CHECK), "nothing is programmed");
     let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"}";
-    assert!(metric(&running, failures).is_some_and(|count| count >= 1.0), "{}", running.log());
+    wait_for("a failure to be counted", LIMIT, || {
+        metric(&running, failures).is_some_and(|count| count >= 1.0)
+    });
 
     drop(owner);
     answer(&running, visitor, (HEALTHZ, "/healthz"), 200, "\"healthy\":true,\"status\":");
@@ -313,7 +315,7 @@ fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     let mut process = running.weir.take().expect("it runs");
     let status = eventually(LIMIT, || process.ended()).expect("its end");
     assert_eq!(status.code(), Some(1));
-    let expected = "weir: cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already";
+    let expected = "ERROR weir::commands::run: cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address";
     assert!(running.log().contains(expected), "{}", running.log());
     drop(taken);
 }

@@ -34,26 +34,36 @@ impl Notices {
     }
 }
 
-/// The addresses when they were last read.
-#[derive(Default)]
-pub(super) struct Addresses(Option<BTreeSet<IpAddr>>);
+/// The addresses when they were last read: all but link-local ones, which come and go with every
+/// Pod's interface, and by which no Service is reached.
+pub(super) struct Addresses(Result<BTreeSet<IpAddr>, String>);
 
 impl Addresses {
-    /// Reads them, which asks the kernel; says whether they may be others than before. Notices come
-    /// also when an address is given a new lifetime, as routers do to IPv6's every few minutes.
-    pub(super) fn have_changed(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.0, read());
-        self.0.is_none() || self.0 != before
+    /// Reads them, which asks the kernel.
+    pub(super) fn read() -> Self {
+        let read = own_addresses().map(|mut addresses| {
+            addresses.retain(|address| !is_link_local(address));
+            addresses
+        });
+        Self(read.map_err(|error| chain(&error)))
+    }
+
+    /// None if they could not be read.
+    pub(super) fn known(&self) -> Option<&BTreeSet<IpAddr>> {
+        self.0.as_ref().ok()
+    }
+
+    /// Reads them again; says whether they are known and others than before. Notices come also when
+    /// an address is given a new lifetime, as routers do to IPv6's every few minutes.
+    pub(super) fn read_again(&mut self) -> bool {
+        let before = std::mem::replace(self, Self::read());
+        if let (Err(error), Ok(_)) = (&self.0, &before.0) {
+            warn!(error, "cannot read the node's addresses; trying again each second");
+        }
+        self.0.is_ok() && self.0 != before.0
     }
 }
 
-/// All but link-local ones: these come and go with every Pod's interface, and no Service is reached
-/// by them.
-fn read() -> Option<BTreeSet<IpAddr>> {
-    let mut addresses = own_addresses().ok()?;
-    addresses.retain(|address| match address {
-        IpAddr::V4(_) => true,
-        IpAddr::V6(address) => !Ipv6Addr::is_unicast_link_local(address),
-    });
-    Some(addresses)
+fn is_link_local(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if Ipv6Addr::is_unicast_link_local(address))
 }

@@ -77,7 +77,7 @@ impl Agent {
             is_cut_off: false,
             has_programmed: false,
             is_held: false,
-            addresses: Addresses::default(),
+            addresses: Addresses::read(),
             observed,
             takeover: None,
         }
@@ -140,7 +140,7 @@ impl Agent {
     fn compile(&mut self, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, desired, ports_are_closed, observed, .. } = self;
+        let Self { reader, config, addresses, desired, ports_are_closed, observed, .. } = self;
         reader.read(always, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
@@ -148,7 +148,7 @@ impl Agent {
             }
             *ports_are_closed = closed.is_some();
             *desired = Some(Desired::new(cluster, config));
-            observed.wants(cluster, config);
+            observed.wants(cluster, config, addresses.known());
             is_new = true;
         });
         if is_new {
@@ -165,6 +165,9 @@ impl Agent {
             // Until then kube-proxy's rules may have sent clients where nobody serves any more.
             self.flows.look_again();
             self.clean_flows();
+        }
+        if self.addresses.known().is_none() {
+            self.look_at_addresses();
         }
         if self.tables_retry.is_failing() {
             if self.tables_retry.is_due() {
@@ -224,7 +227,7 @@ impl Agent {
     /// The node's own addresses decide which flows are of a node port, and where health checks are
     /// answered.
     pub(super) fn look_at_addresses(&mut self) {
-        if self.addresses.have_changed() {
+        if self.addresses.read_again() {
             self.flows.look_again();
             self.compile(true);
         }

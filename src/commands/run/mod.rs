@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::info;
+use tracing::{error, info, warn};
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::Config;
 
@@ -31,7 +31,7 @@ use self::logging::Logs;
 use self::pace::Pace;
 use super::Failure;
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
-use crate::config::{ClientConnection, Flags, Logging, Periods, Settings, to_configz};
+use crate::config::{ClientConnection, Flags, Logging, Periods, Resolved, Settings, to_configz};
 use crate::host;
 use crate::kernel::Kernel;
 use crate::observe::Observed;
@@ -62,9 +62,24 @@ pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Ex
     keep_equal(from, config, Periods::default(), configuration, serve.serving(), &observed)
 }
 
+/// Does what kube-proxy does all the time, or what `--init-only` asks for. All that it says from here
+/// on is in the log, also why it ends.
+pub(super) fn run_as_proxy(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
+    let logs = Logs::init(resolved.settings.logging);
+    resolved.notes.iter().for_each(|note| warn!("{note}"));
+    let result = match flags.init_only {
+        Some(true) => init_only(&resolved.settings),
+        _ => follow_server(flags, logs),
+    };
+    result.or_else(|Failure(reasons)| {
+        reasons.iter().for_each(|reason| error!("{reason}"));
+        Ok(ExitCode::FAILURE)
+    })
+}
+
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
-pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, Failure> {
-    let (configuration, resolved) = Configuration::follow(flags, Logs::init(logging))?;
+fn follow_server(flags: &Flags, logs: Logs) -> Result<ExitCode, Failure> {
+    let (configuration, resolved) = Configuration::follow(flags, logs)?;
     let configz = to_configz(&resolved.configuration)?;
     let settings = resolved.settings;
     host::apply(&settings, host::Setter::Agent);
@@ -86,8 +101,7 @@ fn health_limit(periods: Periods) -> Duration {
 
 /// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
 /// and has the kernel load nf_tables. A kernel without it is a failure.
-pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
-    Logs::init(settings.logging);
+fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
     host::apply(settings, host::Setter::InitOnly);
     Kernel::open()?.dump()?;
     info!("initialized");
@@ -108,6 +122,7 @@ fn keep_equal(
     serving: Serving,
     observed: &Arc<Observed>,
 ) -> Result<ExitCode, Failure> {
+    host::raise_file_limit();
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {

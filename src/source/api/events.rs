@@ -11,7 +11,7 @@ use kube::api::{ListParams, PostParams};
 use kube::core::Request;
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::backoff::Backoff;
@@ -24,6 +24,8 @@ use crate::source::ObjectKey;
 const WAITING: usize = 256;
 /// How often it is tried to send one.
 const ATTEMPTS: u32 = 6;
+/// How long an answer may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// For how long an event that has been sent is not sent again (`finishTime` of client-go's
 /// tools/events/event_broadcaster.go).
 const REPEAT: Duration = Duration::from_secs(6 * 60);
@@ -59,7 +61,7 @@ pub struct Event {
 
 /// Takes events, and never waits.
 #[derive(Debug, Clone, Default)]
-pub struct Recorder(Option<mpsc::Sender<Event>>);
+pub struct Recorder(Option<mpsc::Sender<(Event, Timestamp)>>);
 
 impl Recorder {
     /// Sends events to the server, as the weir of this node, for as long as a clone of the recorder
@@ -82,7 +84,7 @@ impl Recorder {
     /// Has an event sent, if there is anybody to send it to and room for it.
     pub fn record(&self, event: Event) {
         if let Some(sender) = &self.0
-            && let Err(error) = sender.try_send(event)
+            && let Err(error) = sender.try_send((event, Timestamp::now()))
         {
             debug!("an event is not sent: {error}");
         }
@@ -97,41 +99,50 @@ struct Poster {
 }
 
 impl Poster {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Event>) {
-        while let Some(event) = waiting.recv().await {
+    async fn run(mut self, mut waiting: mpsc::Receiver<(Event, Timestamp)>) {
+        while let Some((event, time)) = waiting.recv().await {
             self.sent.retain(|_, sent| sent.elapsed() < REPEAT);
-            if !self.sent.contains_key(&event) {
-                self.send(&event).await;
+            if !self.sent.contains_key(&event) && self.send(&event, time).await {
                 self.sent.insert(event, Instant::now());
             }
         }
     }
 
-    async fn send(&mut self, event: &Event) {
+    /// Whether there is no use in sending it again.
+    async fn send(&mut self, event: &Event, time: Timestamp) -> bool {
         let mut backoff = Backoff::default();
         for _ in 0..ATTEMPTS {
-            let Err(error) = self.try_send(event).await else { return };
-            match &error {
-                kube::Error::Api(status) if status.code == 401 => {
-                    if let Err(error) = self.server.renew().await {
-                        debug!("events: {}", chain(&error));
+            match timeout(ANSWER_LIMIT, self.try_send(event, time)).await {
+                Ok(Ok(())) => return true,
+                Ok(Err(kube::Error::Api(status))) => match status.code {
+                    401 => {
+                        if let Err(error) = self.server.renew().await {
+                            debug!("events: {}", chain(&error));
+                        }
                     }
+                    // An attempt before has got there, though its answer was lost.
+                    409 => return true,
+                    // It would be so the next time, too.
+                    400..429 => {
+                        warn!("event about {}: {} ({})", event.about, status.message, status.code);
+                        return true;
+                    }
+                    code => debug!("event about {}: {code}; trying again", event.about),
+                },
+                Ok(Err(error)) => {
+                    debug!("event about {}: {}; trying again", event.about, chain(&error));
                 }
-                // It would be so the next time, too.
-                kube::Error::Api(status) if matches!(status.code, 400..429) => {
-                    warn!("event about {}: {} ({})", event.about, status.message, status.code);
-                    return;
-                }
-                _ => debug!("event about {}: {}; trying again", event.about, chain(&error)),
+                Err(_) => debug!("event about {}: no answer; trying again", event.about),
             }
             sleep(backoff.next()).await;
         }
         warn!("event about {} could not be sent: {}", event.about, event.note);
+        false
     }
 
-    async fn try_send(&self, event: &Event) -> kube::Result<()> {
+    async fn try_send(&self, event: &Event, time: Timestamp) -> kube::Result<()> {
         let uid = self.uid(&event.about).await?;
-        let event = self.object(event, uid);
+        let event = self.object(event, time, uid);
         let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
         let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
         let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
@@ -159,12 +170,12 @@ impl Poster {
         Ok(list.items.into_iter().find_map(|item| item.metadata.uid))
     }
 
-    fn object(&self, event: &Event, uid: Option<String>) -> events::Event {
+    /// The same name for each attempt, so that no two get there.
+    fn object(&self, event: &Event, time: Timestamp, uid: Option<String>) -> events::Event {
         let about = &event.about;
         let full = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
-        let now = Timestamp::now();
         // As client-go names them; a name is a name but for its length.
-        let suffix = format!(".{:x}", now.as_nanosecond());
+        let suffix = format!(".{:x}", time.as_nanosecond());
         let name = cut(&about.name, NAME_LIMIT - suffix.len()).trim_end_matches(['.', '-']);
         events::Event {
             metadata: ObjectMeta {
@@ -173,7 +184,7 @@ impl Poster {
                 namespace: full(&about.namespace).or(Some("default".to_owned())),
                 ..ObjectMeta::default()
             },
-            event_time: Some(MicroTime(now)),
+            event_time: Some(MicroTime(time)),
             regarding: Some(ObjectReference {
                 api_version: Some(about.kind.api_version().to_owned()),
                 kind: Some(about.kind.name().to_owned()),
