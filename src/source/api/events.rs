@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::backoff::Backoff;
 use super::collection;
 use super::server::Server;
+use super::trust;
 use crate::commands::chain;
 use crate::source::ObjectKey;
 
@@ -112,7 +113,7 @@ impl Poster {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.try_send(event).await else { return };
             match &error {
-                kube::Error::Api(status) if status.code == 401 => {
+                outdated if trust::may_be_outdated(outdated) => {
                     if let Err(error) = self.server.renew().await {
                         debug!("events: {}", chain(&error));
                     }

@@ -11,6 +11,7 @@ mod lines;
 mod rate;
 mod server;
 mod state;
+mod trust;
 mod watch;
 mod wire;
 

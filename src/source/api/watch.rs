@@ -12,6 +12,7 @@ use super::backoff::{Backoff, random};
 use super::collection::Collection;
 use super::lines::Lines;
 use super::server::Server;
+use super::trust;
 use super::wire::{self, Event, Garbage, Listed, Update};
 use crate::commands::chain;
 use crate::source::Kind;
@@ -44,6 +45,10 @@ enum Failure {
     Status { code: u16, message: String },
     #[error("the server cannot be reached")]
     Unreachable(#[source] Box<kube::Error>),
+    #[error("no trust between the server and weir, which reads its credentials again")]
+    Untrusted(#[source] Box<kube::Error>),
+    #[error("there are no credentials to show; weir asks for them again")]
+    Credentials(#[source] Box<kube::Error>),
     #[error("the connection broke")]
     Broken(#[from] io::Error),
     #[error("no answer within {} s", .0.as_secs())]
@@ -67,6 +72,8 @@ impl From<kube::Error> for Failure {
             kube::Error::Api(status) => {
                 Failure::Status { code: status.code, message: status.message.clone() }
             }
+            other if trust::has_no_credentials(&other) => Failure::Credentials(Box::new(other)),
+            other if trust::is_tls_failure(&other) => Failure::Untrusted(Box::new(other)),
             other => Failure::Unreachable(Box::new(other)),
         }
     }
@@ -78,6 +85,11 @@ impl Failure {
             Failure::Status { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// Whether newer credentials may help.
+    fn is_for_credentials(&self) -> bool {
+        matches!(self, Failure::Untrusted(_) | Failure::Credentials(_)) || self.code() == Some(401)
     }
 
     /// Whether it is one of the ways in which a good watch ends.
@@ -107,6 +119,10 @@ pub(super) struct Watch {
     /// Whether a complete list has been sent.
     is_listed: bool,
     list_by: ListBy,
+    /// Whether other credentials may help.
+    is_outdated: bool,
+    /// Why there were none when they were last asked for.
+    no_renewal: Option<String>,
     silent_watches: u32,
     /// How many times in a row nothing has lasted.
     failures: u32,
@@ -139,6 +155,8 @@ impl Watch {
             version: None,
             is_listed: false,
             list_by: ListBy::Stream,
+            is_outdated: false,
+            no_renewal: None,
             silent_watches: 0,
             failures: 0,
             complaint: None,
@@ -148,6 +166,11 @@ impl Watch {
     /// Watches until nobody wants updates any more.
     pub(super) async fn run(mut self) {
         loop {
+            if self.is_outdated {
+                // Now and not when they were refused, which may be a long pause ago.
+                self.is_outdated = false;
+                self.renew().await;
+            }
             let start = Instant::now();
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
@@ -203,11 +226,10 @@ impl Watch {
             Some(410) if !was_listing => {
                 info!(watch = self.collection.name(), "listing again: {failure}");
             }
-            Some(401) => {
-                if let Err(error) = self.server.renew().await {
-                    self.complain(&chain(&error));
-                }
-                self.complain_of(&failure);
+            _ if failure.is_for_credentials() => {
+                self.is_outdated = true;
+                let why = self.no_renewal.take().map_or(String::new(), |why| format!("; {why}"));
+                self.complain(&format!("{}{why}", chain(&failure)));
             }
             // Nothing to speak of while the next watch lasts.
             None if failure.ends_watch() && !was_listing && self.failures < SHORT_WATCHES => {
@@ -216,6 +238,11 @@ impl Watch {
             _ => self.complain_of(&failure),
         }
         Some(self.backoff.next())
+    }
+
+    /// Reads the credentials again. If there are none, the server says what it thinks of the old ones.
+    async fn renew(&mut self) {
+        self.no_renewal = self.server.renew().await.err().map(|error| chain(&error));
     }
 
     /// How to list after this failure to list; whether that may be tried at once.
