@@ -116,7 +116,7 @@ async fn a_client_certificate_is_shown_by_file_and_by_data() {
     for by_file in [true, false] {
         let mut secured = Secured::new();
         secured.world.server.require_certificate_of(&secured.authority);
-        let identity = secured.authority.client("system:kube-proxy", &[]);
+        let identity = secured.authority.client("system:kube-proxy", None);
         if by_file {
             secured.write_kubeconfig(&secured.write_identity(&identity));
         } else {
@@ -142,7 +142,7 @@ async fn a_new_client_certificate_takes_the_place_of_one_that_has_expired() {
     secured.world.watch_as(&secured.access()).await;
     secured.world.pass(Duration::from_secs(300)).await;
     assert!(secured.world.state.cluster().is_none());
-    secured.write_identity(&secured.authority.client("node", &[]));
+    secured.write_identity(&secured.authority.client("node", None));
     secured.world.until("all is known", |state| state.cluster().is_some()).await;
 }
 
@@ -150,7 +150,7 @@ async fn a_new_client_certificate_takes_the_place_of_one_that_has_expired() {
 async fn a_certificate_of_somebody_else_is_not_good_enough() {
     let mut secured = Secured::new();
     secured.world.server.require_certificate_of(&secured.authority);
-    let stranger = Authority::new("somebody else").client("system:masters", &["system:masters"]);
+    let stranger = Authority::new("somebody else").client("admin", Some("system:masters"));
     secured.write_kubeconfig(&secured.write_identity(&stranger));
     secured.world.watch_as(&secured.access()).await;
     secured.world.pass(Duration::from_secs(300)).await;
@@ -214,13 +214,13 @@ async fn a_plugin_gives_certificates_and_newer_ones_when_they_are_refused() {
         let key = serde_json::to_string(&identity.key).expect("text");
         format!(r#"{{"clientCertificateData": {certificate}, "clientKeyData": {key}}}"#)
     };
-    secured.plugin_says(&status(&secured.authority.client("node", &[])));
+    secured.plugin_says(&status(&secured.authority.client("node", None)));
     secured.write_kubeconfig(&secured.write_plugin());
     secured.is_followed().await;
     let other = Authority::new("the next");
     secured.world.server.require_certificate_of(&other);
     secured.is_locked_out().await;
-    secured.plugin_says(&status(&other.client("node", &[])));
+    secured.plugin_says(&status(&other.client("node", None)));
     secured.is_let_in_again().await;
 }
 

@@ -14,8 +14,18 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::cut::{Cuttable, Knife};
 use crate::handle::handle;
 use crate::server::Shared;
+
+/// Whom a request comes from.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// The certificates that it has shown.
+    pub(crate) shown: Vec<CertificateDer<'static>>,
+    /// What cuts the connection to it.
+    pub(crate) knife: Knife,
+}
 
 /// Serves while the door is open. It ends with the door, and its connections with it.
 pub(crate) async fn serve(
@@ -73,7 +83,9 @@ async fn answer(
     shared: Arc<Shared>,
     shown: Vec<CertificateDer<'static>>,
 ) -> io::Result<()> {
-    let service = service_fn(|request| handle(shared.clone(), &shown, request));
+    let peer = Peer { shown, knife: Knife::default() };
+    let stream = Cuttable::new(stream, peer.knife.clone());
+    let service = service_fn(|request| handle(shared.clone(), &peer, request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     connection.await.map_err(io::Error::other)
 }

@@ -72,8 +72,10 @@ pub enum Break {
     End,
     /// The connection breaks.
     Reset,
-    /// The connection breaks within an event.
+    /// The connection breaks within an event, between two chunks of the answer.
     Half,
+    /// The connection breaks within a chunk of the answer.
+    HalfChunk,
     /// Text that is no event.
     Garbage,
     /// An ERROR event of code 410.

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::connection::Peer;
 use crate::query::Query;
 use crate::selector::Selector;
 use crate::server::{Request, Shared};
@@ -24,10 +25,10 @@ pub(crate) type Body = BoxBody<Bytes, io::Error>;
 /// The lines of a stream on their way.
 pub(crate) type Lines = mpsc::UnboundedSender<io::Result<Frame<Bytes>>>;
 
-/// Answers a request of somebody who has shown these certificates; an error closes the connection without an answer.
+/// Answers a request; an error closes the connection without an answer.
 pub(crate) async fn handle(
     shared: Arc<Shared>,
-    shown: &[CertificateDer<'static>],
+    peer: &Peer,
     request: hyper::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
@@ -44,7 +45,7 @@ pub(crate) async fn handle(
     let fault =
         shared.begin(Request { resource, verb, query: text.to_owned(), time: Instant::now() });
     let authorization = head.headers.get("authorization").and_then(|of| of.to_str().ok());
-    if let Some(refusal) = refusal(&shared, authorization, shown, resource, verb) {
+    if let Some(refusal) = refusal(&shared, authorization, &peer.shown, resource, verb) {
         return Ok(json_answer(&refusal));
     }
     match fault {
@@ -60,7 +61,7 @@ pub(crate) async fn handle(
         Err(message) => return Ok(json_answer(&answer::status(400, "BadRequest", &message))),
     };
     Ok(match verb {
-        Verb::Watch => stream::watch(shared, resource, &query, selector),
+        Verb::Watch => stream::watch(shared, resource, &query, selector, peer.knife.clone()),
         Verb::List | Verb::Create => json_answer(&list(&shared, resource, &query, &selector)),
     })
 }

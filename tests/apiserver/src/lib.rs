@@ -14,6 +14,7 @@
 mod admission;
 mod answer;
 mod connection;
+mod cut;
 mod fault;
 mod handle;
 mod query;

@@ -155,6 +155,16 @@ impl ApiServer {
         self.change(|store| assert!(store.delete(&key), "{key:?} is not there"));
     }
 
+    /// An object as it is in a list: without kind and apiVersion.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn object(&self, resource: Resource, namespace: &str, name: &str) -> Value {
+        let key = (resource, namespace.to_owned(), name.to_owned());
+        let store = self.shared.store.lock().expect("not poisoned");
+        store.get(&key).unwrap_or_else(|| panic!("{key:?} is not there")).clone()
+    }
+
     /// The version of the last change.
     pub fn version(&self) -> u64 {
         self.shared.store.lock().expect("not poisoned").version()

@@ -55,14 +55,14 @@ impl Authority {
         self.issue(&params)
     }
 
-    /// The certificate of a user of these groups.
-    pub fn client(&self, user: &str, groups: &[&str]) -> Identity {
-        self.issue(&client(user, groups))
+    /// The certificate of a user, who may be of a group.
+    pub fn client(&self, user: &str, group: Option<&str>) -> Identity {
+        self.issue(&client(user, group))
     }
 
     /// A user's certificate that has expired.
     pub fn expired_client(&self, user: &str) -> Identity {
-        let mut params = client(user, &[]);
+        let mut params = client(user, None);
         params.not_after = date_time_ymd(2020, 1, 1);
         self.issue(&params)
     }
@@ -82,10 +82,10 @@ fn params(name: &str, addresses: &[&str]) -> CertificateParams {
     params
 }
 
-/// kube-apiserver takes the user's name from CN, and the groups from O.
-fn client(user: &str, groups: &[&str]) -> CertificateParams {
+/// kube-apiserver takes the user's name from CN, and the group from O.
+fn client(user: &str, group: Option<&str>) -> CertificateParams {
     let mut params = params(user, &[]);
-    for &group in groups {
+    if let Some(group) = group {
         params.distinguished_name.push(DnType::OrganizationName, group);
     }
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
