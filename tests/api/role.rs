@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use weir::source::api::{Access, Event, Limits, Recorder, Server, Severity};
 use weir::source::{Kind, ObjectKey};
-use weir_apiserver::{Resource, Verb};
+use weir_apiserver::{ApiServer, Resource, Verb};
 
+use crate::server::AnyServer;
 use crate::world::{NODE, World, has_service, service, service_cidr};
 
 /// The rules of deploy/kustomize's ClusterRole.
@@ -71,7 +73,7 @@ async fn the_cluster_role_is_enough_to_follow_all_and_to_tell_of_it() {
         action: "SyncProxyRules",
         note: "a note".to_owned(),
     });
-    world.server.wait_for_events(1).await;
+    timeout(ApiServer::LIMIT, world.server.wait_for_events(1)).await.expect("it may be created");
 }
 
 /// Without the one rule that kube-proxy's own role has only since ServiceCIDRs are an API, there are

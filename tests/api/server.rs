@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 use weir::source::api::Access;
 use weir_apiserver::{ApiServer, Resource};
 
@@ -47,7 +48,7 @@ impl AnyServer for ApiServer {
     }
 
     async fn event(&self, namespace: &str) -> Value {
-        self.wait_for_events(1).await;
+        timeout(Self::LIMIT, self.wait_for_events(1)).await.expect("an Event");
         let mut events = self.events().into_iter();
         events.find(|event| event["metadata"]["namespace"] == namespace).expect("it is there")
     }
