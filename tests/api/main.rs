@@ -5,6 +5,7 @@
 //! the test.
 
 mod any_server;
+mod control_plane;
 mod credentials;
 mod events;
 mod faults;

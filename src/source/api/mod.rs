@@ -7,6 +7,7 @@ mod access;
 mod backoff;
 mod collection;
 mod events;
+mod failure;
 mod lines;
 mod rate;
 mod server;
