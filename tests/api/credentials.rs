@@ -297,6 +297,19 @@ async fn a_new_authority_is_trusted_as_soon_as_it_is_in_the_file() {
     secured.is_let_in_again().await;
 }
 
+/// There is no 401 either: the connection ends while weir asks.
+#[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_refused_in_the_handshake_is_read_again() {
+    let mut secured = Secured::new();
+    secured.world.server.use_mutual_tls(&secured.authority);
+    secured.write_kubeconfig(&secured.write_identity(&secured.authority.expired_client("node")));
+    secured.world.watch_as(&secured.access()).await;
+    secured.world.pass(Duration::from_secs(300)).await;
+    assert!(secured.world.state.cluster().is_none());
+    secured.write_identity(&secured.authority.client("node", None));
+    secured.world.until("all is known", |state| state.cluster().is_some()).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_kubeconfig_that_is_not_there_says_which() {
     let path = Path::new("/nowhere/kubeconfig").to_owned();

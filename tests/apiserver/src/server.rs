@@ -228,7 +228,16 @@ impl ApiServer {
 
     /// Speaks TLS with those who come from now on, with a certificate of this authority.
     pub fn use_tls(&self, authority: &Authority) {
-        let config = tls::config(&authority.server());
+        self.set_tls(tls::config(&authority.server()));
+    }
+
+    /// The same for those only who show a certificate of this authority, as where something in front
+    /// of a server does TLS for it: others meet with the end of the handshake.
+    pub fn use_mutual_tls(&self, authority: &Authority) {
+        self.set_tls(tls::config_for(&authority.server(), tls::verifier(authority)));
+    }
+
+    fn set_tls(&self, config: Arc<ServerConfig>) {
         *self.shared.tls.lock().expect("not poisoned") = Some(config);
     }
 

@@ -118,14 +118,19 @@ pub(crate) fn is_good(verifier: &Verifier, shown: &[CertificateDer<'static>]) ->
     })
 }
 
-/// The server's side of TLS, with this certificate.
+/// The server's side of TLS, with this certificate. Clients may show what they want.
 pub(crate) fn config(identity: &Identity) -> Arc<ServerConfig> {
+    config_for(identity, Arc::new(Later(provider())))
+}
+
+/// The same for those only whom the verifier knows: others meet with the end of the handshake.
+pub(crate) fn config_for(identity: &Identity, clients: Verifier) -> Arc<ServerConfig> {
     let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes());
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
     let config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("ring knows them")
-        .with_client_cert_verifier(Arc::new(Later(provider())))
+        .with_client_cert_verifier(clients)
         .with_single_cert(vec![certificate.expect("PEM")], key.expect("PEM"))
         .expect("they belong together");
     Arc::new(config)
