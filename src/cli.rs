@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +10,7 @@ use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAd
 use weir_rules::nft::INTERFACE_NAME_BYTES;
 
 use crate::config::Flags;
+use crate::serve::Serving;
 use crate::source::api::Access;
 use crate::source::manifest::Input;
 
@@ -51,9 +53,16 @@ pub enum Command {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment would become the command's help")]
         node: NodeArgs,
+        #[command(flatten)]
+        #[allow(missing_docs, reason = "a doc comment would become the command's help")]
+        serve: ServeArgs,
     },
-    /// Remove weir's tables and nothing else
-    Cleanup,
+    /// Remove weir's tables and nothing else, or what kube-proxy has left
+    Cleanup {
+        /// Remove what kube-proxy has left, and not weir's tables
+        #[arg(long)]
+        kube_proxy: bool,
+    },
 }
 
 /// Where the manifests are.
@@ -94,6 +103,33 @@ impl SourceArgs {
     /// How to reach the API server. An empty value is none, as it is for kube-proxy.
     pub fn access(&self) -> Access {
         Access::new(self.kubeconfig.clone(), self.master.clone())
+    }
+}
+
+/// What to serve over HTTP, by kube-proxy's names. Unlike kube-proxy, nothing by default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Servers")]
+pub struct ServeArgs {
+    /// Where to serve /healthz and /livez, as in 0.0.0.0:10256
+    #[arg(long, value_name = "IP:PORT")]
+    healthz_bind_address: Option<SocketAddr>,
+    /// Where to serve /metrics, as in 127.0.0.1:10249
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_bind_address: Option<SocketAddr>,
+    /// An address that cannot be bound is fatal; otherwise it is tried again
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true", action = ArgAction::Set)]
+    bind_address_hard_fail: bool,
+}
+
+impl ServeArgs {
+    /// What to serve where.
+    pub fn serving(&self) -> Serving {
+        Serving {
+            healthz: self.healthz_bind_address,
+            metrics: self.metrics_bind_address,
+            bind_address_hard_fail: self.bind_address_hard_fail,
+        }
     }
 }
 

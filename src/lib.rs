@@ -5,8 +5,13 @@
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod health;
 pub mod host;
 pub mod kernel;
+pub mod metrics;
 pub mod netlink;
+pub mod observe;
+pub mod serve;
 pub mod source;
 pub mod sync;
+pub mod takeover;

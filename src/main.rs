@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir::cli::{Cli, Command};
-use weir::commands::{self, Failure};
+use weir::commands::{self, Failure, Owner};
 use weir::config::flags::normalized;
 
 fn main() -> ExitCode {
@@ -17,8 +17,11 @@ fn main() -> ExitCode {
         Command::Print(args) => commands::print(&args),
         Command::Apply { manifests, verbose } => commands::apply(&manifests, verbose),
         Command::Diff(args) => commands::diff(&args),
-        Command::Run { source, node } => commands::run(&source, &node),
-        Command::Cleanup => commands::cleanup(),
+        Command::Run { source, node, serve } => commands::run(&source, &node, &serve),
+        Command::Cleanup { kube_proxy } => commands::cleanup(match kube_proxy {
+            true => Owner::KubeProxy,
+            false => Owner::Weir,
+        }),
     };
     end(result, error_code)
 }

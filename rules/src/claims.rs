@@ -115,6 +115,7 @@ mod tests {
             external_traffic_policy: TrafficPolicy::Cluster,
             source_ranges: vec![],
             session_affinity: None,
+            health_check_node_port: None,
         };
         let listed: Vec<String> =
             claims(&service).iter().map(|(claim, field)| format!("{field}: {claim}")).collect();

@@ -113,7 +113,7 @@ impl fmt::Display for NamespacedName {
 }
 
 /// A Service that has a virtual address. Headless and ExternalName Services never become one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Service {
     /// `spec.clusterIPs`: one address, or one of each family.
     pub cluster_ips: Vec<IpAddr>,
@@ -133,6 +133,9 @@ pub struct Service {
     /// With `spec.sessionAffinity: ClientIP`, for how many seconds behind its last new connection
     /// a client stays with its endpoint (`spec.sessionAffinityConfig.clientIP.timeoutSeconds`).
     pub session_affinity: Option<NonZeroU32>,
+    /// `spec.healthCheckNodePort` of a Service of type LoadBalancer with the external policy Local:
+    /// where its load balancer asks whether it has endpoints here.
+    pub health_check_node_port: Option<NonZeroU16>,
 }
 
 impl Service {

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod align;
+pub mod checks;
 pub mod claims;
 pub mod cluster;
 pub mod compile;
@@ -21,6 +22,7 @@ pub mod diff;
 pub mod endpoints;
 pub mod learned;
 pub mod nft;
+pub mod numbers;
 pub mod stale;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -46,6 +46,7 @@ fn service() -> Service {
         external_traffic_policy: TrafficPolicy::Cluster,
         source_ranges: vec![],
         session_affinity: None,
+        health_check_node_port: None,
     }
 }
 

@@ -223,6 +223,7 @@ fn service() -> impl Strategy<Value = Service> {
             external_traffic_policy: policies.1,
             source_ranges,
             session_affinity: affinity.and_then(NonZeroU32::new),
+            health_check_node_port: None,
         })
 }
 

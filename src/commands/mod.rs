@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::{self, Write};
 
 pub use apply::apply;
-pub use cleanup::cleanup;
+pub use cleanup::{Owner, cleanup};
 pub use diff::diff;
 pub use print::print;
 pub use proxy::proxy;

@@ -1,5 +1,7 @@
 //! Configurations as YAML, as `--write-config-to` writes them.
 
+use std::collections::BTreeMap;
+
 use super::types::KubeProxyConfiguration;
 
 /// Why a configuration cannot be written.
@@ -17,6 +19,12 @@ pub enum EncodeError {
 pub fn to_yaml(configuration: &KubeProxyConfiguration) -> Result<String, EncodeError> {
     let value = serde_json::to_value(configuration)?;
     Ok(serde_saphyr::to_string(&value)?)
+}
+
+/// The JSON of a configuration as /configz has it, under the name of its API group.
+pub fn to_configz(configuration: &KubeProxyConfiguration) -> Result<String, EncodeError> {
+    let value = BTreeMap::from([("kubeproxy.config.k8s.io", configuration)]);
+    Ok(serde_json::to_string(&value)?)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub struct Flags {
     /// Write the configuration with all defaults to FILE and exit (with --config, too)
     #[arg(long, value_name = "FILE")]
     pub write_config_to: Option<PathBuf>,
-    /// Remove what weir has programmed and exit (with --config, too)
+    /// Remove what weir has programmed and what kube-proxy has left, and exit (with --config, too)
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = go_bool)]
     pub cleanup: Option<bool>,

@@ -27,14 +27,14 @@ pub mod watch;
 
 pub use decode::{DecodeError, Decoded, decode};
 pub use duration::{GoDuration, ParseDurationError};
-pub use encode::{EncodeError, to_yaml};
+pub use encode::{EncodeError, to_configz, to_yaml};
 pub use flags::Flags;
 pub use logging::{
     FlushFrequency, FormatOptions, LoggingConfiguration, OutputOptions, VModuleItem,
 };
 pub use notes::notes;
 pub use resolve::{ConfigurationError, Resolved, resolve};
-pub use settings::{ClientConnection, Conntrack, Logging, Settings};
+pub use settings::{ClientConnection, Conntrack, Logging, Periods, Settings};
 pub use types::*;
 pub use validate::{FieldError, validate};
 

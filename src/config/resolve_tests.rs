@@ -5,6 +5,7 @@ use std::time::Duration;
 use weir_rules::config::{DetectLocal, NodePortAddresses};
 
 use super::*;
+use crate::config::Periods;
 use crate::config::testing::{KUBEADM, document, flags};
 use crate::source::api::Limits;
 
@@ -30,8 +31,7 @@ fn kubeadms_daemonset_gets_its_node_its_pods_and_its_api_server() {
     assert_eq!(settings.rules.node_ip, None);
     assert_eq!(settings.healthz, Some("0.0.0.0:10256".parse().unwrap()));
     assert_eq!(settings.metrics, Some("127.0.0.1:10249".parse().unwrap()));
-    assert_eq!(settings.sync_period, Duration::from_secs(30));
-    assert_eq!(settings.min_sync_period, Duration::from_secs(1));
+    assert_eq!(settings.periods, Periods::default());
     let kubeconfig = "/var/lib/kube-proxy/kubeconfig.conf";
     assert_eq!(settings.client.kubeconfig, Some(kubeconfig.into()));
     assert_eq!(settings.client.limits, Limits { qps: 5.0, burst: 10 });
@@ -67,7 +67,7 @@ fn the_mode_that_was_asked_for_chooses_the_section() {
         let Resolved { settings, notes, .. } = with_file(&text, &[]).unwrap();
         assert_eq!(settings.rules.masquerade_bit, bit, "{mode}");
         assert_eq!(settings.rules.masquerade_all, all, "{mode}");
-        assert_eq!(settings.sync_period, Duration::from_secs(sync), "{mode}");
+        assert_eq!(settings.periods.sync, Duration::from_secs(sync), "{mode}");
         assert_eq!(settings.rules.node_port_addresses, node_ports, "{mode}");
         let warned = notes.iter().any(|note| note.contains("weir uses nftables all the same"));
         assert_eq!(warned, mode != "nftables", "{mode}");

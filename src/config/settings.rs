@@ -25,10 +25,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Whether an address that cannot be bound is fatal.
     pub bind_address_hard_fail: bool,
-    /// The longest time between two full syncs.
-    pub sync_period: Duration,
-    /// The shortest time from the end of a sync to the start of the next.
-    pub min_sync_period: Duration,
+    /// How often to program changes.
+    pub periods: Periods,
     /// How to talk to the API server.
     pub client: ClientConnection,
     /// What to set in the kernel's connection tracking.
@@ -39,6 +37,22 @@ pub struct Settings {
     pub logging: Logging,
     /// Feature gates by name.
     pub feature_gates: BTreeMap<String, bool>,
+}
+
+/// How often to program changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Periods {
+    /// The longest pause before what has failed is tried again (`syncPeriod`).
+    pub sync: Duration,
+    /// The shortest time from the end of a sync to the start of the next (`minSyncPeriod`).
+    pub min_sync: Duration,
+}
+
+impl Default for Periods {
+    /// kube-proxy's.
+    fn default() -> Self {
+        Self { sync: Duration::from_secs(30), min_sync: Duration::from_secs(1) }
+    }
 }
 
 /// How to talk to the API server.
@@ -119,8 +133,10 @@ impl Settings {
             healthz: socket_address(&c.healthz_bind_address),
             metrics: socket_address(&c.metrics_bind_address),
             bind_address_hard_fail: c.bind_address_hard_fail,
-            sync_period: sync_period.to_std().unwrap_or_default(),
-            min_sync_period: min_sync_period.to_std().unwrap_or_default(),
+            periods: Periods {
+                sync: sync_period.to_std().unwrap_or_default(),
+                min_sync: min_sync_period.to_std().unwrap_or_default(),
+            },
             client: ClientConnection {
                 kubeconfig: given(&c.client_connection.kubeconfig).map(PathBuf::from),
                 master: master.and_then(given),

@@ -12,14 +12,31 @@ pub use conntrack::conntrack;
 pub use knob::{Done, Knob};
 pub use oom::oom_score_adj;
 
+use std::io;
 use std::path::Path;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
+use self::oom::OOM_SCORE_ADJ;
+use crate::commands::chain;
 use crate::config::Settings;
+use crate::netlink::conntrack::Table;
+
+/// Who sets them, which decides what to say where that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Setter {
+    /// The agent, which may have few privileges.
+    Agent,
+    /// `--init-only`, which is there for what takes more.
+    InitOnly,
+}
 
 /// Sets what the settings ask for, and logs what that did.
-pub fn apply(settings: &Settings) {
+pub fn apply(settings: &Settings, setter: Setter) {
+    // The files are there once the kernel tracks connections.
+    if let Err(error) = Table::open().and_then(|mut table| table.load()) {
+        debug!(error = chain(&error), "cannot have the kernel load connection tracking");
+    }
     let wanted = conntrack(&settings.conntrack, cpus());
     for knob in wanted.iter().chain([&oom_score_adj(settings.oom_score_adj)]) {
         let (path, wanted) = (knob.path, knob.value);
@@ -27,13 +44,21 @@ pub fn apply(settings: &Settings) {
             Done::Equal => {}
             Done::Set { before } => info!(path, before, now = wanted, "set"),
             Done::Left { found } => info!(path, found, wanted, "left as it is: never lowered"),
-            Done::Failed(error) => warn!(
-                path,
-                wanted,
-                %error,
-                "cannot set this; it stays as it is. `weir --init-only` with more privileges can"
-            ),
+            Done::Failed(error) => {
+                let hint = hint(knob, &error, setter);
+                warn!(path, wanted, %error, "cannot set this; it stays as it is{hint}");
+            }
         }
+    }
+}
+
+/// What would help: the process's own score is nobody else's to set.
+fn hint(knob: &Knob, error: &io::Error, setter: Setter) -> &'static str {
+    let is_refused =
+        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
+    match is_refused && setter == Setter::Agent && knob.path != OOM_SCORE_ADJ {
+        true => ". `weir --init-only` with more privileges can",
+        false => "",
     }
 }
 

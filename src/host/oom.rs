@@ -2,8 +2,10 @@
 
 use super::Knob;
 
+pub(super) const OOM_SCORE_ADJ: &str = "proc/self/oom_score_adj";
+
 /// What the process's `oom_score_adj` should be, -1000 (never) to 1000 (first). To lower it takes
 /// CAP_SYS_RESOURCE (`__set_oom_adj` of the kernel's fs/proc/base.c).
 pub fn oom_score_adj(value: i32) -> Knob {
-    Knob { path: "proc/self/oom_score_adj", value: value.into(), may_lower: true }
+    Knob { path: OOM_SCORE_ADJ, value: value.into(), may_lower: true }
 }

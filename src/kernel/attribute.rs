@@ -10,6 +10,10 @@ const DATA_BYTES: usize = libc::NFT_DATA_VALUE_MAXLEN as usize;
 /// `NFT_USERDATA_MAXLEN` of the same header.
 const USERDATA_BYTES: usize = libc::NFT_USERDATA_MAXLEN as usize;
 
+/// The longest private part of a match of xtables that weir looks at: `XT_MAX_COMMENT_LEN` of
+/// linux/netfilter/xt_comment.h.
+const MATCH_INFO_BYTES: usize = 256;
+
 /// Attributes of tables.
 pub(super) mod table {
     use super::*;
@@ -38,6 +42,7 @@ pub(super) mod rule {
     use super::*;
     pub(in crate::kernel) const TABLE: Str<Rule> = Str::new(sys::NFTNL_RULE_TABLE);
     pub(in crate::kernel) const CHAIN: Str<Rule> = Str::new(sys::NFTNL_RULE_CHAIN);
+    pub(in crate::kernel) const HANDLE: U64<Rule> = U64::new(sys::NFTNL_RULE_HANDLE);
     pub(in crate::kernel) const USERDATA: Bytes<Rule> =
         Bytes::new(sys::NFTNL_RULE_USERDATA, USERDATA_BYTES);
 }
@@ -124,6 +129,9 @@ pub(super) mod expression {
     pub(in crate::kernel) const IMMEDIATE_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_IMM_DREG);
     pub(in crate::kernel) const IMMEDIATE_VERDICT: U32<E> = U32::new(sys::NFTNL_EXPR_IMM_VERDICT);
     pub(in crate::kernel) const IMMEDIATE_CHAIN: Str<E> = Str::new(sys::NFTNL_EXPR_IMM_CHAIN);
+    pub(in crate::kernel) const MATCH_NAME: Str<E> = Str::new(sys::NFTNL_EXPR_MT_NAME);
+    pub(in crate::kernel) const MATCH_INFO: Bytes<E> =
+        Bytes::new(sys::NFTNL_EXPR_MT_INFO, MATCH_INFO_BYTES);
     pub(in crate::kernel) const NAT_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_TYPE);
     pub(in crate::kernel) const NAT_FAMILY: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_FAMILY);
     pub(in crate::kernel) const NAT_ADDR_MIN: U32<E> = U32::new(sys::NFTNL_EXPR_NAT_REG_ADDR_MIN);

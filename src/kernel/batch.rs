@@ -88,15 +88,31 @@ impl<'a> Batch<'a> {
         destroys: bool,
         scratch: &'a mut Scratch,
     ) -> Self {
-        let messages = Vec::new();
-        let mut batch = Self { bytes: Vec::new(), messages, scratch, sequence, destroys };
-        batch.push_control(libc::NFNL_MSG_BATCH_BEGIN as u16, generation);
+        let mut batch = Self::begin(generation, sequence, destroys, scratch);
         for (index, operation) in transaction.operations.iter().enumerate() {
             batch.push_operation(index, operation);
         }
-        batch.acknowledge_last();
-        batch.push_control(libc::NFNL_MSG_BATCH_END as u16, None);
+        batch.end();
         batch
+    }
+
+    /// The beginning of a batch.
+    pub(super) fn begin(
+        generation: Option<u32>,
+        sequence: u32,
+        destroys: bool,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        let messages = Vec::new();
+        let mut batch = Self { bytes: Vec::new(), messages, scratch, sequence, destroys };
+        batch.push_control(libc::NFNL_MSG_BATCH_BEGIN as u16, generation);
+        batch
+    }
+
+    /// Writes the end of the batch.
+    pub(super) fn end(&mut self) {
+        self.acknowledge_last();
+        self.push_control(libc::NFNL_MSG_BATCH_END as u16, None);
     }
 
     /// What to send, in one datagram.
@@ -158,7 +174,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn push(
+    /// Appends a message about an operation, given by its index and family.
+    pub(super) fn push(
         &mut self,
         operation: (usize, Family),
         kind: i32,

@@ -56,7 +56,7 @@ pub struct Snapshot {
 }
 
 /// Why one attempt at a dump failed.
-enum Failure {
+pub(super) enum Failure {
     /// The ruleset changed under it.
     Interrupted,
     /// It would fail again.
@@ -75,12 +75,29 @@ pub(super) fn dump(
     scratch: &mut Scratch,
     sequence: &mut u32,
 ) -> Result<Snapshot, DumpError> {
+    let (ruleset, generation) = steadily(socket, scratch, sequence, |reader| reader.ruleset())?;
+    Ok(Snapshot { ruleset, generation })
+}
+
+/// Reads until nothing changes meanwhile, and gives what was read with its generation; after some
+/// attempts, without.
+pub(super) fn steadily<T>(
+    socket: &mut Socket,
+    scratch: &mut Scratch,
+    sequence: &mut u32,
+    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Failure>,
+) -> Result<(T, Option<u32>), DumpError> {
     let mut reader = Reader { socket, scratch, sequence, strict: true };
     for attempt in 1..=ATTEMPTS {
         reader.strict = attempt <= STRICT_ATTEMPTS;
-        match reader.attempt() {
-            Ok(snapshot) if reader.strict && snapshot.generation.is_none() => {}
-            Ok(snapshot) => return Ok(snapshot),
+        let generation = reader.generation()?;
+        match read(&mut reader) {
+            Ok(found) => {
+                let is_unchanged = reader.generation()? == generation;
+                if is_unchanged || !reader.strict {
+                    return Ok((found, is_unchanged.then_some(generation)));
+                }
+            }
             Err(Failure::Interrupted) => {}
             Err(Failure::Final(error)) => return Err(error),
         }
@@ -97,7 +114,7 @@ pub(super) fn generation(
     Reader { socket, scratch, sequence, strict: true }.generation()
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     socket: &'a mut Socket,
     scratch: &'a mut Scratch,
     /// The last sequence number that was used on the socket.
@@ -107,9 +124,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// The tables.
-    fn attempt(&mut self) -> Result<Snapshot, Failure> {
-        let generation = self.generation()?;
+    /// weir's tables.
+    fn ruleset(&mut self) -> Result<Ruleset, Failure> {
         let mut ruleset = Ruleset::default();
         for family in Family::ALL {
             if let Some(mut table) = self.table(family)? {
@@ -120,8 +136,7 @@ impl Reader<'_> {
                 ruleset.tables.insert(family, table);
             }
         }
-        let unchanged = self.generation()? == generation;
-        Ok(Snapshot { ruleset, generation: unchanged.then_some(generation) })
+        Ok(ruleset)
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {
@@ -265,7 +280,7 @@ impl Reader<'_> {
     }
 
     /// Asks for a dump and calls `each` with every message of it.
-    fn dump(
+    pub(super) fn dump(
         &mut self,
         what: &'static str,
         kind: i32,

@@ -12,6 +12,7 @@ mod error;
 mod expression;
 mod message;
 mod object;
+pub mod others;
 mod socket;
 mod userdata;
 
@@ -27,6 +28,7 @@ use batch::{Batch, Culprit};
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
 use message::{Header, Reply, Scratch};
+use others::{Others, Removal};
 use socket::Socket;
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
@@ -39,6 +41,8 @@ enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
     Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
+    Others(Vec<String>, mpsc::Sender<Result<Others, DumpError>>),
+    Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
 }
 
 /// What a commit took.
@@ -161,6 +165,12 @@ impl Worker {
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));
             }
+            Request::Others(names, answer) => {
+                let _ = answer.send(self.others(&names));
+            }
+            Request::Remove(removals, generation, answer) => {
+                let _ = answer.send(self.remove(&removals, generation));
+            }
         }
     }
 
@@ -177,14 +187,23 @@ impl Worker {
         let destroys = is_kernel_at_least((6, 3));
         let batch = Batch::new(transaction, generation, sequence, destroys, &mut self.scratch);
         self.sequence = batch.last_sequence();
-        let bytes = batch.bytes().len();
-        self.socket.send(batch.bytes()).map_err(|(error, limit)| match error.raw_os_error() {
-            Some(libc::EMSGSIZE | libc::ENOBUFS) => CommitError::TooLong { bytes, limit },
-            _ => CommitError::Send(error),
-        })?;
-        read_verdict(&mut self.socket, &batch, transaction)?;
-        Ok(Committed { bytes })
+        send(&mut self.socket, &batch, |errno, culprit| refusal(errno, culprit, transaction))
     }
+}
+
+/// Sends a batch and learns what became of it; `refusal` makes the error for what was refused.
+fn send(
+    socket: &mut Socket,
+    batch: &Batch<'_>,
+    refusal: impl FnOnce(i32, &Culprit) -> CommitError,
+) -> Result<Committed, CommitError> {
+    let bytes = batch.bytes().len();
+    socket.send(batch.bytes()).map_err(|(error, limit)| match error.raw_os_error() {
+        Some(libc::EMSGSIZE | libc::ENOBUFS) => CommitError::TooLong { bytes, limit },
+        _ => CommitError::Send(error),
+    })?;
+    read_verdict(socket, batch, refusal)?;
+    Ok(Committed { bytes })
 }
 
 /// What the kernel said. It has processed the batch before `send` returned, so that all its
@@ -193,7 +212,7 @@ impl Worker {
 fn read_verdict(
     socket: &mut Socket,
     batch: &Batch<'_>,
-    transaction: &Transaction,
+    refusal: impl FnOnce(i32, &Culprit) -> CommitError,
 ) -> Result<(), CommitError> {
     let mut first_error = None;
     let mut acknowledged = false;
@@ -228,7 +247,7 @@ fn read_verdict(
     }
     match first_error {
         Some((libc::ERESTART, _)) => Err(CommitError::Stale),
-        Some((errno, culprit)) => Err(refusal(errno, &culprit, transaction)),
+        Some((errno, culprit)) => Err(refusal(errno, &culprit)),
         None if acknowledged && lost.is_none() => Ok(()),
         None => {
             let nothing = || io::ErrorKind::UnexpectedEof.into();

@@ -356,6 +356,20 @@ impl ExpressionRef<'_> {
 }
 
 impl Rule {
+    pub(super) fn set_u64(&mut self, attribute: U64<Self>, value: u64) {
+        // SAFETY: the rule is live and ours alone, and the attribute is one of its 64-bit
+        // attributes.
+        unsafe { sys::nftnl_rule_set_u64(self.0.as_ptr(), attribute.0, value) };
+    }
+
+    pub(super) fn u64(&self, attribute: U64<Self>) -> Option<u64> {
+        // SAFETY: the rule is live and the attribute is one of its 64-bit attributes.
+        unsafe {
+            sys::nftnl_rule_is_set(self.0.as_ptr(), attribute.0)
+                .then(|| sys::nftnl_rule_get_u64(self.0.as_ptr(), attribute.0))
+        }
+    }
+
     /// Appends an expression.
     pub(super) fn push(&mut self, expression: Expression) {
         // SAFETY: both are live; from now on the rule owns the expression.

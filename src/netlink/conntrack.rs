@@ -52,6 +52,25 @@ impl Table {
         Ok(Self { connection: Connection::open(NETLINK_NETFILTER)? })
     }
 
+    /// Has the kernel load connection tracking, if it is not there yet: whoever asks for this part of
+    /// netfilter's netlink makes it do so (`nfnetlink_rcv_msg` of net/netfilter/nfnetlink.c).
+    pub fn load(&mut self) -> Result<(), Error> {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let flow = Flow {
+            is_translated: false,
+            protocol: Protocol::Udp,
+            source: nowhere,
+            destination: nowhere,
+            reply_source: nowhere,
+        };
+        let entry = vec![ConntrackAttribute::CtaTupleOrig(tuple(&flow))];
+        let request = message(NetfilterProtoFamily::IPv4, ConntrackMessage::Get(entry));
+        match self.connection.request(request) {
+            Err(Error::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(()),
+            result => result,
+        }
+    }
+
     /// Reads the table and gives the entries that `is_wanted`. Entries of another zone than 0 are
     /// somebody else's, and those of protocols without ports are not looked at.
     pub fn select(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Entry>, Error> {

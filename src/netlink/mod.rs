@@ -5,6 +5,8 @@
 
 pub mod addresses;
 pub mod conntrack;
+pub mod ipset;
+pub mod links;
 pub mod monitor;
 
 use std::io;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use weir_rules::cluster::Family;
 use weir_rules::stale::{Effect, Flow, Serving};
 use weir_rules::transaction::Transaction;
 
@@ -59,6 +60,15 @@ pub trait Connections {
 #[derive(Default)]
 pub struct LiveConnections(Option<Table>);
 
+/// What came of looking for stale entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cleaning {
+    /// How many were removed of each family, in the order of [`Family::ALL`].
+    pub removed: [usize; 2],
+    /// Whether some could not be removed, or not even looked for.
+    pub failed: bool,
+}
+
 /// Knows whether entries may have become stale since they were last removed.
 pub struct Flows<C> {
     connections: C,
@@ -66,12 +76,15 @@ pub struct Flows<C> {
     effect: Effect,
     /// Who was serving when it was last asked for.
     serving: Option<Serving>,
+    /// What came of looking last, until it is asked for.
+    last: Option<Cleaning>,
 }
 
 impl<C: Connections> Flows<C> {
     /// Nothing is known yet, so that the whole table will be compared once.
     pub fn new(connections: C) -> Self {
-        Self { connections, effect: Effect { is_any: true, ..Effect::default() }, serving: None }
+        let effect = Effect { is_any: true, ..Effect::default() };
+        Self { connections, effect, serving: None, last: None }
     }
 
     /// Takes note of a commit.
@@ -79,8 +92,9 @@ impl<C: Connections> Flows<C> {
         self.effect.merge(Effect::of(transaction));
     }
 
-    /// Takes note that the node may have other addresses than before.
-    pub fn note_addresses(&mut self) {
+    /// The whole table will be compared once more: the node may have other addresses than before, or
+    /// somebody else, whose rules are gone now, may have made entries.
+    pub fn look_again(&mut self) {
         self.effect.is_any = true;
     }
 
@@ -98,19 +112,29 @@ impl<C: Connections> Flows<C> {
         if !self.effect.is_any {
             return Ok(0);
         }
+        self.last = Some(Cleaning { failed: true, ..Cleaning::default() });
         let removed = self.remove_stale(serving)?;
         self.effect = Effect::default();
         Ok(removed)
+    }
+
+    /// What came of looking for stale entries, if that was done since this was last asked.
+    pub fn take_cleaning(&mut self) -> Option<Cleaning> {
+        self.last.take()
     }
 
     fn remove_stale(&mut self, serving: &Serving) -> Result<usize, CleanError> {
         let own = self.connections.own_addresses().map_err(CleanError::Addresses)?;
         let is_stale = |flow: &Flow| serving.is_stale(flow, &own, &self.effect.removed);
         let stale = self.connections.select(is_stale).map_err(CleanError::Read)?;
-        let (mut removed, mut failed, mut first) = (0, 0, None);
+        let (mut by_family, mut failed, mut first) = ([0, 0], 0, None);
         for entry in &stale {
             match self.connections.delete(entry) {
-                Ok(was_there) => removed += usize::from(was_there),
+                Ok(was_there) => {
+                    let family = Family::of(entry.as_ref().destination.ip());
+                    let index = usize::from(family == Family::Ipv6);
+                    by_family[index] += usize::from(was_there);
+                }
                 // One that is stuck does not keep the others.
                 Err(source) => {
                     failed += 1;
@@ -118,6 +142,8 @@ impl<C: Connections> Flows<C> {
                 }
             }
         }
+        let removed = by_family.iter().sum();
+        self.last = Some(Cleaning { removed: by_family, failed: failed > 0 });
         match first {
             None => Ok(removed),
             Some((flow, source)) => {

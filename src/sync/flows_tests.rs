@@ -83,6 +83,7 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
         external_traffic_policy: Default::default(),
         source_ranges: vec![],
         session_affinity: None,
+        health_check_node_port: None,
     };
     let slice = EndpointSlice {
         service: name.clone(),
@@ -130,14 +131,17 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1);
     cleaner.note(&Transaction::default());
+    assert_eq!(cleaner.take_cleaning(), Some(Cleaning::default()));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1, "nothing has changed");
+    assert_eq!(cleaner.take_cleaning(), None);
     // Somebody had emptied the map, and it was repaired.
     cleaner.note(&transaction(None, OLD));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 2);
     // Who serves may change without a commit.
     assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 2);
+    assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [2, 0], failed: false }));
     assert_eq!(cleaner.connections.reads, 3);
     assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 3);

@@ -7,8 +7,6 @@ use weir_rules::nft::Ruleset;
 
 use super::{Change, ReconcileError, Tables, reconcile};
 
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Pause after the first failure.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -53,9 +51,9 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins the next pause.
-    pub fn next(&mut self) {
-        self.pause = (2 * self.pause).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+    /// Begins the next pause, which is at most `longest`.
+    pub fn next(&mut self, longest: Duration) {
+        self.pause = (2 * self.pause).max(SHORTEST_PAUSE).min(longest);
         self.until = Some(Instant::now() + self.pause);
     }
 
@@ -74,7 +72,7 @@ mod tests {
         let mut backoff = Backoff::default();
         assert!(backoff.is_over());
         for seconds in [1, 2, 4, 8, 16, 30, 30] {
-            backoff.next();
+            backoff.next(Duration::from_secs(30));
             tokio::time::advance(Duration::from_secs(seconds) - Duration::from_millis(1)).await;
             assert!(!backoff.is_over(), "{seconds} s");
             tokio::time::advance(Duration::from_millis(1)).await;

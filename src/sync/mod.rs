@@ -11,7 +11,7 @@ use weir_rules::learned::{adopt, may_outlive};
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Transaction;
 
-pub use flows::{CleanError, Connections, Flows, LiveConnections};
+pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
 pub use follow::{Backoff, Follower};
 
 use crate::kernel::{CommitError, Committed, DumpError, Kernel, Snapshot};

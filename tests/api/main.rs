@@ -11,6 +11,7 @@ mod events;
 mod faults;
 mod follow;
 mod kube_apiserver;
+mod metrics;
 mod outages;
 mod role;
 mod server;

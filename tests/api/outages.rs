@@ -127,7 +127,7 @@ async fn many_nodes_do_not_come_back_to_a_server_at_once() {
     let mut nodes = Vec::new();
     for _ in 0..NODES {
         let server = Server::new(access.clone(), Limits::default()).await.expect("a client");
-        nodes.push(Watches::start(&server, NODE));
+        nodes.push(Watches::start(&server, NODE, world.metrics.api()));
     }
     let watches = NODES * Resource::ALL.len();
     world.server.wait_for_requests(|requests| requests.len() == watches).await;

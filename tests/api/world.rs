@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use weir::metrics::Metrics;
 use weir::source::api::{Access, Limits, News, Server, State, Watches};
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
@@ -18,6 +19,7 @@ pub(crate) struct World<S = ApiServer> {
     pub(crate) server: S,
     pub(crate) state: State,
     pub(crate) news: Vec<News>,
+    pub(crate) metrics: Metrics,
     watches: Option<Watches>,
 }
 
@@ -50,7 +52,8 @@ impl World {
 impl<S: AnyServer> World<S> {
     /// What is known of a server: nothing yet.
     pub(crate) fn of(server: S) -> Self {
-        Self { server, state: State::default(), news: Vec::new(), watches: None }
+        let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
+        Self { server, state, news, metrics, watches: None }
     }
 
     /// Begins to watch.
@@ -61,7 +64,7 @@ impl<S: AnyServer> World<S> {
     pub(crate) async fn watch_as(&mut self, access: &Access) {
         let unlimited = Limits { qps: -1.0, ..Limits::default() };
         let server = Server::new(access.clone(), unlimited).await.expect("a client");
-        self.watches = Some(Watches::start(&server, NODE));
+        self.watches = Some(Watches::start(&server, NODE, self.metrics.api()));
     }
 
     /// Applies updates until this holds.
@@ -93,6 +96,13 @@ impl<S: AnyServer> World<S> {
 
     pub(crate) fn cluster(&self) -> &Cluster {
         self.state.cluster().expect("all is known")
+    }
+
+    /// The value of a line of /metrics that begins so.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.metrics.text().expect("metrics are text");
+        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+        line.trim().parse().ok()
     }
 
     pub(crate) fn services(&self) -> Vec<&str> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use weir::metrics::Metrics;
 use weir::source::api::{Access, Event, Limits, Recorder, Server, Severity, State, Watches};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{ApiServer, Fault, Request, Resource, Verb};
@@ -46,7 +47,7 @@ async fn asked() -> BTreeSet<Permission> {
     }
     let access = Access::Master(api.url());
     let server = Server::new(access, Limits::default()).await.expect("a client");
-    let mut watches = Watches::start(&server, "node-a");
+    let mut watches = Watches::start(&server, "node-a", Metrics::default().api());
     let mut state = State::default();
     let all_are_known = async {
         while state.cluster().is_none() {

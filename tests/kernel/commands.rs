@@ -223,7 +223,7 @@ fn apply_undoes_what_others_did_to_the_tables_and_leaves_other_tables_alone() {
 #[test]
 fn cleanup_removes_weirs_tables_and_nothing_else() {
     let case = Case::new();
-    case.ns.nft("add table ip other; add table inet weir; add table ip kube-proxy");
+    case.ns.nft("add table ip other; add table inet weir");
     let others = case.tables();
     // The command, and kube-proxy's flag.
     for name in ["cleanup", "--cleanup"] {

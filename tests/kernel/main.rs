@@ -21,4 +21,6 @@ mod run_api;
 mod run_in_cluster;
 mod running;
 mod seccomp;
+mod serve;
 mod settings;
+mod takeover;

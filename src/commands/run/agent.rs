@@ -1,17 +1,24 @@
 //! What `weir run` keeps, and its steps.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::config::Config;
 
+use super::addresses::Addresses;
 use super::events::Events;
 use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input::{self, Desired};
 use crate::commands::{Failure, chain};
+use crate::config::{Periods, Settings};
+use crate::host;
 use crate::kernel::{DumpError, Kernel};
+use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
+use crate::takeover::{Takeover, serves_anything};
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -23,6 +30,7 @@ pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
 pub(super) struct Agent {
     reader: Reader,
     config: Config,
+    periods: Periods,
     events: Events,
     /// None until the cluster is known: then nothing is touched.
     desired: Option<Desired>,
@@ -36,13 +44,27 @@ pub(super) struct Agent {
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
+    has_programmed: bool,
+    is_held: bool,
+    addresses: Addresses,
+    observed: Arc<Observed>,
+    /// Once kube-proxy's leftovers are seen to.
+    takeover: Option<Takeover>,
 }
 
 impl Agent {
-    pub(super) fn new(reader: Reader, config: Config, kernel: Kernel, events: Events) -> Self {
+    pub(super) fn new(
+        reader: Reader,
+        config: Config,
+        periods: Periods,
+        kernel: Kernel,
+        events: Events,
+        observed: Arc<Observed>,
+    ) -> Self {
         Self {
             reader,
             config,
+            periods,
             events,
             desired: None,
             follower: Follower::new(kernel),
@@ -53,13 +75,20 @@ impl Agent {
             ports_are_closed: false,
             next_look: Instant::now(),
             is_cut_off: false,
+            has_programmed: false,
+            is_held: false,
+            addresses: Addresses::default(),
+            observed,
+            takeover: None,
         }
     }
 
     /// Does a step where it may block.
     pub(super) async fn work(mut self, step: Step) -> Result<Self, Failure> {
         let agent = tokio::task::spawn_blocking(move || {
+            self.observed.step_begins();
             step(&mut self);
+            self.observed.step_ends(self.tables_retry.is_failing());
             self
         })
         .await?;
@@ -71,41 +100,59 @@ impl Agent {
     pub(super) fn reload_all(&mut self) {
         self.follower.distrust();
         match self.reader {
-            Reader::Manifests { .. } => self.read(Vec::new()),
+            Reader::Manifests { .. } => self.read(Vec::new(), false),
             // The API server is heard of all that changes.
-            Reader::Api(_) => self.sync(Instant::now(), "full"),
+            Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
 
-    /// Reads what is new, and programs it.
-    pub(super) fn read(&mut self, updates: Vec<Update>) {
-        self.compile(updates, false);
-    }
-
-    /// Programs what is known of the cluster as other settings want it.
-    pub(super) fn configure(&mut self, config: Config) {
-        if self.config != config {
-            self.config = config;
-            self.compile(Vec::new(), true);
+    /// Reads what is new, and programs it now or, if `is_held`, when [`Self::release`] says so.
+    pub(super) fn read(&mut self, updates: Vec<Update>, is_held: bool) {
+        self.reader.apply(updates, &self.events);
+        self.observed.source_read(self.reader.state());
+        self.is_held = is_held;
+        if !is_held {
+            self.compile(false);
         }
     }
 
-    fn compile(&mut self, updates: Vec<Update>, always: bool) {
+    /// Whether there may be something to program that was held back.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Programs what was held back.
+    pub(super) fn release(&mut self) {
+        self.is_held = false;
+        self.compile(false);
+    }
+
+    /// Sets on the host and programs what other settings ask for.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        host::apply(&settings, host::Setter::Agent);
+        self.periods = settings.periods;
+        if self.config != settings.rules {
+            self.config = settings.rules;
+            self.compile(true);
+        }
+    }
+
+    fn compile(&mut self, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, events, desired, ports_are_closed, .. } = self;
-        reader.read(updates, always, events, |cluster| {
+        let Self { reader, config, desired, ports_are_closed, observed, .. } = self;
+        reader.read(always, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
             }
             *ports_are_closed = closed.is_some();
             *desired = Some(Desired::new(cluster, config));
+            observed.wants(cluster, config);
             is_new = true;
         });
         if is_new {
-            let cause = self.reader.name();
-            self.sync(start, cause);
+            self.sync(start, Cause::Update);
         }
     }
 
@@ -114,13 +161,18 @@ impl Agent {
         if self.desired.is_none() {
             return;
         }
+        if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
+            // Until then kube-proxy's rules may have sent clients where nobody serves any more.
+            self.flows.look_again();
+            self.clean_flows();
+        }
         if self.tables_retry.is_failing() {
             if self.tables_retry.is_due() {
-                self.sync(Instant::now(), "retry");
+                self.sync(Instant::now(), Cause::Retry);
             }
         } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
             let start = Instant::now();
-            self.sync(start, "repair");
+            self.sync(start, Cause::Repair);
             // Where others change their own tables without rest, all of weir's are read each time:
             // no more than a tenth of the time is spent so.
             self.next_look = start + 10 * start.elapsed();
@@ -129,10 +181,20 @@ impl Agent {
         }
     }
 
-    fn sync(&mut self, start: Instant, cause: &'static str) {
+    fn sync(&mut self, start: Instant, cause: Cause) {
         let Some(desired) = &self.desired else { return };
         match self.follower.sync(&desired.ruleset) {
             Ok(changes) => {
+                let triggers = self.reader.take_triggers();
+                let ruleset = &desired.ruleset;
+                self.observed.synced(cause, start.elapsed(), &changes, ruleset, triggers);
+                let cause = match cause {
+                    Cause::Update => self.reader.name(),
+                    Cause::Repair => "repair",
+                    Cause::Retry => "retry",
+                    Cause::Full => "full",
+                };
+                self.has_programmed = !changes.is_empty();
                 for change in changes {
                     self.flows.note(&change.transaction);
                     let counts = change.transaction.counts();
@@ -146,10 +208,12 @@ impl Agent {
                     info!("the kernel is equal to the {} again", self.reader.name());
                 }
                 self.clean_flows();
+                self.take_over();
             }
             Err(failure) => {
                 self.is_cut_off = failure.is_final();
-                if let Some(news) = self.tables_retry.failed(chain(&failure)) {
+                self.observed.sync_failed();
+                if let Some(news) = self.tables_retry.failed(chain(&failure), self.periods.sync) {
                     error!("{news}; trying again");
                     self.events.not_programmed(news);
                 }
@@ -157,10 +221,27 @@ impl Agent {
         }
     }
 
-    /// Which addresses are the node's own decides which flows are of a node port.
-    pub(super) fn clean_flows_of_other_addresses(&mut self) {
-        self.flows.note_addresses();
-        self.clean_flows();
+    /// The node's own addresses decide which flows are of a node port, and where health checks are
+    /// answered.
+    pub(super) fn look_at_addresses(&mut self) {
+        if self.addresses.have_changed() {
+            self.flows.look_again();
+            self.compile(true);
+        }
+    }
+
+    /// Whether something was programmed since this was last asked.
+    pub(super) fn take_programmed(&mut self) -> bool {
+        std::mem::take(&mut self.has_programmed)
+    }
+
+    /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
+    /// server has taken kube-proxy's place on the node.
+    fn take_over(&mut self) {
+        let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
+        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
+            self.takeover = Some(Takeover::start());
+        }
     }
 
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
@@ -168,7 +249,11 @@ impl Agent {
     fn clean_flows(&mut self) {
         let Some(desired) = &self.desired else { return };
         let start = Instant::now();
-        match self.flows.clean(&desired.serving) {
+        let result = self.flows.clean(&desired.serving);
+        if let Some(cleaning) = self.flows.take_cleaning() {
+            self.observed.flows_cleaned(&cleaning, start.elapsed());
+        }
+        match result {
             Ok(removed) => {
                 if removed > 0 {
                     self.flows_removed += removed;
@@ -184,7 +269,7 @@ impl Agent {
                 if let CleanError::Delete { removed, .. } = failure {
                     self.flows_removed += removed;
                 }
-                if let Some(news) = self.flows_retry.failed(chain(&failure)) {
+                if let Some(news) = self.flows_retry.failed(chain(&failure), self.periods.sync) {
                     warn!("{news}; trying again");
                 }
             }

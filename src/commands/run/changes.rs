@@ -1,6 +1,7 @@
 //! Notice of changes of the cluster.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::info;
@@ -9,6 +10,7 @@ use weir_rules::config::Config;
 use super::directory::Watch;
 use super::reader::Reader;
 use crate::commands::Failure;
+use crate::observe::Observed;
 use crate::source::api::{Server, Update, Watches};
 use crate::source::manifest::Directory;
 
@@ -27,8 +29,12 @@ impl Changes {
         Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
     }
 
-    pub(super) fn of_server(server: &Server, config: &Config) -> (Self, Reader) {
-        let watches = Watches::start(server, &config.node_name);
+    pub(super) fn of_server(
+        server: &Server,
+        config: &Config,
+        observed: &Observed,
+    ) -> (Self, Reader) {
+        let watches = Watches::start(server, &config.node_name, observed.metrics().api());
         info!(node = config.node_name, "following the API server");
         (Self::Server(watches), Reader::Api(Box::default()))
     }
@@ -47,6 +53,16 @@ impl Changes {
             }
             // Better an end that is seen than a process that does nothing.
             Changes::Server(watches) => Ok(watches.next().await?),
+        }
+    }
+
+    /// How often everything is compared all the same, in case a notice was lost: a directory's may be.
+    /// An API server's are watched for gaps, and the kernel counts its changes.
+    pub(super) fn full_interval(&self) -> Duration {
+        match self {
+            Changes::Directory { .. } => Duration::from_secs(60),
+            // `FullSyncPeriod` of kube-proxy's pkg/proxy/util/utils.go.
+            Changes::Server(_) => Duration::from_secs(3600),
         }
     }
 

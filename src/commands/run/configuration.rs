@@ -1,14 +1,14 @@
 //! The configuration file that weir was started with, followed.
 
 use tracing::{info, warn};
-use weir_rules::config::Config;
 
+use super::health_limit;
 use super::logging::Logs;
 use crate::commands::{Failure, all_reasons, chain};
 use crate::config::changes::{Effect, changes};
 use crate::config::watch::FileWatch;
-use crate::config::{Flags, Resolved, Settings, resolve};
-use crate::host;
+use crate::config::{Flags, Resolved, Settings, resolve, to_configz};
+use crate::observe::Observed;
 
 /// Where the settings come from.
 pub(super) struct Configuration(Option<Followed>);
@@ -23,8 +23,8 @@ struct Followed {
 
 /// What other settings ask of the agent.
 pub(super) enum News {
-    /// To program these.
-    Rules(Config),
+    /// To go on with these.
+    Settings(Box<Settings>),
     /// To end, and be started again.
     Restart,
 }
@@ -36,11 +36,11 @@ impl Configuration {
     }
 
     /// Follows the file that the flags name, if they name one; also says what holds now.
-    pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Settings), Failure> {
+    pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), Failure> {
         // Watched before it is read, so that no change falls in between.
         let watch = flags.config.as_deref().map(FileWatch::new);
         let current = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
-        let settings = current.settings.clone();
+        let now = current.clone();
         let followed = match watch {
             Some(Ok(watch)) => Some(Followed { flags: flags.clone(), current, logs, watch }),
             Some(Err(error)) => {
@@ -50,17 +50,17 @@ impl Configuration {
             }
             None => None,
         };
-        Ok((Self(followed), settings))
+        Ok((Self(followed), now))
     }
 
     /// Waits for other settings, and applies what does not concern the agent. Nothing is lost if the
     /// wait is given up.
-    pub(super) async fn next(&mut self) -> News {
+    pub(super) async fn next(&mut self, observed: &Observed) -> News {
         while let Some(followed) = &mut self.0 {
             if followed.watch.changed().await.is_none() {
                 warn!("the configuration file cannot be watched any more");
                 self.0 = None;
-            } else if let Some(news) = followed.read() {
+            } else if let Some(news) = followed.read(observed) {
                 return news;
             }
         }
@@ -69,13 +69,14 @@ impl Configuration {
 }
 
 impl Followed {
-    fn read(&mut self) -> Option<News> {
+    fn read(&mut self, observed: &Observed) -> Option<News> {
         let new = match resolve(&self.flags) {
             Ok(new) => new,
             Err(error) => {
                 for reason in all_reasons(error) {
                     warn!("{reason}; the configuration stays as it was");
                 }
+                observed.config_is_bad();
                 return None;
             }
         };
@@ -91,10 +92,12 @@ impl Followed {
         if changes.iter().any(|change| matches!(change.effect, Effect::Restart(_))) {
             return Some(News::Restart);
         }
-        self.logs.set_level(new.settings.logging.level());
-        if changes.iter().any(|change| change.effect == Effect::Live) {
-            host::apply(&new.settings);
+        match to_configz(&new.configuration) {
+            Ok(configz) => observed.config_is_good(configz, health_limit(new.settings.periods)),
+            Err(error) => warn!("{}", chain(&error)),
         }
-        Some(News::Rules(new.settings.rules.clone()))
+        self.logs.set_level(new.settings.logging.level());
+        let applies = changes.iter().any(|change| change.effect == Effect::Live);
+        applies.then(|| News::Settings(Box::new(new.settings.clone())))
     }
 }

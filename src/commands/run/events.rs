@@ -1,5 +1,7 @@
 //! What the agent tells the users of the cluster.
 
+use weir_rules::cluster::NamespacedName;
+
 use crate::source::api::{Event, Problem, Recorder, Server, Severity};
 use crate::source::{Kind, ObjectKey};
 
@@ -35,6 +37,14 @@ impl Events {
     pub(super) fn bad_object(&self, problem: Problem) {
         let reason = if problem.is_conflict { "AddressConflict" } else { "InvalidObject" };
         self.record(problem.key, Severity::Warning, reason, SYNC, problem.text);
+    }
+
+    /// The health check of a Service cannot be answered; kube-proxy tells as much.
+    pub(super) fn no_health_check(&self, service: &NamespacedName, why: &str) {
+        let NamespacedName { namespace, name } = service.clone();
+        let about = ObjectKey { kind: Kind::Service, namespace, name };
+        let note = format!("node {}: {why}", self.node_name);
+        self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
 
     /// The kernel is not as the cluster wants it.

@@ -1,44 +1,51 @@
 //! `weir run`.
 
+mod addresses;
 mod agent;
 mod changes;
 mod configuration;
 mod directory;
 mod events;
 mod logging;
+mod pace;
 mod reader;
 mod retry;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::info;
+use weir_rules::cluster::NamespacedName;
 use weir_rules::config::Config;
 
+use self::addresses::Notices;
 use self::agent::{Agent, Step};
 use self::changes::Changes;
 use self::configuration::{Configuration, News};
 use self::events::Events;
 use self::logging::Logs;
-use super::{Failure, chain};
-use crate::cli::{NodeArgs, SourceArgs};
-use crate::config::{ClientConnection, Flags, Logging, Settings};
+use self::pace::Pace;
+use super::Failure;
+use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
+use crate::config::{ClientConnection, Flags, Logging, Periods, Settings, to_configz};
 use crate::host;
 use crate::kernel::Kernel;
-use crate::netlink::monitor::AddressWatch;
+use crate::observe::Observed;
+use crate::serve::{Servers, Serving};
 use crate::source::api::{Access, Limits, Server};
 
 /// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often it reads directory and kernel all the same, in case a notification was lost.
-const FULL_INTERVAL: Duration = Duration::from_secs(60);
+/// How many `syncPeriod`s work may wait until it is unhealthy.
+const HEALTH_LIMIT_PERIODS: u32 = 2;
 
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays.
-pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
+pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
     Logs::init(Logging::default());
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
@@ -50,23 +57,38 @@ pub fn run(source: &SourceArgs, node: &NodeArgs) -> Result<ExitCode, Failure> {
         Some(directory) => From::Directory(directory),
         None => From::Server(source.access(), Limits::default()),
     };
-    keep_equal(from, config, Configuration::fixed())
+    let observed = Observed::new("{}".to_owned(), health_limit(Periods::default()));
+    let configuration = Configuration::fixed();
+    keep_equal(from, config, Periods::default(), configuration, serve.serving(), &observed)
 }
 
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
 pub(super) fn run_as_proxy(flags: &Flags, logging: Logging) -> Result<ExitCode, Failure> {
-    let (configuration, settings) = Configuration::follow(flags, Logs::init(logging))?;
-    host::apply(&settings);
+    let (configuration, resolved) = Configuration::follow(flags, Logs::init(logging))?;
+    let configz = to_configz(&resolved.configuration)?;
+    let settings = resolved.settings;
+    host::apply(&settings, host::Setter::Agent);
+    let observed = Observed::new(configz, health_limit(settings.periods));
+    let serving = Serving {
+        healthz: settings.healthz,
+        metrics: settings.metrics,
+        bind_address_hard_fail: settings.bind_address_hard_fail,
+    };
     let ClientConnection { kubeconfig, master, limits } = settings.client;
     let from = From::Server(Access::new(kubeconfig, master), limits);
-    keep_equal(from, settings.rules, configuration)
+    keep_equal(from, settings.rules, settings.periods, configuration, serving, &observed)
+}
+
+/// How long work may wait until it is unhealthy: kube-proxy's `healthTimeout`.
+fn health_limit(periods: Periods) -> Duration {
+    HEALTH_LIMIT_PERIODS * periods.sync
 }
 
 /// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
 /// and has the kernel load nf_tables. A kernel without it is a failure.
 pub(super) fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
     Logs::init(settings.logging);
-    host::apply(settings);
+    host::apply(settings, host::Setter::InitOnly);
     Kernel::open()?.dump()?;
     info!("initialized");
     Ok(ExitCode::SUCCESS)
@@ -81,7 +103,10 @@ enum From<'a> {
 fn keep_equal(
     from: From<'_>,
     config: Config,
+    periods: Periods,
     configuration: Configuration,
+    serving: Serving,
+    observed: &Arc<Observed>,
 ) -> Result<ExitCode, Failure> {
     let kernel = Kernel::open()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -93,12 +118,16 @@ fn keep_equal(
             }
             From::Server(access, limits) => {
                 let server = Server::new(access, limits).await?;
-                let (changes, reader) = Changes::of_server(&server, &config);
+                let (changes, reader) = Changes::of_server(&server, &config, observed);
                 (changes, reader, Events::start(server, &config.node_name))
             }
         };
+        let teller = events.clone();
+        let tell = move |service: &NamespacedName, why: &str| teller.no_health_check(service, why);
+        let _servers = Servers::start(serving, observed, Box::new(tell))?;
         events.started();
-        follow(changes, configuration, Agent::new(reader, config, kernel, events)).await
+        let agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
+        follow(changes, configuration, agent, Pace::new(periods.min_sync), observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -110,14 +139,17 @@ async fn follow(
     mut changes: Changes,
     mut configuration: Configuration,
     mut agent: Agent,
+    mut pace: Pace,
+    observed: &Observed,
 ) -> Result<(), Failure> {
-    let mut addresses = Addresses::watch();
+    let mut addresses = Notices::watch();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut step: Step = Box::new(|agent| agent.read(Vec::new()));
+    let mut step: Step = Box::new(|agent| agent.read(Vec::new(), false));
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut full = tokio::time::interval_at(Instant::now() + FULL_INTERVAL, FULL_INTERVAL);
+    let full = changes.full_interval();
+    let mut full = tokio::time::interval_at(Instant::now() + full, full);
     loop {
         // Reading may take long; a signal ends weir all the same. A transaction is whole or none.
         let worked = tokio::select! {
@@ -126,24 +158,31 @@ async fn follow(
             worked = agent.work(step) => worked,
         };
         agent = worked?;
+        if agent.take_programmed() {
+            pace.synced();
+        }
         step = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             updates = changes.next() => {
-                let updates = updates?;
-                Box::new(|agent| agent.read(updates))
+                let (updates, is_held) = (updates?, pace.is_holding());
+                Box::new(move |agent| agent.read(updates, is_held))
             }
-            news = configuration.next() => match news {
-                News::Rules(config) => Box::new(|agent| agent.configure(config)),
+            _ = pace.wait(), if agent.is_held() => Box::new(Agent::release),
+            news = configuration.next(observed) => match news {
+                News::Settings(settings) => {
+                    pace.set(settings.periods.min_sync);
+                    Box::new(|agent| agent.configure(*settings))
+                }
                 News::Restart => {
                     info!("this needs a restart");
                     break;
                 }
             },
-            _ = addresses.changed() => Box::new(Agent::clean_flows_of_other_addresses),
+            _ = addresses.next() => Box::new(Agent::look_at_addresses),
             _ = look.tick() => {
                 if changes.renew() {
-                    Box::new(|agent| agent.read(Vec::new()))
+                    Box::new(|agent| agent.read(Vec::new(), false))
                 } else {
                     Box::new(Agent::look)
                 }
@@ -153,24 +192,4 @@ async fn follow(
     }
     info!("stopping; what is programmed stays");
     Ok(())
-}
-
-/// Notice of addresses that come and go, if it can be had.
-struct Addresses(Option<AddressWatch>);
-
-impl Addresses {
-    fn watch() -> Self {
-        let watch = AddressWatch::new().inspect_err(|error| {
-            let error = chain(error);
-            warn!(error, "changes of the node's addresses will not be seen");
-        });
-        Self(watch.ok())
-    }
-
-    async fn changed(&mut self) {
-        match &mut self.0 {
-            Some(watch) => watch.changed().await,
-            None => std::future::pending().await,
-        }
-    }
 }

@@ -1,7 +1,8 @@
 //! Where the agent's state of the cluster comes from.
 
+use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
-use weir_rules::cluster::Cluster;
+use weir_rules::cluster::{Cluster, Family};
 
 use super::events::Events;
 use crate::commands::chain;
@@ -25,21 +26,38 @@ impl Reader {
         }
     }
 
-    /// Reads what is new, and gives the cluster to `use_it` if it may be another one, or always.
-    pub(super) fn read(
-        &mut self,
-        updates: Vec<Update>,
-        always: bool,
-        events: &Events,
-        use_it: impl FnOnce(&Cluster),
-    ) {
+    /// What an API server has told.
+    pub(super) fn state(&self) -> Option<&api::State> {
+        match self {
+            Reader::Manifests { .. } => None,
+            Reader::Api(state) => Some(state),
+        }
+    }
+
+    /// When the changes happened that have come since this was last asked, as far as it is known.
+    pub(super) fn take_triggers(&mut self) -> impl Iterator<Item = (Family, Timestamp)> + use<> {
+        let triggers = match self {
+            Reader::Manifests { .. } => None,
+            Reader::Api(state) => Some(state.changes_mut().take_triggers()),
+        };
+        triggers.into_iter().flatten()
+    }
+
+    /// Takes note of what an API server has told.
+    pub(super) fn apply(&mut self, updates: Vec<Update>, events: &Events) {
+        if let Reader::Api(state) = self {
+            apply(state, updates, events);
+        }
+    }
+
+    /// Gives the cluster to `use_it` if it may be another one, or always. Manifests are read for that.
+    pub(super) fn read(&mut self, always: bool, use_it: impl FnOnce(&Cluster)) {
         match self {
             Reader::Manifests { directory, is_read } => {
                 let is_first = !std::mem::replace(is_read, true);
                 use_it(&read_directory(directory, is_first));
             }
             Reader::Api(state) => {
-                apply(state, updates, events);
                 if (state.take_change() || always)
                     && let Some(cluster) = state.cluster()
                 {

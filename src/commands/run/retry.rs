@@ -1,5 +1,7 @@
 //! What fails and is tried again.
 
+use std::time::Duration;
+
 use crate::sync::Backoff;
 
 /// Whether something fails, why, and when to try it again.
@@ -24,9 +26,10 @@ impl Retry {
         std::mem::take(self).is_failing()
     }
 
-    /// Takes note of a failure; gives its text back unless it is the one before.
-    pub(super) fn failed(&mut self, text: String) -> Option<&str> {
-        self.backoff.next();
+    /// Takes note of a failure; gives its text back unless it is the one before. It is tried again
+    /// after at most `longest`.
+    pub(super) fn failed(&mut self, text: String, longest: Duration) -> Option<&str> {
+        self.backoff.next(longest);
         let is_news = self.last_error.as_ref() != Some(&text);
         let text = self.last_error.insert(text);
         is_news.then_some(text.as_str())

@@ -57,7 +57,24 @@ impl Access {
 
     /// Makes a client, with files and credentials as they are now. Nothing is asked of the server.
     pub async fn client(&self) -> Result<Client, AccessError> {
-        let mut config = match self {
+        let mut config = self.config().await?;
+        // Each watch has its own way to try again.
+        config.default_retry = false;
+        settle_token(&mut config.auth_info);
+        // A plugin may have to be run, and take its time, which is not the agent's.
+        let made = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
+        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        made.map_err(|error| AccessError::Credentials(Box::new(error)))
+    }
+
+    /// The server's host and port, as metrics tell them; empty if they are not known.
+    pub(super) async fn host(&self) -> String {
+        let url = self.config().await.map(|config| config.cluster_url);
+        url.ok().and_then(|url| Some(url.authority()?.to_string())).unwrap_or_default()
+    }
+
+    async fn config(&self) -> Result<Config, AccessError> {
+        Ok(match self {
             Access::Kubeconfig { path, master } => {
                 let mut config = kubeconfig(path).await?;
                 if let Some(master) = master {
@@ -69,14 +86,7 @@ impl Access {
             Access::InCluster => {
                 Config::incluster().map_err(|error| AccessError::InCluster(Box::new(error)))?
             }
-        };
-        // Each watch has its own way to try again.
-        config.default_retry = false;
-        settle_token(&mut config.auth_info);
-        // A plugin may have to be run, and take its time, which is not the agent's.
-        let made = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
-        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        made.map_err(|error| AccessError::Credentials(Box::new(error)))
+        })
     }
 }
 

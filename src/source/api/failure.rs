@@ -50,6 +50,27 @@ impl From<kube::Error> for Failure {
 }
 
 impl Failure {
+    /// A word for it in metrics; one of a few.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Failure::Request(_) => "request",
+            Failure::Status { code: 410, .. } => "expired",
+            Failure::Status { code: 401 | 403, .. } => "forbidden",
+            Failure::Status { .. } => "status",
+            Failure::Unreachable(_) => "unreachable",
+            Failure::Untrusted(_) => "untrusted",
+            Failure::Credentials(_) => "credentials",
+            Failure::Broken(_) => "broken",
+            Failure::Late(_) => "late",
+            Failure::Silent(_) => "silent",
+            Failure::Garbage(_) => "garbage",
+            Failure::Incomplete => "incomplete",
+            Failure::Short => "short",
+            // Never counted.
+            Failure::Unwanted => "unwanted",
+        }
+    }
+
     /// The status that the server has given, if it has given one.
     pub(super) fn code(&self) -> Option<u16> {
         match self {

@@ -5,10 +5,12 @@
 
 mod access;
 mod backoff;
+mod changes;
 mod collection;
 mod events;
 mod failure;
 mod lines;
+mod measure;
 mod rate;
 mod server;
 mod state;
@@ -20,13 +22,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 pub use access::{Access, AccessError};
+pub use changes::Changes;
 pub use events::{Event, Recorder, Severity};
 pub use rate::Limits;
 pub use server::Server;
 pub use state::{News, Problem, State};
 pub use wire::{Listed, Update};
 
+use crate::metrics::ApiMetrics;
 use collection::Collection;
+use measure::Measure;
 use watch::Watch;
 
 /// How many updates may wait to be applied; watches wait then, and the server with them.
@@ -50,11 +55,12 @@ impl Watches {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(server: &Server, node_name: &str) -> Self {
+    pub fn start(server: &Server, node_name: &str, metrics: &ApiMetrics) -> Self {
         let (sender, updates) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         for collection in Collection::all(node_name) {
-            let watch = Watch::new(collection, server.clone(), sender.clone());
+            let measure = Measure::new(metrics, collection.kind, server.host());
+            let watch = Watch::new(collection, server.clone(), sender.clone(), measure);
             tasks.spawn(watch.run());
         }
         Self { updates, tasks }

@@ -21,6 +21,7 @@ pub struct Server {
 
 struct Shared {
     access: Access,
+    host: String,
     limiter: Limiter,
     newest: Mutex<Made>,
 }
@@ -36,9 +37,15 @@ impl Server {
     /// Makes a client. Nothing is asked of the server.
     pub async fn new(access: Access, limits: Limits) -> Result<Self, AccessError> {
         let made = Made { client: access.client().await?, number: 0 };
+        let host = access.host().await;
         let newest = Mutex::new(made.clone());
-        let shared = Shared { access, limiter: Limiter::new(limits), newest };
+        let shared = Shared { access, host, limiter: Limiter::new(limits), newest };
         Ok(Self { made, shared: Arc::new(shared) })
+    }
+
+    /// Its host and port, as metrics tell them.
+    pub(super) fn host(&self) -> &str {
+        &self.shared.host
     }
 
     /// Takes another client: files and plugins may have other credentials by now. They are only asked

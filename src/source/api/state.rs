@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use weir_rules::claims::{Claim, claims};
 use weir_rules::cluster::{Cluster, NamespacedName, Service};
 
+use super::changes::Changes;
 use super::wire::{Listed, Update};
-use crate::source::convert::{Object, Remark};
+use crate::source::convert::{NodeFuture, Object, Remark};
 use crate::source::{Kind, ObjectKey};
 
 /// The kinds of which a complete list must have come before anything is known.
@@ -24,6 +25,9 @@ pub struct State {
     cidrs: BTreeMap<String, Vec<IpNet>>,
     /// The name of the Node that stands.
     node_name: Option<String>,
+    /// Whether that Node is to stay.
+    node_future: Option<NodeFuture>,
+    changes: Changes,
     listed: BTreeSet<Kind>,
     owners: HashMap<Claim, NamespacedName>,
     /// Services that claim what others have.
@@ -101,6 +105,21 @@ impl State {
         self.is_complete() && std::mem::take(&mut self.has_changed)
     }
 
+    /// Whether the Node is to stay; `None` while there is none.
+    pub fn node_future(&self) -> Option<NodeFuture> {
+        self.node_future
+    }
+
+    /// What has changed.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// The same, to take from.
+    pub fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
+    }
+
     fn is_complete(&self) -> bool {
         NEEDED.iter().all(|kind| self.listed.contains(kind))
     }
@@ -140,13 +159,15 @@ impl State {
         let name = NamespacedName::new(&key.namespace, &key.name);
         match converted.object {
             Object::Service(service, _) => self.put_service(name, service),
-            Object::Slice(slice) => {
+            Object::Slice(slice, trigger) => {
                 if self.cluster.slices.get(&name) != Some(&slice) {
+                    self.changes.slice_put(&slice, trigger);
                     self.cluster.slices.insert(name, slice);
                     self.has_changed = true;
                 }
             }
-            Object::Node(node) => {
+            Object::Node(node, future) => {
+                self.node_future = Some(future);
                 if self.cluster.node.as_ref() != Some(&node) {
                     self.cluster.node = Some(node);
                     self.has_changed = true;
@@ -172,7 +193,7 @@ impl State {
         };
         let name = NamespacedName::new(&object.key.namespace, &object.key.name);
         if self.cluster.services.get(&name).is_some_and(|before| before != service) {
-            self.take_out_service(&name);
+            self.remove_service(&name);
             self.has_changed = true;
         }
     }
@@ -191,9 +212,16 @@ impl State {
                 self.waiting.remove(&name);
                 self.take_out_service(&name).is_some()
             }
-            Kind::EndpointSlice => self.cluster.slices.remove(&name).is_some(),
+            Kind::EndpointSlice => {
+                let gone = self.cluster.slices.remove(&name);
+                if let Some(slice) = &gone {
+                    self.changes.slice_gone(slice);
+                }
+                gone.is_some()
+            }
             Kind::Node => {
                 self.node_name = None;
+                self.node_future = None;
                 self.cluster.node.take().is_some()
             }
             Kind::ServiceCidr => {
@@ -222,7 +250,8 @@ impl State {
             self.waiting.insert(name, service);
             return;
         }
-        self.take_out_service(&name);
+        self.remove_service(&name);
+        self.changes.services += 1;
         for (claim, _) in claims(&service) {
             self.owners.insert(claim, name.clone());
         }
@@ -231,6 +260,13 @@ impl State {
     }
 
     fn take_out_service(&mut self, name: &NamespacedName) -> Option<Service> {
+        let service = self.remove_service(name)?;
+        self.changes.services += 1;
+        Some(service)
+    }
+
+    /// Removes a Service and what it claims.
+    fn remove_service(&mut self, name: &NamespacedName) -> Option<Service> {
         let service = self.cluster.services.remove(name)?;
         for (claim, _) in claims(&service) {
             self.owners.remove(&claim);

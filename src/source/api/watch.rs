@@ -11,6 +11,7 @@ use super::backoff::{Backoff, random};
 use super::collection::Collection;
 use super::failure::Failure;
 use super::lines::Lines;
+use super::measure::Measure;
 use super::server::Server;
 use super::wire::{self, Event, Listed, Update};
 use crate::commands::chain;
@@ -40,6 +41,7 @@ pub(super) struct Watch {
     collection: Collection,
     server: Server,
     updates: mpsc::Sender<Update>,
+    measure: Measure,
     backoff: Backoff,
     /// Where to watch from; none before the first list and when that list is overtaken.
     version: Option<String>,
@@ -73,11 +75,13 @@ impl Watch {
         collection: Collection,
         server: Server,
         updates: mpsc::Sender<Update>,
+        measure: Measure,
     ) -> Self {
         Self {
             collection,
             server,
             updates,
+            measure,
             backoff: Backoff::default(),
             version: None,
             is_listed: false,
@@ -99,6 +103,7 @@ impl Watch {
                 self.renew().await;
             }
             let start = Instant::now();
+            let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
                 (None, _) => self.list().await,
@@ -112,9 +117,11 @@ impl Watch {
                 self.failures = 0;
             }
             match result {
+                Ok(()) if is_watch => self.measure.ended(),
                 Ok(()) => {}
                 Err(Failure::Unwanted) => return,
                 Err(failure) => {
+                    self.measure.failed(failure.reason());
                     if let Some(pause) = self.recover(failure).await {
                         sleep(pause).await;
                     }
@@ -137,6 +144,7 @@ impl Watch {
             }
         }
         if was_listing && self.is_absent(&failure) {
+            self.measure.answered();
             self.complain("the server does not have them; there are none");
             self.replace(Vec::new()).await.ok();
             return Some(ABSENT_PAUSE.mul_f64(0.5 + random()));
@@ -213,7 +221,7 @@ impl Watch {
                     false => self.server.next_page(request).await,
                 }
             });
-            let text = answer.await.map_err(|_| Failure::Late(PAGE_LIMIT))??;
+            let text = self.measured(answer.await.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
             let page = wire::page(self.collection.kind, &text)?;
             objects.extend(page.objects);
             token = page.continue_token;
@@ -233,7 +241,8 @@ impl Watch {
         let seconds = (300.0 * (1.0 + random())) as u32;
         let request = self.collection.watch(from.as_deref(), seconds)?;
         let answer = timeout(ANSWER_LIMIT, self.server.stream(request)).await;
-        let mut lines = Lines::new(answer.map_err(|_| Failure::Late(ANSWER_LIMIT))??);
+        let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
+        let mut lines = Lines::new(self.measured(answer)?);
         if from.is_none() {
             self.initial_events(&mut lines).await?;
         }
@@ -260,6 +269,16 @@ impl Watch {
             self.version = Some(version);
             self.heard();
         }
+    }
+
+    /// Counts a request by its answer.
+    fn measured<T>(&self, answer: Result<kube::Result<T>, Failure>) -> Result<T, Failure> {
+        let answer = answer.and_then(|answer| answer.map_err(Failure::from));
+        self.measure.requested(match &answer {
+            Ok(_) => Some(200),
+            Err(failure) => failure.code(),
+        });
+        answer
     }
 
     /// Reads the objects that a watch begins with.

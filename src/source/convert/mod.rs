@@ -9,10 +9,11 @@ mod slice;
 
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
+use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::{EndpointSlice, Node, Service};
 
 pub use field::InvalidField;
-pub use node::node;
+pub use node::{NodeFuture, node};
 pub use pod::{Pod, PodPort, pod};
 pub use service::{PodSelection, SelectedPort, TargetPort, service};
 pub use slice::slice;
@@ -31,10 +32,10 @@ pub struct Converted {
 pub enum Object {
     /// A Service with a virtual address, and the Pods that it selects.
     Service(Service, Option<Box<PodSelection>>),
-    /// An EndpointSlice of a Service.
-    Slice(EndpointSlice),
-    /// The proxy's own Node.
-    Node(Node),
+    /// An EndpointSlice of a Service, and when the latest change that it tells of happened.
+    Slice(EndpointSlice, Option<Timestamp>),
+    /// The proxy's own Node, and whether it is to stay.
+    Node(Node, NodeFuture),
     /// A Pod, to derive endpoints from.
     Pod(Pod),
     /// The `spec.cidrs` of a ServiceCIDR.

@@ -12,6 +12,18 @@ use super::{Converted, Object};
 /// The zone that a Node is in.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
+/// What the cluster autoscaler puts on a node that it is about to remove.
+const TO_BE_DELETED_TAINT: &str = "ToBeDeletedByClusterAutoscaler";
+
+/// Whether a Node is to stay. New load-balanced traffic should not come to one that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeFuture {
+    /// Nothing is known to the contrary.
+    Stays,
+    /// It is on its way out.
+    Goes,
+}
+
 /// Converts the proxy's own Node. Hostnames among its addresses are left out.
 pub fn node(node: &v1::Node) -> Result<Converted, InvalidField> {
     let status = node.status.as_ref();
@@ -25,7 +37,17 @@ pub fn node(node: &v1::Node) -> Result<Converted, InvalidField> {
     }
     let labels = node.metadata.labels.as_ref();
     let zone = labels.and_then(|labels| labels.get(ZONE_LABEL)).cloned();
-    Ok(Object::Node(Node { addresses, zone, pod_cidrs: pod_cidrs(node)? }).into())
+    let converted = Node { addresses, zone, pod_cidrs: pod_cidrs(node)? };
+    Ok(Object::Node(converted, future(node)).into())
+}
+
+/// A Node that is being deleted, or that the cluster autoscaler is about to delete, goes
+/// (kube-proxy: `NodeEligible` of pkg/proxy/healthcheck/proxy_health.go).
+fn future(node: &v1::Node) -> NodeFuture {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let goes = node.metadata.deletion_timestamp.is_some()
+        || taints.iter().any(|taint| taint.key == TO_BE_DELETED_TAINT);
+    if goes { NodeFuture::Goes } else { NodeFuture::Stays }
 }
 
 /// `spec.podCIDRs`, or the single `spec.podCIDR` that came before them.
@@ -62,8 +84,25 @@ mod tests {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
         assert_eq!(
             converted.unwrap().object,
-            Object::Node(Node { addresses, zone: None, pod_cidrs: vec![] })
+            Object::Node(Node { addresses, zone: None, pod_cidrs: vec![] }, NodeFuture::Stays)
         );
+    }
+
+    #[test]
+    fn a_node_goes_when_it_is_being_deleted_or_the_autoscaler_says_so() {
+        let future = |object: serde_json::Value| {
+            let converted = node(&serde_json::from_value(object).unwrap()).unwrap();
+            let Object::Node(_, future) = converted.object else { panic!() };
+            future
+        };
+        let tainted = |key: &str| {
+            let taint = serde_json::json!({"key": key, "effect": "NoSchedule"});
+            future(serde_json::json!({"spec": {"taints": [taint]}}))
+        };
+        assert_eq!(tainted("node.kubernetes.io/unschedulable"), NodeFuture::Stays);
+        assert_eq!(tainted("ToBeDeletedByClusterAutoscaler"), NodeFuture::Goes);
+        let deleted = serde_json::json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(future(serde_json::json!({"metadata": deleted})), NodeFuture::Goes);
     }
 
     #[test]

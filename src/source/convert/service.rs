@@ -96,6 +96,7 @@ pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
         external_traffic_policy: policy(external, "spec.externalTrafficPolicy")?,
         source_ranges: source_ranges(spec)?,
         session_affinity: session_affinity(spec)?,
+        health_check_node_port: health_check_node_port(spec)?,
     };
     Ok(Converted { object: Object::Service(service, selection), remarks })
 }
@@ -236,6 +237,15 @@ fn session_affinity(spec: &ServiceSpec) -> Result<Option<NonZeroU32>, InvalidFie
                 format!("{seconds} is not a number of seconds from 1 to {MAX_AFFINITY_SECONDS}");
             InvalidField::new("spec.sessionAffinityConfig.clientIP.timeoutSeconds", message)
         })
+}
+
+/// The port of the load balancer's health check. Only a Service of type LoadBalancer with the
+/// external policy Local has one (`NeedsHealthCheck` of pkg/api/v1/service/util.go).
+fn health_check_node_port(spec: &ServiceSpec) -> Result<Option<NonZeroU16>, InvalidField> {
+    let is_needed = spec.type_.as_deref() == Some("LoadBalancer")
+        && spec.external_traffic_policy.as_deref() == Some("Local");
+    let port = spec.health_check_node_port.filter(|_| is_needed);
+    field::optional_port(port, || "spec.healthCheckNodePort".into())
 }
 
 fn selection(

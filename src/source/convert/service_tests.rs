@@ -242,3 +242,19 @@ fn one_port_number_serves_two_protocols() {
         {"name": "b", "port": 53, "nodePort": 30053, "protocol": "UDP"}]);
     assert_eq!(accepted(json!({"ports": ports})).ports.len(), 2);
 }
+
+#[test]
+fn only_a_load_balancer_with_the_external_policy_local_has_a_health_check() {
+    let port = |kind: &str, policy: &str| {
+        let change =
+            json!({"type": kind, "externalTrafficPolicy": policy, "healthCheckNodePort": 30100});
+        accepted(change).health_check_node_port.map(NonZeroU16::get)
+    };
+    assert_eq!(port("LoadBalancer", "Local"), Some(30100));
+    assert_eq!(port("LoadBalancer", "Cluster"), None);
+    assert_eq!(port("NodePort", "Local"), None);
+    let bad = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+                     "healthCheckNodePort": 70000});
+    let error = converted(spec(bad)).unwrap_err();
+    assert_eq!(error.field, "spec.healthCheckNodePort");
+}

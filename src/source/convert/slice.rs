@@ -1,6 +1,7 @@
 //! `discovery.k8s.io/v1.EndpointSlice`.
 
 use k8s_openapi::api::discovery::v1;
+use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName};
 
 use super::field::{self, InvalidField};
@@ -11,6 +12,9 @@ const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// A slice with this label belongs to a headless Service.
 const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+
+/// When the change of a Pod or Service happened that the slice was written for.
+const TRIGGER_TIME_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
 /// Converts an EndpointSlice of this namespace. One without a Service, or of a headless Service, is
 /// nothing.
@@ -41,10 +45,17 @@ pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, In
         .collect::<Result<Vec<_>, _>>()?;
     let service = NamespacedName::new(namespace, service);
     let unnamed = slice.ports.iter().flatten().any(|port| port.name.is_none());
+    let converted = EndpointSlice { service, family, ports, endpoints };
     Ok(Converted {
-        object: Object::Slice(EndpointSlice { service, family, ports, endpoints }),
+        object: Object::Slice(converted, trigger_time(slice)),
         remarks: unnamed.then_some(Remark::UnnamedPort).into_iter().collect(),
     })
+}
+
+/// When the first change happened that this version of the slice tells of. One that makes no sense is
+/// none: nothing but a measurement depends on it.
+fn trigger_time(slice: &v1::EndpointSlice) -> Option<Timestamp> {
+    slice.metadata.annotations.as_ref()?.get(TRIGGER_TIME_ANNOTATION)?.parse().ok()
 }
 
 /// The ports. One without a name or a number selects nothing and is left out.

@@ -18,7 +18,7 @@ fn converted(change: Value) -> Result<Converted, InvalidField> {
 
 fn accepted(change: Value) -> EndpointSlice {
     match converted(change).unwrap().object {
-        Object::Slice(slice) => slice,
+        Object::Slice(slice, _) => slice,
         other => panic!("{other:?}"),
     }
 }
@@ -129,4 +129,20 @@ fn bad_fields_are_named() {
         let error = converted(change.clone()).map_err(|error| error.to_string());
         assert_eq!(error, Err(expected.to_owned()), "{change}");
     }
+}
+
+#[test]
+fn when_a_change_happened_is_read_and_never_a_reason_to_refuse_a_slice() {
+    let trigger = |text: &str| {
+        let metadata = json!({"labels": {SERVICE_LABEL: "web"},
+                              "annotations": {TRIGGER_TIME_ANNOTATION: text}});
+        match converted(json!({"metadata": metadata})).unwrap().object {
+            Object::Slice(_, trigger) => trigger,
+            other => panic!("{other:?}"),
+        }
+    };
+    let time = Timestamp::from_second(1_772_366_400).unwrap();
+    assert_eq!(trigger("2026-03-01T12:00:00Z"), Some(time));
+    assert_eq!(trigger("2026-03-01T13:00:00.000000000+01:00"), Some(time));
+    assert_eq!(trigger("yesterday"), None);
 }

@@ -194,10 +194,10 @@ impl Accepted {
                     }
                     cluster.services.insert(name, service);
                 }
-                Object::Slice(slice) => {
+                Object::Slice(slice, _) => {
                     cluster.slices.insert(name, slice);
                 }
-                Object::Node(node) => cluster.node = Some(node),
+                Object::Node(node, _) => cluster.node = Some(node),
                 Object::Pod(pod) => pods.push((name.namespace, pod)),
                 Object::ServiceCidr(cidrs) => cluster.service_cidrs.extend(cidrs),
                 Object::Nothing => {}

@@ -1,0 +1,99 @@
+//! Health checks of load balancers: which Services have one, where it is answered, and what with.
+//!
+//! A load balancer that keeps the client's address (`externalTrafficPolicy: Local`) must send
+//! only to nodes with endpoints, and asks each node at the Service's `healthCheckNodePort`
+//! (kube-proxy: pkg/proxy/healthcheck/service_health.go).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use crate::cluster::{Cluster, Family, NamespacedName, Service};
+use crate::compile::node_port_networks;
+use crate::config::{Config, NodePortAddresses};
+
+/// The health check of a Service in one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The Service.
+    pub service: NamespacedName,
+    /// The family that it has a ClusterIP of.
+    pub family: Family,
+    /// `spec.healthCheckNodePort`.
+    pub port: NonZeroU16,
+    /// How many ready endpoints it has on the proxy's own node: those of different addresses.
+    pub local_endpoints: usize,
+}
+
+/// The health checks of a cluster, by Service and family.
+pub fn checks(cluster: &Cluster, config: &Config) -> Vec<Check> {
+    let checked = |service: &Service| service.health_check_node_port;
+    let ports: BTreeMap<&NamespacedName, NonZeroU16> = cluster
+        .services
+        .iter()
+        .filter_map(|(name, service)| Some((name, checked(service)?)))
+        .collect();
+    let mut local: BTreeMap<(&NamespacedName, Family), BTreeSet<IpAddr>> = BTreeMap::new();
+    for slice in cluster.slices.values().filter(|slice| ports.contains_key(&slice.service)) {
+        // kube-proxy knows endpoints by their port.
+        let is_local = |node: Option<&str>| node == Some(config.node_name.as_str());
+        let found = slice
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.ready && is_local(endpoint.node.as_deref()))
+            .filter(|_| !slice.ports.is_empty());
+        local
+            .entry((&slice.service, slice.family))
+            .or_default()
+            .extend(found.map(|endpoint| endpoint.address));
+    }
+    let of = |name: &NamespacedName, family| Check {
+        service: name.clone(),
+        family,
+        port: ports[name],
+        local_endpoints: local.get(&(name, family)).map_or(0, BTreeSet::len),
+    };
+    ports
+        .keys()
+        .flat_map(|name| Family::ALL.map(|family| (*name, family)))
+        .filter(|(name, family)| serves(&cluster.services[*name], *family))
+        .map(|(name, family)| of(name, family))
+        .collect()
+}
+
+fn serves(service: &Service, family: Family) -> bool {
+    service.cluster_ips.iter().any(|ip| Family::of(*ip) == family)
+}
+
+/// The addresses at which the health checks of a family are answered on a node that has `own`
+/// addresses: those that serve node ports. `0.0.0.0` or `::` stands for all of the family.
+pub fn check_addresses(
+    family: Family,
+    cluster: &Cluster,
+    config: &Config,
+    own: &BTreeSet<IpAddr>,
+) -> BTreeSet<IpAddr> {
+    let networks = node_port_networks(family, cluster, config);
+    if networks.iter().any(|network| network.prefix_len() == 0) {
+        return [match family {
+            Family::Ipv4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            Family::Ipv6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+        }]
+        .into();
+    }
+    match config.node_port_addresses {
+        // If the node does not have it, that it cannot be bound says so.
+        NodePortAddresses::Primary => networks.iter().map(|network| network.addr()).collect(),
+        NodePortAddresses::Cidrs(_) => own
+            .iter()
+            .copied()
+            .filter(|address| networks.iter().any(|network| network.contains(address)))
+            // Nothing can be bound to these without the interface.
+            .filter(|address| !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

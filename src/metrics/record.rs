@@ -1,0 +1,151 @@
+//! What happens, counted.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use weir_rules::cluster::Family;
+use weir_rules::nft::Ruleset;
+use weir_rules::numbers::Numbers;
+
+use super::{Metrics, family_name};
+use crate::sync::{Change, Cleaning};
+
+impl Metrics {
+    /// The configuration was read; it is in use if it is good.
+    pub(crate) fn config_read(&self, is_good: bool) {
+        self.own.config_is_good.set(is_good.into());
+        if is_good {
+            self.own.config_loaded.set(seconds(Timestamp::now()));
+        }
+    }
+
+    /// So many more Services and EndpointSlices have changed.
+    pub(crate) fn changes_seen(&self, [services, slices]: [u64; 2]) {
+        self.proxy.service_changes.inc_by(services);
+        self.proxy.endpoint_changes.inc_by(slices);
+    }
+
+    /// So many changes of Services and EndpointSlices are not programmed.
+    pub(crate) fn set_pending(&self, [services, slices]: [u64; 2]) {
+        self.proxy.service_changes_pending.set(services as i64);
+        self.proxy.endpoint_changes_pending.set(slices as i64);
+    }
+
+    /// The cluster asks for something.
+    pub(crate) fn queued(&self) {
+        let now = seconds(Timestamp::now());
+        for label in labels() {
+            self.proxy.last_queued.with_label_values(&label).set(now);
+        }
+    }
+
+    /// The kernel is equal since `now`, which took so long.
+    pub(crate) fn synced(&self, is_full: bool, took: Duration, now: Timestamp) {
+        let kind = if is_full { &self.proxy.full_sync } else { &self.proxy.partial_sync };
+        for label in labels() {
+            self.proxy.sync.with_label_values(&label).observe(took.as_secs_f64());
+            kind.with_label_values(&label).observe(took.as_secs_f64());
+            self.proxy.last_sync.with_label_values(&label).set(seconds(now));
+        }
+    }
+
+    /// The kernel could not be made equal.
+    pub(crate) fn sync_failed(&self) {
+        for label in labels() {
+            self.proxy.sync_failures.with_label_values(&label).inc();
+        }
+    }
+
+    /// The kernel has committed transactions.
+    pub(crate) fn committed(&self, changes: &[Change], is_repair: bool) {
+        let own = &self.own;
+        own.transactions.inc_by(changes.len() as u64);
+        own.repairs.inc_by(u64::from(is_repair && !changes.is_empty()));
+        for change in changes {
+            own.transaction_bytes.observe(change.bytes as f64);
+            let counts = change.transaction.counts();
+            own.count("added", &counts.added);
+            own.count("removed", &counts.removed);
+        }
+    }
+
+    /// A change was noticed so long before its commit.
+    pub(crate) fn update_took(&self, time: Duration) {
+        self.own.update.observe(time.as_secs_f64());
+    }
+
+    /// A change of a Pod or Service happened so long before its commit.
+    pub(crate) fn network_programmed(&self, family: Family, seconds: f64) {
+        let histogram = &self.proxy.network_programming;
+        histogram.with_label_values(&[family_name(family)]).observe(seconds);
+    }
+
+    /// This is programmed; the numbers are in the order of [`Family::ALL`].
+    pub(crate) fn programmed(&self, ruleset: &Ruleset, numbers: &[Numbers; 2]) {
+        self.count_objects(ruleset);
+        for (family, numbers) in Family::ALL.into_iter().zip(numbers) {
+            let label = family_name(family);
+            self.own.services.with_label_values(&[label]).set(numbers.services as i64);
+            self.own.endpoints.with_label_values(&[label]).set(numbers.endpoints as i64);
+            let without =
+                [("internal", numbers.no_local_internal), ("external", numbers.no_local_external)];
+            for (policy, count) in without {
+                let gauge = &self.proxy.no_local_endpoints;
+                gauge.with_label_values(&[policy, label]).set(count as i64);
+            }
+        }
+    }
+
+    fn count_objects(&self, ruleset: &Ruleset) {
+        for (family, table) in &ruleset.tables {
+            let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
+            let elements = table.sets.values().map(|set| set.elements.len()).sum();
+            let kinds = [
+                ("set", table.sets.len()),
+                ("chain", table.chains.len()),
+                ("rule", rules),
+                ("element", elements),
+            ];
+            for (kind, count) in kinds {
+                let label = [family_name(*family), kind];
+                self.own.objects.with_label_values(&label).set(count as i64);
+            }
+        }
+    }
+
+    /// Stale flows were looked for.
+    pub(crate) fn flows_cleaned(&self, cleaning: &Cleaning, took: Duration) {
+        for (label, removed) in labels().into_iter().zip(cleaning.removed) {
+            self.proxy.flows_removed.with_label_values(&label).inc_by(removed as u64);
+            self.proxy.flows_cleaning.with_label_values(&label).observe(took.as_secs_f64());
+        }
+        self.own.flow_failures.inc_by(u64::from(cleaning.failed));
+    }
+
+    /// /healthz at healthzBindAddress was answered with this status.
+    pub(crate) fn healthz_answered(&self, code: &str) {
+        self.proxy.healthz.with_label_values(&[code]).inc();
+    }
+
+    /// /livez was answered with this status.
+    pub(crate) fn livez_answered(&self, code: &str) {
+        self.proxy.livez.with_label_values(&[code]).inc();
+    }
+
+    /// /healthz at metricsBindAddress was asked for. It answers, so that its only check, `ping`, is
+    /// good.
+    pub(crate) fn pinged(&self) {
+        self.healthcheck.with_label_values(&["ping", "healthz"]).set(1);
+        self.healthchecks.with_label_values(&["ping", "success", "healthz"]).inc();
+    }
+}
+
+/// The values of `ip_family`.
+fn labels() -> [[&'static str; 1]; 2] {
+    Family::ALL.map(|family| [family_name(family)])
+}
+
+/// A point of time as Prometheus has it: seconds since 1970.
+fn seconds(time: Timestamp) -> f64 {
+    time.as_nanosecond() as f64 / 1e9
+}

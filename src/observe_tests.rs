@@ -1,0 +1,213 @@
+use weir_rules::nft::{Chain, Rule, Table};
+
+use super::*;
+use crate::source::api::{Listed, State, Update};
+use crate::source::{Kind, ObjectKey, convert};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn observed() -> Arc<Observed> {
+    Observed::new(String::new(), LIMIT)
+}
+
+/// The value of a line of /metrics that begins so.
+fn value(observed: &Observed, series: &str) -> f64 {
+    let text = observed.metrics().text().unwrap();
+    let rest = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    rest.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+fn sync(observed: &Observed, cause: Cause) {
+    let triggers = [].into_iter();
+    observed.synced(cause, Duration::from_millis(3), &[], &Ruleset::default(), triggers);
+}
+
+fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
+    let namespace = if kind.is_namespaced() { "default" } else { "" };
+    let key = ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+    let outcome = match kind {
+        Kind::Service => convert::service(&serde_json::from_value(json).unwrap()),
+        Kind::Node => convert::node(&serde_json::from_value(json).unwrap()),
+        _ => convert::slice(&serde_json::from_value(json).unwrap(), namespace),
+    };
+    Listed { key, outcome: Ok(outcome.unwrap()) }
+}
+
+fn service(name: &str, ip: &str) -> Listed {
+    let json = serde_json::json!({"spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
+    object(Kind::Service, name, json)
+}
+
+fn slice(address: &str, trigger: Option<Timestamp>) -> Listed {
+    let mut json = serde_json::json!({
+        "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address]}],
+    });
+    if let Some(trigger) = trigger {
+        let annotation = "endpoints.kubernetes.io/last-change-trigger-time";
+        json["metadata"]["annotations"] = serde_json::json!({annotation: trigger.to_string()});
+    }
+    object(Kind::EndpointSlice, "web-1", json)
+}
+
+#[test]
+fn changes_are_pending_until_they_are_programmed() {
+    let observed = observed();
+    let mut state = State::default();
+    state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.1")]));
+    state.apply(Update::Applied(slice("10.244.0.2", None)));
+    state.apply(Update::Applied(slice("10.244.0.3", None)));
+    // It is the same as before.
+    state.apply(Update::Applied(slice("10.244.0.3", None)));
+    observed.source_read(Some(&state));
+    let told = |what: &str| value(&observed, &format!("kubeproxy_sync_proxy_rules_{what}"));
+    assert_eq!(told("service_changes_total"), 1.0);
+    assert_eq!(told("endpoint_changes_total"), 2.0);
+    assert_eq!(told("service_changes_pending"), 1.0);
+    assert_eq!(told("endpoint_changes_pending"), 2.0);
+    sync(&observed, Cause::Update);
+    assert_eq!(told("endpoint_changes_pending"), 0.0);
+    state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.2")]));
+    observed.source_read(Some(&state));
+    assert_eq!(told("service_changes_total"), 2.0);
+    assert_eq!(told("service_changes_pending"), 1.0);
+    assert_eq!(told("endpoint_changes_total"), 2.0);
+}
+
+#[test]
+fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_start() {
+    let observed = observed();
+    let count = |family: &str| {
+        let name = "kubeproxy_network_programming_duration_seconds";
+        let labels = format!("{{ip_family=\"{family}\"}}");
+        let count = value(&observed, &format!("{name}_count{labels}"));
+        (count, value(&observed, &format!("{name}_sum{labels}")))
+    };
+    let mut state = State::default();
+    let program = |state: &mut State| {
+        let triggers = state.changes_mut().take_triggers();
+        observed.synced(Cause::Update, Duration::ZERO, &[], &Ruleset::default(), triggers);
+    };
+    let before = observed.start - Duration::from_secs(1);
+    state.apply(Update::Applied(slice("10.244.0.2", Some(before))));
+    program(&mut state);
+    assert_eq!(count("IPv4").0, 0.0);
+    let behind = observed.start + Duration::from_nanos(1);
+    state.apply(Update::Applied(slice("10.244.0.3", Some(behind))));
+    program(&mut state);
+    program(&mut state);
+    let (found, sum) = count("IPv4");
+    assert!(found == 1.0 && (0.0..60.0).contains(&sum), "{found} {sum}");
+    assert_eq!(count("IPv6").0, 0.0);
+    // When a slice went its annotation does not say.
+    let gone = slice("10.244.0.4", Some(behind));
+    let key = gone.key.clone();
+    state.apply(Update::Applied(gone));
+    state.apply(Update::Deleted(key));
+    program(&mut state);
+    assert_eq!(count("IPv4").0, 1.0);
+}
+
+#[test]
+fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
+    let observed = observed();
+    let mut state = State::default();
+    let mut eligible = |update| {
+        state.apply(update);
+        observed.source_read(Some(&state));
+        observed.health().is_eligible()
+    };
+    let tainted = serde_json::json!([{"key": "ToBeDeletedByClusterAutoscaler", "effect": ""}]);
+    let node =
+        |taints| object(Kind::Node, "node-a", serde_json::json!({"spec": {"taints": taints}}));
+    let stays = || node(serde_json::Value::Null);
+    assert!(!eligible(Update::Listed(Kind::Service, vec![])));
+    assert!(eligible(Update::Applied(stays())));
+    assert!(!eligible(Update::Applied(node(tainted))));
+    assert!(eligible(Update::Applied(stays())));
+    assert!(!eligible(Update::Deleted(stays().key)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_is_measured_from_its_notice_with_all_attempts() {
+    let observed = observed();
+    let config = Config::new("node-a");
+    observed.step_begins();
+    observed.wants(&Cluster::default(), &config);
+    observed.sync_failed();
+    observed.step_ends(true);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    observed.step_begins();
+    observed.wants(&Cluster::default(), &config);
+    sync(&observed, Cause::Update);
+    observed.step_ends(false);
+    assert_eq!(value(&observed, "weir_update_duration_seconds_sum"), 2.0);
+    assert_eq!(value(&observed, "weir_update_duration_seconds_count"), 1.0);
+    let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
+    assert_eq!(value(&observed, &format!("{failures}{{ip_family=\"IPv6\"}}")), 1.0);
+    // A repair is no update.
+    sync(&observed, Cause::Repair);
+    assert_eq!(value(&observed, "weir_update_duration_seconds_count"), 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fails_or_never_ends_is_unhealthy_in_time_and_idleness_never_is() {
+    let observed = observed();
+    let is_healthy = || observed.health().is_healthy(Instant::now());
+    observed.step_begins();
+    sync(&observed, Cause::Update);
+    observed.step_ends(false);
+    tokio::time::advance(100 * LIMIT).await;
+    assert!(is_healthy(), "there was nothing to do");
+    for _ in 0..LIMIT.as_secs() {
+        assert!(is_healthy());
+        observed.step_begins();
+        observed.step_ends(true);
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert!(!is_healthy(), "it has failed all the time");
+    sync(&observed, Cause::Retry);
+    assert!(is_healthy());
+    observed.step_begins();
+    tokio::time::advance(LIMIT).await;
+    assert!(!is_healthy(), "it has not ended");
+    observed.step_ends(false);
+    assert!(is_healthy());
+}
+
+#[test]
+fn the_first_sync_and_those_for_no_update_are_full_ones() {
+    let observed = observed();
+    let count = |kind: &str| {
+        let series = format!("kubeproxy_sync_{kind}proxy_rules_duration_seconds_count");
+        value(&observed, &format!("{series}{{ip_family=\"IPv4\"}}"))
+    };
+    sync(&observed, Cause::Update);
+    assert_eq!((count("full_"), count("partial_")), (1.0, 0.0));
+    sync(&observed, Cause::Update);
+    sync(&observed, Cause::Full);
+    sync(&observed, Cause::Repair);
+    assert_eq!((count("full_"), count("partial_"), count("")), (3.0, 1.0, 4.0));
+}
+
+#[test]
+fn the_numbers_are_those_of_what_is_programmed() {
+    let observed = observed();
+    let services = "weir_programmed_services{ip_family=\"IPv4\"}";
+    let mut cluster = Cluster::default();
+    let Listed { outcome: Ok(converted), .. } = service("a", "10.96.0.1") else { panic!() };
+    let convert::Object::Service(service, _) = converted.object else { panic!() };
+    let name = weir_rules::cluster::NamespacedName::new("default", "a");
+    cluster.services.insert(name, service);
+    let chain = Chain { rules: vec![Rule::new([]), Rule::new([])], ..Chain::default() };
+    let table = Table { chains: [("one".into(), chain)].into(), ..Table::default() };
+    let ruleset = Ruleset { tables: [(Family::Ipv4, table)].into() };
+    observed.wants(&cluster, &Config::new("node-a"));
+    let text = observed.metrics().text().unwrap();
+    assert!(!text.contains(services), "it is not programmed yet\n{text}");
+    observed.synced(Cause::Update, Duration::ZERO, &[], &ruleset, [].into_iter());
+    assert_eq!(value(&observed, services), 1.0);
+    let rules = r#"weir_programmed_objects{ip_family="IPv4",kind="rule"}"#;
+    assert_eq!(value(&observed, rules), 2.0);
+}

@@ -1,0 +1,178 @@
+//! The take-over beside a running agent: on a thread of its own, so that weir's own work waits for
+//! none of it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use tracing::{debug, info, warn};
+use weir_rules::nft::Ruleset;
+
+use super::{Error, IpvsConnections, Report, remove_leftovers};
+use crate::commands::chain;
+use crate::kernel::{Kernel, OpenError};
+
+/// How long after a removal weir looks whether something has come back.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Pauses after failures grow from the one to the other.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Whether weir's own tables are fit to take over with. Every cluster has at least the Service of its
+/// API server; a server that tells of none is no reason to remove what may still serve.
+pub fn serves_anything(ruleset: &Ruleset) -> bool {
+    let services = ruleset.tables.values().filter_map(|table| table.sets.get("services"));
+    services.into_iter().any(|map| !map.elements.is_empty())
+}
+
+/// A take-over that is going on, or is over.
+#[derive(Debug)]
+pub struct Takeover {
+    has_removed: Arc<AtomicBool>,
+}
+
+impl Takeover {
+    /// Removes kube-proxy's leftovers from the calling thread's network namespace, on a thread that
+    /// tries again until they are gone and stay away. It ends with the process at any moment: what
+    /// it does, it does in transactions.
+    pub fn start() -> Self {
+        let has_removed = Arc::new(AtomicBool::new(false));
+        let for_thread = Arc::clone(&has_removed);
+        // A new thread is in the network namespace of the one that starts it.
+        let started =
+            thread::Builder::new().name("takeover".to_owned()).spawn(move || run(&for_thread));
+        if let Err(error) = started {
+            warn!("cannot start the thread that removes what kube-proxy has left: {error}");
+        }
+        Self { has_removed }
+    }
+
+    /// Whether something was removed since this was last asked.
+    pub fn has_removed(&self) -> bool {
+        self.has_removed.swap(false, Ordering::AcqRel)
+    }
+}
+
+fn run(has_removed: &AtomicBool) {
+    let mut progress = Progress::default();
+    loop {
+        let mut report = Report::default();
+        let result = attempt(&mut report);
+        if !report.is_nothing_removed() {
+            has_removed.store(true, Ordering::Release);
+        }
+        let Some(pause) = progress.pause_after(&report, result.as_ref().err()) else { return };
+        thread::sleep(pause);
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The kernel cannot be talked to.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Something may be left.
+    #[error(transparent)]
+    Remove(#[from] Error),
+}
+
+/// Opens a connection for each attempt, which are few.
+fn attempt(report: &mut Report) -> Result<(), Failure> {
+    Ok(remove_leftovers(&Kernel::open()?, IpvsConnections::Keep, report)?)
+}
+
+/// What has come of the attempts, and what was said of them.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The pause after the last attempt, if that failed.
+    failing: Option<Duration>,
+    /// Whether all was gone once.
+    was_done: bool,
+    said: BTreeSet<String>,
+}
+
+impl Progress {
+    /// Says what is new of an attempt, and how long to wait before the next one; `None` if there
+    /// is no need of one.
+    fn pause_after(&mut self, report: &Report, failure: Option<&Failure>) -> Option<Duration> {
+        self.say(report);
+        if let Some(failure) = failure {
+            self.warn_once(&format!("{}; trying again", chain(failure)));
+            let pause = self.failing.map_or(SHORTEST_PAUSE, |pause| 2 * pause).min(LONGEST_PAUSE);
+            self.failing = Some(pause);
+            return Some(pause);
+        }
+        self.failing = None;
+        let is_over = report.is_nothing_removed() && !report.is_waiting;
+        self.was_done = true;
+        (!is_over).then_some(LOOK_AGAIN)
+    }
+
+    fn say(&mut self, report: &Report) {
+        if report.is_nothing_removed() {
+            debug!("nothing of kube-proxy's to remove");
+        } else if self.was_done {
+            warn!(
+                "kube-proxy's rules were there again: removed {report}; if kube-proxy still runs on \
+                 this node, stop it"
+            );
+        } else {
+            info!("took over from kube-proxy: removed {report}");
+        }
+        for line in &report.left {
+            self.warn_once(line);
+        }
+    }
+
+    fn warn_once(&mut self, line: &str) {
+        if self.said.insert(line.to_owned()) {
+            warn!("{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn removed() -> Report {
+        Report { tables: 2, ..Report::default() }
+    }
+
+    #[test]
+    fn where_nothing_is_it_looks_once() {
+        assert_eq!(Progress::default().pause_after(&Report::default(), None), None);
+    }
+
+    #[test]
+    fn it_looks_until_nothing_comes_back() {
+        let mut progress = Progress::default();
+        for _ in 0..3 {
+            assert_eq!(progress.pause_after(&removed(), None), Some(LOOK_AGAIN));
+        }
+        assert_eq!(progress.pause_after(&Report::default(), None), None);
+    }
+
+    #[test]
+    fn it_looks_while_something_has_yet_to_go() {
+        let waiting = Report { is_waiting: true, ..Report::default() };
+        assert_eq!(Progress::default().pause_after(&waiting, None), Some(LOOK_AGAIN));
+    }
+
+    #[test]
+    fn failures_are_tried_again_with_pauses_that_grow() {
+        let mut progress = Progress::default();
+        let failure = Failure::Open(OpenError::NotPermitted);
+        let pauses: Vec<u64> = (0..8)
+            .map(|_| progress.pause_after(&Report::default(), Some(&failure)).unwrap().as_secs())
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(progress.said.len(), 1, "it is said once");
+        progress.pause_after(&removed(), None);
+        let pause = progress.pause_after(&Report::default(), Some(&failure));
+        assert_eq!(pause, Some(SHORTEST_PAUSE), "a success starts over");
+    }
+}
