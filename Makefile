@@ -7,6 +7,8 @@ TARGET = $(or $(CARGO_TARGET_DIR),target)
 help:
 	@echo 'make demo    watch the kernel spread connections over endpoints'
 	@echo 'make test    all tests, in a network namespace of their own'
+	@echo 'make test-apiserver'
+	@echo '             those that kube-apiserver must pass, too: KUBE_APISERVER and ETCD name the programs'
 	@echo 'make build   target/release/weir'
 	@echo 'make bench   weir apply against nft -f, and what session affinity costs'
 	@echo 'make lint    format, clippy and documentation'
@@ -27,6 +29,18 @@ test: deps
 	NFT_1_1=$$(tests/tools/nft-1.1) && export NFT_1_1 && \
 		DEPLOY_TOOLS=$$(tests/tools/deploy-tools) && export DEPLOY_TOOLS && \
 		tests/tools/in-netns $(CARGO) test --workspace --offline
+ifneq ($(and $(KUBE_APISERVER),$(ETCD)),)
+	$(MAKE) test-apiserver
+endif
+
+# They start both programs, on the loopback of that namespace.
+.PHONY: test-apiserver
+test-apiserver: deps
+	@if [ -z "$$KUBE_APISERVER" ] || [ -z "$$ETCD" ]; then \
+		echo 'test-apiserver: set KUBE_APISERVER and ETCD to the paths of kube-apiserver and etcd' >&2; exit 1; \
+	fi
+	$(CARGO) test --package weir --test api --no-run
+	tests/tools/in-netns $(CARGO) test --package weir --test api --offline -- --ignored
 
 .PHONY: demo
 demo: deps

@@ -26,10 +26,11 @@ const FAULTS: [Fault; 15] = [
     Fault::NotFound,
 ];
 
-const BREAKS: [Break; 7] = [
+const BREAKS: [Break; 8] = [
     Break::End,
     Break::Reset,
     Break::Half,
+    Break::HalfChunk,
     Break::Garbage,
     Break::Gone,
     Break::InternalError,
@@ -123,7 +124,7 @@ async fn a_server_that_cannot_be_reached_leaves_the_last_state_and_is_not_storme
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_is_no_reason_to_list_again() {
-    for how in [Break::End, Break::Reset, Break::Half] {
+    for how in [Break::End, Break::Reset, Break::Half, Break::HalfChunk] {
         let mut world = World::watched().await;
         let before = world.server.requests().len();
         world.server.break_watches(how);

@@ -4,30 +4,7 @@ use serde_json::json;
 use weir::source::api::News;
 use weir_apiserver::{Fault, Resource, Verb};
 
-use crate::world::{NODE, World, has_endpoints, has_service, node, service, service_cidr, slice};
-
-#[tokio::test(start_paused = true)]
-async fn changes_of_every_kind_are_followed() {
-    let mut world = World::watched().await;
-    assert_eq!(world.services(), ["web"]);
-    world.server.apply(service("more", "10.96.0.11"));
-    world.until("a new Service", |state| has_service(state, "more")).await;
-    world.server.delete(Resource::Services, "default", "web");
-    world.until("a deletion", |state| !has_service(state, "web")).await;
-    world.server.apply(slice("web-1", "web", &["10.244.0.2", "10.244.0.3"]));
-    world.until("an endpoint", |state| has_endpoints(state, "web-1", 2)).await;
-    world.server.apply(service_cidr("more", "10.112.0.0/16"));
-    world.until("a ServiceCIDR", |s| s.cluster().unwrap().service_cidrs.len() == 2).await;
-    let address: std::net::IpAddr = "192.0.2.77".parse().unwrap();
-    world.server.apply(node(NODE, "192.0.2.77"));
-    world
-        .until("the Node's address", |state| {
-            state.cluster().unwrap().node.as_ref().unwrap().addresses == [address]
-        })
-        .await;
-    world.server.delete(Resource::Nodes, "", NODE);
-    world.until("no Node", |state| state.cluster().unwrap().node.is_none()).await;
-}
+use crate::world::{NODE, World, has_service, node, service, slice};
 
 #[tokio::test(start_paused = true)]
 async fn what_is_for_others_is_not_asked_for() {
@@ -59,17 +36,6 @@ async fn what_is_for_others_is_not_asked_for() {
     let slices = queries(Resource::EndpointSlices);
     assert!(slices.contains("labelSelector=%21service.kubernetes.io%2Fheadless"));
     assert!(queries(Resource::Nodes).contains("fieldSelector=metadata.name%3Dnode-a"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_label_can_take_a_service_away_and_give_it_back() {
-    let mut world = World::watched().await;
-    let mut others = service("web", "10.96.0.10");
-    others["metadata"]["labels"] = json!({"service.kubernetes.io/service-proxy-name": "other"});
-    world.server.apply(others);
-    world.until("it is gone", |state| !has_service(state, "web")).await;
-    world.server.apply(service("web", "10.96.0.10"));
-    world.until("it is back", |state| has_service(state, "web")).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,15 +9,14 @@ use weir::source::api::{Access, Limits, News, Server, State, Watches};
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
 
+use crate::server::AnyServer;
+
 /// The Node that all tests run on.
 pub(crate) const NODE: &str = "node-a";
 
-/// How long anything may take, in virtual time, before it counts as not happening.
-pub(crate) const LIMIT: Duration = Duration::from_secs(3600);
-
 /// A server with a Node and a ServiceCIDR, and what is known of it.
-pub(crate) struct World {
-    pub(crate) server: ApiServer,
+pub(crate) struct World<S = ApiServer> {
+    pub(crate) server: S,
     pub(crate) state: State,
     pub(crate) news: Vec<News>,
     pub(crate) metrics: Metrics,
@@ -25,14 +24,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Nothing is watched yet.
+    /// The server of these tests. Nothing is watched yet.
     pub(crate) fn new() -> Self {
         let server = ApiServer::start();
         server.apply(node(NODE, "192.0.2.1"));
         server.apply(node("node-b", "192.0.2.2"));
         server.apply(service_cidr("kubernetes", "10.96.0.0/12"));
-        let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
-        Self { server, state, news, metrics, watches: None }
+        Self::of(server)
     }
 
     /// All is known.
@@ -45,9 +43,22 @@ impl World {
         world
     }
 
+    /// How many requests there have been.
+    pub(crate) fn requests(&self, resource: Resource) -> usize {
+        self.server.requests().iter().filter(|request| request.resource == resource).count()
+    }
+}
+
+impl<S: AnyServer> World<S> {
+    /// What is known of a server: nothing yet.
+    pub(crate) fn of(server: S) -> Self {
+        let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
+        Self { server, state, news, metrics, watches: None }
+    }
+
     /// Begins to watch.
     pub(crate) async fn watch(&mut self) {
-        self.watch_as(&Access::Master(self.server.url())).await;
+        self.watch_as(&self.server.access()).await;
     }
 
     pub(crate) async fn watch_as(&mut self, access: &Access) {
@@ -59,8 +70,8 @@ impl World {
     /// Applies updates until this holds.
     pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&State) -> bool) {
         while !holds(&self.state) {
-            let next = timeout(LIMIT, self.step()).await;
-            next.unwrap_or_else(|_| panic!("never: {what}; {:?}", self.server.requests()));
+            let next = timeout(S::LIMIT, self.step()).await;
+            next.unwrap_or_else(|_| panic!("never: {what}; {}", self.server.account()));
         }
     }
 
@@ -96,11 +107,6 @@ impl World {
 
     pub(crate) fn services(&self) -> Vec<&str> {
         self.cluster().services.keys().map(|name| name.name.as_str()).collect()
-    }
-
-    /// How many requests there have been.
-    pub(crate) fn requests(&self, resource: Resource) -> usize {
-        self.server.requests().iter().filter(|request| request.resource == resource).count()
     }
 }
 

@@ -80,14 +80,8 @@ fn about(kind: Kind) -> Event {
 
 /// What a request needs.
 fn permission(request: &Request) -> Permission {
-    let version = request.resource.api_version();
-    let group = version.split_once('/').map_or("", |(group, _)| group);
-    let verb = match request.verb {
-        Verb::List => "list",
-        Verb::Watch => "watch",
-        Verb::Create => "create",
-    };
-    (group.to_owned(), request.resource.plural().to_owned(), verb)
+    let (group, plural) = (request.resource.group(), request.resource.plural());
+    (group.to_owned(), plural.to_owned(), request.verb.word())
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,6 +18,7 @@ mod policies;
 mod privilege;
 mod run;
 mod run_api;
+mod run_in_cluster;
 mod running;
 mod seccomp;
 mod serve;

@@ -1,8 +1,9 @@
 //! How to reach the API server, and as whom.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 /// Where the server's address and the credentials come from.
@@ -59,7 +60,11 @@ impl Access {
         let mut config = self.config().await?;
         // Each watch has its own way to try again.
         config.default_retry = false;
-        Client::try_from(config).map_err(|error| AccessError::Credentials(Box::new(error)))
+        settle_token(&mut config.auth_info);
+        // A plugin may have to be run, and take its time, which is not the agent's.
+        let made = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
+        let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        made.map_err(|error| AccessError::Credentials(Box::new(error)))
     }
 
     /// The server's host and port, as metrics tell them; empty if they are not known.
@@ -71,14 +76,7 @@ impl Access {
     async fn config(&self) -> Result<Config, AccessError> {
         Ok(match self {
             Access::Kubeconfig { path, master } => {
-                let failed = |source| AccessError::Kubeconfig {
-                    path: path.clone(),
-                    source: Box::new(source),
-                };
-                let file = Kubeconfig::read_from(path).map_err(failed)?;
-                let options = KubeConfigOptions::default();
-                let mut config =
-                    Config::from_custom_kubeconfig(file, &options).await.map_err(failed)?;
+                let mut config = kubeconfig(path).await?;
                 if let Some(master) = master {
                     config.cluster_url = url(master)?.cluster_url;
                 }
@@ -90,6 +88,24 @@ impl Access {
             }
         })
     }
+}
+
+async fn kubeconfig(path: &Path) -> Result<Config, AccessError> {
+    let failed =
+        |source| AccessError::Kubeconfig { path: path.to_owned(), source: Box::new(source) };
+    let file = Kubeconfig::read_from(path).map_err(failed)?;
+    Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.map_err(failed)
+}
+
+/// Makes of `token` and `tokenFile` what client-go does (`cachingTokenSource` of its
+/// transport/token_source.go): the file comes first, and white space around a token is none of it.
+///
+/// kube's client reads the file about once a minute, and chokes on white space. So a file with any is
+/// read here; a new token in it is found when the server refuses the old one.
+fn settle_token(auth: &mut AuthInfo) {
+    let Some(Ok(text)) = auth.token_file.as_ref().map(fs::read_to_string) else { return };
+    let token = text.trim();
+    auth.token = (token != text).then(|| token.to_owned().into());
 }
 
 /// The settings for a server of which only the address is known.

@@ -17,6 +17,7 @@ use tracing::{debug, warn};
 use super::backoff::Backoff;
 use super::collection;
 use super::server::Server;
+use super::trust;
 use crate::commands::chain;
 use crate::source::ObjectKey;
 
@@ -114,21 +115,18 @@ impl Poster {
         for _ in 0..ATTEMPTS {
             match timeout(ANSWER_LIMIT, self.try_send(event, time)).await {
                 Ok(Ok(())) => return true,
-                Ok(Err(kube::Error::Api(status))) => match status.code {
-                    401 => {
-                        if let Err(error) = self.server.renew().await {
-                            debug!("events: {}", chain(&error));
-                        }
+                Ok(Err(error)) if trust::may_be_outdated(&error) => {
+                    if let Err(error) = self.server.renew().await {
+                        debug!("events: {}", chain(&error));
                     }
-                    // An attempt before has got there, though its answer was lost.
-                    409 => return true,
-                    // It would be so the next time, too.
-                    400..429 => {
-                        warn!("event about {}: {} ({})", event.about, status.message, status.code);
-                        return true;
-                    }
-                    code => debug!("event about {}: {code}; trying again", event.about),
-                },
+                }
+                // An attempt before has got there, though its answer was lost.
+                Ok(Err(kube::Error::Api(status))) if status.code == 409 => return true,
+                // It would be so the next time, too.
+                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400..429) => {
+                    warn!("event about {}: {} ({})", event.about, status.message, status.code);
+                    return true;
+                }
                 Ok(Err(error)) => {
                     debug!("event about {}: {}; trying again", event.about, chain(&error));
                 }

@@ -8,11 +8,13 @@ mod backoff;
 mod changes;
 mod collection;
 mod events;
+mod failure;
 mod lines;
 mod measure;
 mod rate;
 mod server;
 mod state;
+mod trust;
 mod watch;
 mod wire;
 

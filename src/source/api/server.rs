@@ -4,50 +4,73 @@ use std::sync::Arc;
 
 use futures_util::AsyncBufRead;
 use kube::Client;
+use tokio::sync::Mutex;
 
 use super::access::{Access, AccessError};
 use super::rate::{Limiter, Limits};
 
 type Request = http::Request<Vec<u8>>;
 
-/// A client, and the way to another one with newer credentials. Clones keep to the limits together.
+/// A client, and the way to another one with newer credentials. Clones keep to the limits together,
+/// and what one of them finds out about credentials is there for the others.
 #[derive(Clone)]
 pub struct Server {
-    client: Client,
+    made: Made,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     access: Access,
-    limiter: Arc<Limiter>,
-    host: Arc<str>,
+    host: String,
+    limiter: Limiter,
+    newest: Mutex<Made>,
+}
+
+#[derive(Clone)]
+struct Made {
+    client: Client,
+    /// How many were made before it.
+    number: u64,
 }
 
 impl Server {
     /// Makes a client. Nothing is asked of the server.
     pub async fn new(access: Access, limits: Limits) -> Result<Self, AccessError> {
-        let client = access.client().await?;
-        let host = access.host().await.into();
-        Ok(Self { client, access, limiter: Arc::new(Limiter::new(limits)), host })
+        let made = Made { client: access.client().await?, number: 0 };
+        let host = access.host().await;
+        let newest = Mutex::new(made.clone());
+        let shared = Shared { access, host, limiter: Limiter::new(limits), newest };
+        Ok(Self { made, shared: Arc::new(shared) })
     }
 
     /// Its host and port, as metrics tell them.
     pub(super) fn host(&self) -> &str {
-        &self.host
+        &self.shared.host
     }
 
-    /// Makes another client: files and plugins may have other credentials by now.
+    /// Takes another client: files and plugins may have other credentials by now. They are only asked
+    /// if no other clone has asked since this client was made, because a plugin may ask a server of
+    /// its own, and all clones come here at the same time.
     pub(super) async fn renew(&mut self) -> Result<(), AccessError> {
-        self.client = self.access.client().await?;
+        let mut newest = self.shared.newest.lock().await;
+        if newest.number == self.made.number {
+            let client = self.shared.access.client().await?;
+            *newest = Made { client, number: newest.number + 1 };
+        }
+        self.made = newest.clone();
         Ok(())
     }
 
     /// The text of the answer.
     pub(super) async fn text(&self, request: Request) -> kube::Result<String> {
-        self.limiter.wait().await;
-        self.client.request_text(request).await
+        self.shared.limiter.wait().await;
+        self.made.client.request_text(request).await
     }
 
     /// The text of a further page. A list counts once, however many pages it has: they come one
     /// after the other in any case, and the node waits for the last.
     pub(super) async fn next_page(&self, request: Request) -> kube::Result<String> {
-        self.client.request_text(request).await
+        self.made.client.request_text(request).await
     }
 
     /// The lines of the answer.
@@ -55,7 +78,7 @@ impl Server {
         &self,
         request: Request,
     ) -> kube::Result<impl AsyncBufRead + Unpin + use<>> {
-        self.limiter.wait().await;
-        self.client.request_stream(request).await.map(Box::pin)
+        self.shared.limiter.wait().await;
+        self.made.client.request_stream(request).await.map(Box::pin)
     }
 }

@@ -1,6 +1,5 @@
 //! One collection, listed and watched for good.
 
-use std::io;
 use std::time::Duration;
 
 use futures_util::AsyncBufRead;
@@ -10,10 +9,11 @@ use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, random};
 use super::collection::Collection;
+use super::failure::Failure;
 use super::lines::Lines;
 use super::measure::Measure;
 use super::server::Server;
-use super::wire::{self, Event, Garbage, Listed, Update};
+use super::wire::{self, Event, Listed, Update};
 use crate::commands::chain;
 use crate::source::Kind;
 
@@ -36,86 +36,6 @@ const GOOD_WATCH: Duration = Duration::from_secs(10);
 /// How long until weir asks again for an API that the server does not have.
 const ABSENT_PAUSE: Duration = Duration::from_secs(600);
 
-/// Why a list or a watch has come to its end.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the request cannot be made")]
-    Request(#[from] kube::core::request::Error),
-    #[error("{message} ({code})")]
-    Status { code: u16, message: String },
-    #[error("the server cannot be reached")]
-    Unreachable(#[source] Box<kube::Error>),
-    #[error("the connection broke")]
-    Broken(#[from] io::Error),
-    #[error("no answer within {} s", .0.as_secs())]
-    Late(Duration),
-    #[error("nothing was heard for {} s", .0.as_secs())]
-    Silent(Duration),
-    #[error("an answer that makes no sense")]
-    Garbage(#[from] Garbage),
-    #[error("the answer ended before the list did")]
-    Incomplete,
-    #[error("the server closed the watch at once")]
-    Short,
-    /// Not said: nobody is there to hear it.
-    #[error("nobody wants updates any more")]
-    Unwanted,
-}
-
-impl From<kube::Error> for Failure {
-    fn from(error: kube::Error) -> Self {
-        match error {
-            kube::Error::Api(status) => {
-                Failure::Status { code: status.code, message: status.message.clone() }
-            }
-            other => Failure::Unreachable(Box::new(other)),
-        }
-    }
-}
-
-impl Failure {
-    /// A word for it in metrics; one of a few.
-    fn reason(&self) -> &'static str {
-        match self {
-            Failure::Request(_) => "request",
-            Failure::Status { code: 410, .. } => "expired",
-            Failure::Status { code: 401 | 403, .. } => "forbidden",
-            Failure::Status { .. } => "status",
-            Failure::Unreachable(_) => "unreachable",
-            Failure::Broken(_) => "broken",
-            Failure::Late(_) => "late",
-            Failure::Silent(_) => "silent",
-            Failure::Garbage(_) => "garbage",
-            Failure::Incomplete => "incomplete",
-            Failure::Short => "short",
-            // Never counted.
-            Failure::Unwanted => "unwanted",
-        }
-    }
-
-    fn code(&self) -> Option<u16> {
-        match self {
-            Failure::Status { code, .. } => Some(*code),
-            _ => None,
-        }
-    }
-
-    /// Whether it is one of the ways in which a good watch ends.
-    fn ends_watch(&self) -> bool {
-        matches!(self, Failure::Short | Failure::Broken(_) | Failure::Silent(_))
-    }
-
-    /// Whether the version that was watched from is of no use any more. After a lost connection it
-    /// still is: to list anew then would be a storm of lists whenever a server restarts.
-    fn voids_version(&self) -> bool {
-        match self {
-            Failure::Status { code, .. } => matches!(code, 400 | 404 | 410 | 422 | 504),
-            Failure::Garbage(_) => true,
-            _ => false,
-        }
-    }
-}
-
 /// Lists a collection, watches it, and never gives up.
 pub(super) struct Watch {
     collection: Collection,
@@ -128,6 +48,10 @@ pub(super) struct Watch {
     /// Whether a complete list has been sent.
     is_listed: bool,
     list_by: ListBy,
+    /// Whether other credentials may help.
+    is_outdated: bool,
+    /// Why there were none when they were last asked for.
+    no_renewal: Option<String>,
     silent_watches: u32,
     /// How many times in a row nothing has lasted.
     failures: u32,
@@ -162,6 +86,8 @@ impl Watch {
             version: None,
             is_listed: false,
             list_by: ListBy::Stream,
+            is_outdated: false,
+            no_renewal: None,
             silent_watches: 0,
             failures: 0,
             complaint: None,
@@ -171,6 +97,11 @@ impl Watch {
     /// Watches until nobody wants updates any more.
     pub(super) async fn run(mut self) {
         loop {
+            if self.is_outdated {
+                // Now and not when they were refused, which may be a long pause ago.
+                self.is_outdated = false;
+                self.renew().await;
+            }
             let start = Instant::now();
             let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
@@ -230,11 +161,10 @@ impl Watch {
             Some(410) if !was_listing => {
                 info!(watch = self.collection.name(), "listing again: {failure}");
             }
-            Some(401) => {
-                if let Err(error) = self.server.renew().await {
-                    self.complain(&chain(&error));
-                }
-                self.complain_of(&failure);
+            _ if failure.is_for_credentials() => {
+                self.is_outdated = true;
+                let why = self.no_renewal.take().map_or(String::new(), |why| format!("; {why}"));
+                self.complain(&format!("{}{why}", chain(&failure)));
             }
             // Nothing to speak of while the next watch lasts.
             None if failure.ends_watch() && !was_listing && self.failures < SHORT_WATCHES => {
@@ -243,6 +173,11 @@ impl Watch {
             _ => self.complain_of(&failure),
         }
         Some(self.backoff.next())
+    }
+
+    /// Reads the credentials again. If there are none, the server says what it thinks of the old ones.
+    async fn renew(&mut self) {
+        self.no_renewal = self.server.renew().await.err().map(|error| chain(&error));
     }
 
     /// How to list after this failure to list; whether that may be tried at once.

@@ -14,7 +14,7 @@ pub(crate) fn status(code: u16, reason: &str, message: &str) -> Value {
 /// The Status for somebody who may not do what he asks for.
 pub(crate) fn forbidden(resource: Resource, verb: &str) -> Value {
     let plural = resource.plural();
-    let group = resource.api_version().split_once('/').map_or("", |(group, _)| group);
+    let group = resource.group();
     let message = format!(
         "{plural} is forbidden: User \"system:anonymous\" cannot {verb} resource \"{plural}\" in API \
          group \"{group}\" at the cluster scope"

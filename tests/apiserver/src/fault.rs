@@ -1,5 +1,7 @@
 //! What goes wrong, on command.
 
+use std::time::Duration;
+
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
@@ -11,9 +13,22 @@ pub enum Verb {
     Create,
 }
 
+impl Verb {
+    /// As RBAC calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verb::List => "list",
+            Verb::Watch => "watch",
+            Verb::Create => "create",
+        }
+    }
+}
+
 /// What goes wrong with one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
+    /// The answer is right, and comes late: it tells what is there by then.
+    Delay(Duration),
     /// The connection closes without an answer.
     Drop,
     /// The connection stays, and nothing comes: a server that is gone without a word.
@@ -57,8 +72,10 @@ pub enum Break {
     End,
     /// The connection breaks.
     Reset,
-    /// The connection breaks within an event.
+    /// The connection breaks within an event, between two chunks of the answer.
     Half,
+    /// The connection breaks within a chunk of the answer.
+    HalfChunk,
     /// Text that is no event.
     Garbage,
     /// An ERROR event of code 410.

@@ -10,7 +10,10 @@ use hyper::body::{Frame, Incoming};
 use hyper::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_rustls::rustls::pki_types::CertificateDer;
 
+use crate::connection::Peer;
 use crate::query::Query;
 use crate::selector::Selector;
 use crate::server::{Request, Shared};
@@ -25,6 +28,7 @@ pub(crate) type Lines = mpsc::UnboundedSender<io::Result<Frame<Bytes>>>;
 /// Answers a request; an error closes the connection without an answer.
 pub(crate) async fn handle(
     shared: Arc<Shared>,
+    peer: &Peer,
     request: hyper::Request<Incoming>,
 ) -> io::Result<Response<Body>> {
     let (head, body) = request.into_parts();
@@ -38,13 +42,16 @@ pub(crate) async fn handle(
         _ if query.is_true("watch") => Verb::Watch,
         _ => Verb::List,
     };
-    let fault = shared.begin(Request { resource, verb, query: text.to_owned() });
+    let fault =
+        shared.begin(Request { resource, verb, query: text.to_owned(), time: Instant::now() });
     let authorization = head.headers.get("authorization").and_then(|of| of.to_str().ok());
-    if !shared.admits(authorization) {
-        return Ok(json_answer(&answer::status(401, "Unauthorized", "Unauthorized")));
+    if let Some(refusal) = refusal(&shared, authorization, &peer.shown, resource, verb) {
+        return Ok(json_answer(&refusal));
     }
-    if let Some(fault) = fault {
-        return fail(&shared, resource, verb, &query, fault).await;
+    match fault {
+        None => {}
+        Some(Fault::Delay(time)) => sleep(time).await,
+        Some(fault) => return fail(&shared, resource, verb, &query, fault).await,
     }
     if verb == Verb::Create {
         return create(&shared, resource, body).await;
@@ -54,9 +61,29 @@ pub(crate) async fn handle(
         Err(message) => return Ok(json_answer(&answer::status(400, "BadRequest", &message))),
     };
     Ok(match verb {
-        Verb::Watch => stream::watch(shared, resource, &query, selector),
+        Verb::Watch => stream::watch(shared, resource, &query, selector, peer.knife.clone()),
         Verb::List | Verb::Create => json_answer(&list(&shared, resource, &query, &selector)),
     })
+}
+
+/// The Status for somebody who is not known, or may not do what he asks for.
+fn refusal(
+    shared: &Shared,
+    authorization: Option<&str>,
+    shown: &[CertificateDer<'static>],
+    resource: Resource,
+    verb: Verb,
+) -> Option<Value> {
+    let mut admission = shared.admission.lock().expect("not poisoned");
+    let refusal = if !admission.knows(authorization, shown) {
+        answer::status(401, "Unauthorized", "Unauthorized")
+    } else if !admission.allows(resource, verb) {
+        answer::forbidden(resource, verb.word())
+    } else {
+        return None;
+    };
+    admission.refusals += 1;
+    Some(refusal)
 }
 
 /// Takes an Event; all else comes from the test.
@@ -118,13 +145,9 @@ async fn fail(
     query: &Query,
     fault: Fault,
 ) -> io::Result<Response<Body>> {
-    let word = match verb {
-        Verb::List => "list",
-        Verb::Watch => "watch",
-        Verb::Create => "create",
-    };
     let event = |status: Value| text(StatusCode::OK, answer::error_event(&status));
     Ok(match fault {
+        Fault::Delay(time) => unreachable!("answered after {time:?}"),
         Fault::Drop => return Err(io::ErrorKind::ConnectionReset.into()),
         Fault::Hang => std::future::pending().await,
         Fault::HangAfterHead => {
@@ -134,7 +157,7 @@ async fn fail(
             response
         }
         Fault::Unauthorized => json_answer(&answer::status(401, "Unauthorized", "Unauthorized")),
-        Fault::Forbidden => json_answer(&answer::forbidden(resource, word)),
+        Fault::Forbidden => json_answer(&answer::forbidden(resource, verb.word())),
         Fault::NotFound => plain(404, "404 page not found\n"),
         Fault::Gone => json_answer(&answer::status(410, "Expired", "too old resource version")),
         Fault::TooManyRequests => {

@@ -41,6 +41,11 @@ impl Resource {
         }
     }
 
+    /// The group of its API; the core group has no name.
+    pub fn group(self) -> &'static str {
+        self.api_version().split_once('/').map_or("", |(group, _)| group)
+    }
+
     /// Its name in paths and messages.
     pub fn plural(self) -> &'static str {
         match self {

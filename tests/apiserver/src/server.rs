@@ -3,16 +3,15 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::handle::handle;
+use crate::admission::Admission;
+use crate::connection::serve;
 use crate::store::{Key, Store};
-use crate::{Break, Fault, Resource, Verb};
+use crate::{Authority, Break, Fault, Resource, Verb, tls};
 
 /// A request that has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +22,8 @@ pub struct Request {
     pub verb: Verb,
     /// Its query, as it came.
     pub query: String,
+    /// When it came.
+    pub time: Instant,
 }
 
 /// An API server. It ends, with all its connections, when it is dropped.
@@ -30,8 +31,8 @@ pub struct Request {
 pub struct ApiServer {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Dropped, it ends the task.
-    _end: watch::Sender<()>,
+    /// Whether it listens; dropped, it ends the task.
+    is_open: watch::Sender<bool>,
 }
 
 /// What the connections share.
@@ -43,7 +44,9 @@ pub(crate) struct Shared {
     /// How often watches have been broken, and how the last time.
     pub(crate) breaks: watch::Sender<Option<Break>>,
     faults: Mutex<Vec<Planned>>,
-    token: Mutex<Option<String>>,
+    pub(crate) admission: Mutex<Admission>,
+    /// What new connections are to speak, if not plain HTTP.
+    pub(crate) tls: Mutex<Option<Arc<ServerConfig>>>,
     requests: watch::Sender<Vec<Request>>,
     /// The Events that have been created.
     pub(crate) events: watch::Sender<Vec<Value>>,
@@ -88,27 +91,40 @@ impl ApiServer {
             changes: watch::Sender::default(),
             breaks: watch::Sender::default(),
             faults: Mutex::default(),
-            token: Mutex::default(),
+            admission: Mutex::default(),
+            tls: Mutex::default(),
             requests: watch::Sender::default(),
             events: watch::Sender::default(),
         });
-        let (end, ended) = watch::channel(());
-        let serve = serve(listener, shared.clone(), ended);
-        (Self { address, shared, _end: end }, serve)
+        let (is_open, door) = watch::channel(true);
+        let serve = serve(listener, shared.clone(), door);
+        (Self { address, shared, is_open }, serve)
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or with `https`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let is_secure = self.shared.tls.lock().expect("not poisoned").is_some();
+        format!("{}://{}", if is_secure { "https" } else { "http" }, self.address)
+    }
+
+    /// Its port on loopback.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// A kubeconfig for this server, with a token if there is one.
     pub fn kubeconfig(&self, token: Option<&str>) -> String {
-        let user = token.map_or("{}".to_owned(), |token| format!("{{token: {token}}}"));
+        let user = token.map_or(String::new(), |token| format!("token: {token}"));
+        self.kubeconfig_with("", &user)
+    }
+
+    /// A kubeconfig for this server, with these further fields of the cluster and these of the user,
+    /// both as the inside of a YAML mapping in braces.
+    pub fn kubeconfig_with(&self, cluster: &str, user: &str) -> String {
         format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: test\n\
-             clusters: [{{name: test, cluster: {{server: \"{}\"}}}}]\n\
-             users: [{{name: test, user: {user}}}]\n\
+             clusters: [{{name: test, cluster: {{server: \"{}\", {cluster}}}}}]\n\
+             users: [{{name: test, user: {{{user}}}}}]\n\
              contexts: [{{name: test, context: {{cluster: test, user: test}}}}]\n",
             self.url()
         )
@@ -137,6 +153,16 @@ impl ApiServer {
     pub fn delete(&self, resource: Resource, namespace: &str, name: &str) {
         let key = (resource, namespace.to_owned(), name.to_owned());
         self.change(|store| assert!(store.delete(&key), "{key:?} is not there"));
+    }
+
+    /// An object as it is in a list: without kind and apiVersion.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn object(&self, resource: Resource, namespace: &str, name: &str) -> Value {
+        let key = (resource, namespace.to_owned(), name.to_owned());
+        let store = self.shared.store.lock().expect("not poisoned");
+        store.get(&key).unwrap_or_else(|| panic!("{key:?} is not there")).clone()
     }
 
     /// The version of the last change.
@@ -190,9 +216,58 @@ impl ApiServer {
         self.shared.breaks.send_replace(Some(how));
     }
 
-    /// Asks for this bearer token from now on.
+    /// Stops listening and closes all connections, as a server that restarts.
+    pub fn close(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    /// Listens again, at the port that it had.
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    /// Speaks TLS with those who come from now on, with a certificate of this authority.
+    pub fn use_tls(&self, authority: &Authority) {
+        self.set_tls(tls::config(&authority.server()));
+    }
+
+    /// The same for those only who show a certificate of this authority, as where something in front
+    /// of a server does TLS for it: others meet with the end of the handshake.
+    pub fn use_mutual_tls(&self, authority: &Authority) {
+        self.set_tls(tls::config_for(&authority.server(), tls::verifier(authority)));
+    }
+
+    fn set_tls(&self, config: Arc<ServerConfig>) {
+        *self.shared.tls.lock().expect("not poisoned") = Some(config);
+    }
+
+    /// Asks for this bearer token from now on; or for a certificate, if it asks for that too.
     pub fn require_token(&self, token: &str) {
-        *self.shared.token.lock().expect("not poisoned") = Some(token.to_owned());
+        self.admission(|admission| admission.token = Some(token.to_owned()));
+    }
+
+    /// Asks for a client certificate of this authority from now on; or for a token, if it asks for
+    /// that too. Those who speak no TLS have none.
+    pub fn require_certificate_of(&self, authority: &Authority) {
+        self.admission(|admission| admission.certificates = Some(tls::verifier(authority)));
+    }
+
+    /// Allows from now on only what these rules of a ClusterRole do: all else is answered by 403.
+    ///
+    /// # Panics
+    /// If it is no list.
+    pub fn grant(&self, rules: &Value) {
+        let rules = rules.as_array().expect("a list of rules").clone();
+        self.admission(|admission| admission.rules = Some(rules));
+    }
+
+    /// How often somebody was refused because of these.
+    pub fn refusals(&self) -> usize {
+        self.admission(|admission| admission.refusals)
+    }
+
+    fn admission<T>(&self, change: impl FnOnce(&mut Admission) -> T) -> T {
+        change(&mut self.shared.admission.lock().expect("not poisoned"))
     }
 
     /// All requests so far.
@@ -235,35 +310,8 @@ impl Shared {
         self.requests.send_modify(|requests| requests.push(request));
         fault
     }
-
-    /// Whether somebody with this `Authorization` may ask.
-    pub(crate) fn admits(&self, authorization: Option<&str>) -> bool {
-        let token = self.token.lock().expect("not poisoned");
-        token.as_ref().is_none_or(|token| authorization == Some(&*format!("Bearer {token}")))
-    }
 }
 
 fn bind() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").expect("loopback is up")
-}
-
-async fn serve(listener: TcpListener, shared: Arc<Shared>, mut ended: watch::Receiver<()>) {
-    listener.set_nonblocking(true).expect("a socket can be made so");
-    let listener = tokio::net::TcpListener::from_std(listener).expect("within a runtime");
-    // Dropped at the end, and the connections with it.
-    let mut connections = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            _ = ended.changed() => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, _)) = stream else { continue };
-        let shared = shared.clone();
-        connections.spawn(async move {
-            let service = service_fn(|request| handle(shared.clone(), request));
-            // A connection that fails is what clients are tested with.
-            http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
-        });
-        while connections.try_join_next().is_some() {}
-    }
 }

@@ -46,6 +46,10 @@ impl Store {
         self.forgotten
     }
 
+    pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
+        self.objects.get(key)
+    }
+
     /// Puts an object in the place of what was there.
     pub(crate) fn put(&mut self, key: Key, mut object: Value) {
         self.version += 1;

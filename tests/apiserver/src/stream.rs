@@ -9,6 +9,7 @@ use hyper::Response;
 use hyper::body::Frame;
 use tokio::time::{Instant, sleep_until};
 
+use crate::cut::Knife;
 use crate::handle::{Body, Lines, streamed, too_old};
 use crate::query::Query;
 use crate::selector::Selector;
@@ -21,6 +22,7 @@ pub(crate) fn watch(
     resource: Resource,
     query: &Query,
     selector: Selector,
+    knife: Knife,
 ) -> Response<Body> {
     let (lines, response) = streamed();
     let mut text = String::new();
@@ -49,7 +51,7 @@ pub(crate) fn watch(
     }
     let seconds = query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(1800));
-    tokio::spawn(follow(shared, resource, selector, lines, Start { from, place, end }));
+    tokio::spawn(follow(shared, resource, selector, lines, Start { from, place, end }, knife));
     response
 }
 
@@ -66,6 +68,7 @@ async fn follow(
     selector: Selector,
     lines: Lines,
     start: Start,
+    knife: Knife,
 ) {
     let mut changes = shared.changes.subscribe();
     let mut breaks = shared.breaks.subscribe();
@@ -95,7 +98,7 @@ async fn follow(
             _ = changes.changed() => {}
             _ = breaks.changed() => {
                 let how = *breaks.borrow_and_update();
-                return end(how, lines);
+                return end(how, lines, &knife);
             }
             () = lines.closed() => return,
             () = sleep_until(start.end) => return,
@@ -104,7 +107,7 @@ async fn follow(
 }
 
 /// Ends a watch in this way.
-fn end(how: Option<Break>, lines: Lines) {
+fn end(how: Option<Break>, lines: Lines, knife: &Knife) {
     let say = |text: String| lines.send(Ok(Frame::data(Bytes::from(text)))).ok();
     match how {
         None | Some(Break::End) => {}
@@ -114,6 +117,10 @@ fn end(how: Option<Break>, lines: Lines) {
         Some(Break::Half) => {
             say("{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Ser".to_owned());
             lines.send(Err(io::ErrorKind::ConnectionReset.into())).ok();
+        }
+        Some(Break::HalfChunk) => {
+            knife.cut();
+            say("{\"type\":\"MODIFIED\",\"object\":{\"kind\":\"Service\"}}\n".to_owned());
         }
         Some(Break::Garbage) => {
             say("}{ what is this\n".to_owned());
