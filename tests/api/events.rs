@@ -104,3 +104,15 @@ async fn a_server_that_fails_is_tried_again_and_one_that_refuses_is_not() {
     assert_eq!(creations(), 8);
     assert_eq!(world.server.events()[1]["note"], "last");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_answer_is_lost_is_there_once() {
+    let world = World::new();
+    let recorder = recorder(&world).await;
+    world.server.fail_once(Resource::Events, Verb::Create, Fault::Half);
+    recorder.record(about(Kind::Node, "", NODE, "first"));
+    recorder.record(about(Kind::Node, "", NODE, "last"));
+    world.server.wait_for_events(2).await;
+    let notes: Vec<_> = world.server.events().iter().map(|event| event["note"].clone()).collect();
+    assert_eq!(notes, ["first", "last"]);
+}

@@ -1,6 +1,7 @@
 //! Kubernetes Events: what a user must know, on the object that it concerns.
 
 use std::collections::HashMap;
+use std::io;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -113,24 +114,21 @@ impl Poster {
     async fn send(&mut self, event: &Event, time: Timestamp) -> bool {
         let mut backoff = Backoff::default();
         for _ in 0..ATTEMPTS {
-            match timeout(ANSWER_LIMIT, self.try_send(event, time)).await {
-                Ok(Ok(())) => return true,
-                Ok(Err(error)) if trust::may_be_outdated(&error) => {
+            let Err(error) = self.try_send(event, time).await else { return true };
+            match error {
+                error if trust::may_be_outdated(&error) => {
                     if let Err(error) = self.server.renew().await {
                         debug!("events: {}", chain(&error));
                     }
                 }
                 // An attempt before has got there, though its answer was lost.
-                Ok(Err(kube::Error::Api(status))) if status.code == 409 => return true,
+                kube::Error::Api(status) if status.code == 409 => return true,
                 // It would be so the next time, too.
-                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 400..429) => {
+                kube::Error::Api(status) if matches!(status.code, 400..429) => {
                     warn!("event about {}: {} ({})", event.about, status.message, status.code);
                     return true;
                 }
-                Ok(Err(error)) => {
-                    debug!("event about {}: {}; trying again", event.about, chain(&error));
-                }
-                Err(_) => debug!("event about {}: no answer; trying again", event.about),
+                error => debug!("event about {}: {}; trying again", event.about, chain(&error)),
             }
             sleep(backoff.next()).await;
         }
@@ -145,7 +143,13 @@ impl Poster {
         let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
         let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
         let request = Request::new(path).create(&PostParams::default(), body);
-        self.server.text(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
+        self.ask(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
+    }
+
+    async fn ask(&self, request: http::Request<Vec<u8>>) -> kube::Result<String> {
+        self.server.turn().await;
+        let late = |_| kube::Error::Service(Box::new(io::Error::from(io::ErrorKind::TimedOut)));
+        timeout(ANSWER_LIMIT, self.server.text(request)).await.map_err(late)?
     }
 
     /// The object's uid, without which `kubectl describe` does not show the event. It is asked for
@@ -163,7 +167,7 @@ impl Poster {
         let selector = format!("metadata.name={}", about.name);
         let params = ListParams::default().fields(&selector).match_any();
         let request = Request::new(path(about)).list(&params).map_err(kube::Error::BuildRequest)?;
-        let text = self.server.text(request).await?;
+        let text = self.ask(request).await?;
         let list: List = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
         Ok(list.items.into_iter().find_map(|item| item.metadata.uid))
     }

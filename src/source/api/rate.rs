@@ -22,6 +22,9 @@ impl Default for Limits {
     }
 }
 
+/// Longer than any process lives.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Holds requests back until they may be made.
 #[derive(Debug)]
 pub(super) struct Limiter {
@@ -41,7 +44,7 @@ impl Limiter {
         let interval = match qps {
             0.0 => Duration::from_secs_f64(1.0 / f64::from(default.qps)),
             qps if qps > 0.0 => {
-                Duration::try_from_secs_f64(1.0 / f64::from(qps)).unwrap_or(Duration::MAX)
+                Duration::try_from_secs_f64(1.0 / f64::from(qps)).unwrap_or(FOREVER).min(FOREVER)
             }
             _ => Duration::ZERO,
         };
@@ -84,6 +87,9 @@ mod tests {
         assert_eq!(times(Limits { qps: 2.0, burst: 3 }, 5).await, [0, 0, 0, 500, 1000]);
         assert_eq!(times(Limits { qps: 0.0, burst: 0 }, 12).await[8..], [0, 0, 200, 400]);
         assert_eq!(times(Limits { qps: -1.0, burst: 1 }, 50).await, [0; 50]);
+        let never = times(Limits { qps: f32::MIN_POSITIVE, burst: 2 }, 3);
+        let in_a_year = Duration::from_secs(365 * 24 * 60 * 60);
+        assert!(tokio::time::timeout(in_a_year, never).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]

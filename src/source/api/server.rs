@@ -61,15 +61,15 @@ impl Server {
         Ok(())
     }
 
-    /// The text of the answer.
-    pub(super) async fn text(&self, request: Request) -> kube::Result<String> {
+    /// Waits for the turn of a request; it then counts as made. That is no part of the time that its
+    /// answer may take. The further pages of a list need no turn: they come one after the other in any
+    /// case, and the node waits for the last.
+    pub(super) async fn turn(&self) {
         self.shared.limiter.wait().await;
-        self.made.client.request_text(request).await
     }
 
-    /// The text of a further page. A list counts once, however many pages it has: they come one
-    /// after the other in any case, and the node waits for the last.
-    pub(super) async fn next_page(&self, request: Request) -> kube::Result<String> {
+    /// The text of the answer.
+    pub(super) async fn text(&self, request: Request) -> kube::Result<String> {
         self.made.client.request_text(request).await
     }
 
@@ -78,7 +78,6 @@ impl Server {
         &self,
         request: Request,
     ) -> kube::Result<impl AsyncBufRead + Unpin + use<>> {
-        self.shared.limiter.wait().await;
         self.made.client.request_stream(request).await.map(Box::pin)
     }
 }

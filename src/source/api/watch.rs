@@ -212,16 +212,11 @@ impl Watch {
         let limit = (self.list_by != ListBy::Whole).then_some(PAGE_SIZE);
         let mut objects = Vec::new();
         let mut token = None;
+        self.server.turn().await;
         loop {
-            let is_first = token.is_none();
             let request = self.collection.list(limit, token)?;
-            let answer = timeout(PAGE_LIMIT, async {
-                match is_first {
-                    true => self.server.text(request).await,
-                    false => self.server.next_page(request).await,
-                }
-            });
-            let text = self.measured(answer.await.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
+            let answer = timeout(PAGE_LIMIT, self.server.text(request)).await;
+            let text = self.measured(answer.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
             let page = wire::page(self.collection.kind, &text)?;
             objects.extend(page.objects);
             token = page.continue_token;
@@ -240,6 +235,7 @@ impl Watch {
         // Spread, so that the watches of many nodes do not end at the same time.
         let seconds = (300.0 * (1.0 + random())) as u32;
         let request = self.collection.watch(from.as_deref(), seconds)?;
+        self.server.turn().await;
         let answer = timeout(ANSWER_LIMIT, self.server.stream(request)).await;
         let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
         let mut lines = Lines::new(self.measured(answer)?);

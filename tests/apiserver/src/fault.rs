@@ -9,7 +9,7 @@ pub enum Verb {
     List,
     /// A watch, also one that begins with a list.
     Watch,
-    /// A new object.
+    /// A new object. [`Fault::Half`] takes it, and its answer is lost.
     Create,
 }
 

@@ -51,10 +51,14 @@ pub(crate) async fn handle(
     match fault {
         None => {}
         Some(Fault::Delay(time)) => sleep(time).await,
+        Some(Fault::Half) if verb == Verb::Create => {
+            create(&shared, resource, namespace, body).await?;
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         Some(fault) => return fail(&shared, resource, verb, &query, fault).await,
     }
     if verb == Verb::Create {
-        return create(&shared, resource, body).await;
+        return create(&shared, resource, namespace, body).await;
     }
     let selector = match Selector::parse(resource, namespace, &query) {
         Ok(selector) => selector,
@@ -62,7 +66,7 @@ pub(crate) async fn handle(
     };
     Ok(match verb {
         Verb::Watch => stream::watch(shared, resource, &query, selector, peer.knife.clone()),
-        Verb::List | Verb::Create => json_answer(&list(&shared, resource, &query, &selector)),
+        _ => json_answer(&list(&shared, resource, &query, &selector)),
     })
 }
 
@@ -86,19 +90,35 @@ fn refusal(
     Some(refusal)
 }
 
-/// Takes an Event; all else comes from the test.
-async fn create(shared: &Shared, resource: Resource, body: Incoming) -> io::Result<Response<Body>> {
+/// Takes an Event, of the namespace of the path and of a new name; all else comes from the test.
+async fn create(
+    shared: &Shared,
+    resource: Resource,
+    namespace: Option<&str>,
+    body: Incoming,
+) -> io::Result<Response<Body>> {
     if resource != Resource::Events {
         return Ok(json_answer(&answer::forbidden(resource, "create")));
     }
     let bytes = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok(match serde_json::from_slice::<Value>(&bytes) {
-        Ok(event) => {
-            shared.events.send_modify(|events| events.push(event.clone()));
-            text(StatusCode::CREATED, format!("{event}\n"))
+    let event: Value = match serde_json::from_slice(&bytes) {
+        Ok(event) => event,
+        Err(error) => {
+            return Ok(json_answer(&answer::status(400, "BadRequest", &error.to_string())));
         }
-        Err(error) => json_answer(&answer::status(400, "BadRequest", &error.to_string())),
-    })
+    };
+    let (name, of) = (&event["metadata"]["name"], event["metadata"]["namespace"].as_str());
+    if of != namespace {
+        let message = "the namespace of the provided object does not match the namespace sent on the \
+                       request";
+        return Ok(json_answer(&answer::status(400, "BadRequest", message)));
+    }
+    if shared.events.borrow().iter().any(|event| event["metadata"]["name"] == *name) {
+        let message = format!("events.events.k8s.io {name} already exists");
+        return Ok(json_answer(&answer::status(409, "AlreadyExists", &message)));
+    }
+    shared.events.send_modify(|events| events.push(event.clone()));
+    Ok(text(StatusCode::CREATED, format!("{event}\n")))
 }
 
 /// The list, the page of it, or the Status that a list's query asks for.
