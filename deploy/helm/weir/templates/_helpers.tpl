@@ -48,3 +48,18 @@ users:
   user:
     tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
 {{- end }}
+
+{{- define "weir.files" -}}
+config.conf: |
+  {{- include "weir.config" . | nindent 2 }}
+kubeconfig.conf: |
+  {{- include "weir.kubeconfig" . | nindent 2 }}
+{{- end }}
+
+{{/*
+Named after its content: the kubelets would give other content under the same name to all nodes within a
+minute, and weir applies it at once. Another name goes the way of an update, some nodes at a time.
+*/}}
+{{- define "weir.configMapName" -}}
+weir-{{ include "weir.files" . | sha256sum | trunc 10 }}
+{{- end }}
