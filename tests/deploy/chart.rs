@@ -80,6 +80,8 @@ fn values_that_make_no_sense_are_refused() {
         ("apiServer=192.0.2.1:6443", "apiServer"),
         ("image.digest=latest", "digest"),
         ("config.oomScoreAdj=-2000", "oomScoreAdj"),
+        ("config.healthzBindAddress=localhost:10256", "healthzBindAddress"),
+        ("healthzPort=10256", "healthzPort"),
         ("config.hostnameOverride=node-a", "hostnameOverride"),
         ("nodeSettings.enabled=perhaps", "nodeSettings"),
     ] {
