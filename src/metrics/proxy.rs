@@ -107,7 +107,7 @@ impl Proxy {
             cleanup_failures: book.counters(
                 "kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total",
                 by_family,
-                "Always 0: chains go in the transaction that makes them useless.",
+                "Always 0: what cannot be removed is a sync that failed.",
             ),
             healthz: book.counters(
                 "kubeproxy_proxy_healthz_total",

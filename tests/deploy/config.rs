@@ -7,7 +7,8 @@ use crate::common::weir;
 use crate::render::{SERVER, base, chart, document, objects, only};
 use crate::tools::succeed;
 
-fn data(yaml: &str, file: &str) -> String {
+/// A file of the ConfigMap.
+pub(crate) fn data(yaml: &str, file: &str) -> String {
     let objects = objects(yaml);
     let text = only(&objects, "ConfigMap")["data"][file].as_str();
     text.expect("the file is in it").to_owned()

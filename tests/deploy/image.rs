@@ -60,6 +60,21 @@ fn the_image_holds_the_program_its_libraries_and_no_other_program() {
 }
 
 #[test]
+fn every_file_of_the_image_can_be_read_whatever_the_builders_umask() {
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    succeed(
+        Command::new("bash")
+            .current_dir(repository("."))
+            .args(["-c", r#"umask 077; exec deploy/image-root "$@""#, "bash"])
+            .args([Path::new(env!("CARGO_BIN_EXE_weir")), root.path()]),
+    );
+    for file in files(root.path()) {
+        let mode = fs::metadata(&file).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o444, 0o444, "{}", file.display());
+    }
+}
+
+#[test]
 fn the_program_runs_in_the_image_by_both_names() {
     let root = image();
     for name in ["/usr/local/bin/weir", "/usr/local/bin/kube-proxy"] {

@@ -14,6 +14,7 @@ mod kubeadm;
 mod manifests;
 mod permissions;
 mod privileges;
+mod probes;
 mod render;
 #[path = "../common/image.rs"]
 mod root;

@@ -57,14 +57,14 @@ fn the_validator_sees_a_misspelt_field() {
 }
 
 /// The chart's values, each with another value than its own.
-const EVERY_VALUE: [&str; 14] = [
+const EVERY_VALUE: [&str; 13] = [
     r#"image={"repository": "registry.example.net/weir", "pullPolicy": "Always",
         "digest": "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}"#,
     r#"imagePullSecrets=[{"name": "registry"}]"#,
-    r#"config={"clusterCIDR": "10.244.0.0/16", "oomScoreAdj": -999}"#,
+    r#"config={"clusterCIDR": "10.244.0.0/16", "oomScoreAdj": -999,
+        "healthzBindAddress": "127.0.0.1:10356"}"#,
     r#"nodeSettings={"enabled": true}"#,
     r#"extraArgs=["-v=4"]"#,
-    "healthzPort=10356",
     r#"resources={"requests": {"memory": "128Mi"}, "limits": {"memory": "1Gi"}}"#,
     r#"priorityClassName="system-cluster-critical""#,
     r#"nodeSelector={"example.net/proxy": "weir"}"#,

@@ -1,5 +1,6 @@
 //! Taking a node over from kube-proxy: nothing is lost meanwhile, and nothing of others is touched.
 
+mod firewall;
 mod kube_proxy;
 mod leftovers;
 mod node;

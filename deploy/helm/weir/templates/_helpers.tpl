@@ -48,3 +48,35 @@ users:
   user:
     tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
 {{- end }}
+
+{{/*
+What config.healthzBindAddress means for a probe: the port, and the host unless it is any address. The
+kubelet asks the Pod's address, which is the node's, if it is not told another.
+*/}}
+{{- define "weir.healthz" -}}
+{{- $host := .Values.config.healthzBindAddress | default "" -}}
+{{- $port := "10256" -}}
+{{- if or (regexMatch "^[^:]*:[0-9]+$" $host) (regexMatch "^\\[.*\\]:[0-9]+$" $host) -}}
+{{- $port = regexFind "[0-9]+$" $host -}}
+{{- $host = $host | trimSuffix (print ":" $port) | trimPrefix "[" | trimSuffix "]" -}}
+{{- end -}}
+port: {{ $port }}
+{{- if not (regexMatch "^[0.:]*$" $host) }}
+host: {{ $host | quote }}
+{{- end }}
+{{- end }}
+
+{{- define "weir.files" -}}
+config.conf: |
+  {{- include "weir.config" . | nindent 2 }}
+kubeconfig.conf: |
+  {{- include "weir.kubeconfig" . | nindent 2 }}
+{{- end }}
+
+{{/*
+Named after its content: the kubelets would give other content under the same name to all nodes within a
+minute, and weir applies it at once. Another name goes the way of an update, some nodes at a time.
+*/}}
+{{- define "weir.configMapName" -}}
+weir-{{ include "weir.files" . | sha256sum | trunc 10 }}
+{{- end }}
