@@ -1,4 +1,4 @@
-//! The JSON of /healthz and /livez.
+//! The JSON of /healthz, /livez and /readyz.
 
 use k8s_openapi::jiff::Timestamp;
 use serde::{Serialize, Serializer};
@@ -59,6 +59,15 @@ impl Report {
     pub fn livez(health: &Health, now: Moment) -> (bool, Self) {
         let report = Self::new(health, now);
         let is_good = report.healthy;
+        (is_good, report.recent_if(is_good, now))
+    }
+
+    /// What /readyz tells, and whether it is good: whether this weir serves, for those who replace one
+    /// weir by another. kube-proxy has none; its /healthz is bad also on nodes that are to go, and its
+    /// /livez good where the API server has never answered.
+    pub fn readyz(health: &Health, now: Moment) -> (bool, Self) {
+        let report = Self::new(health, now);
+        let is_good = report.healthy && health.was_updated();
         (is_good, report.recent_if(is_good, now))
     }
 

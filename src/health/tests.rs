@@ -125,3 +125,19 @@ fn a_node_that_goes_is_alive_but_takes_no_new_traffic() {
     );
     assert!(text.starts_with(expected), "{text}");
 }
+
+#[test]
+fn a_node_is_ready_once_it_was_programmed_and_while_it_is_healthy() {
+    let start = Instant::now();
+    let mut health = Health::new(LIMIT);
+    let is_ready = |health: &Health, seconds: u64| {
+        let now = after(start, 1000 * seconds);
+        (Report::livez(health, now).0, Report::readyz(health, now).0)
+    };
+    assert_eq!(is_ready(&health, 0), (true, false), "nothing is known yet");
+    health.updated(after(start, 0));
+    assert_eq!(is_ready(&health, 1), (true, true), "whether or not the node is to stay");
+    health.queued(start);
+    assert_eq!(is_ready(&health, 59), (true, true));
+    assert_eq!(is_ready(&health, 60), (false, false));
+}

@@ -1,4 +1,5 @@
-//! /healthz and /livez: whether this node takes load-balanced traffic, and whether weir is alive.
+//! /healthz, /livez and /readyz: whether this node takes load-balanced traffic, whether weir is alive,
+//! and whether it has come so far as to serve.
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ pub(super) fn handler(observed: &Arc<Observed>) -> Handler {
                 let report = Report::livez(&observed.health(), Moment::now());
                 tell(&report, |code| metrics.livez_answered(code))
             }
+            "/readyz" => tell(&Report::readyz(&observed.health(), Moment::now()), |_| {}),
             _ => not_found(),
         }
     })

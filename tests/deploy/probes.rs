@@ -28,15 +28,15 @@ fn served(yaml: &str) -> SocketAddr {
     address.parse().expect("an address and a port")
 }
 
-/// Asserts that both probes ask there, and for what a node that is about to go answers well, too.
+/// Asserts that both probes ask there, and neither for what is bad on a node that is about to go.
 fn assert_asked(container: &Value, address: SocketAddr, what: &str) {
     assert_eq!(container["ports"].as_array().map(Vec::len), Some(1), "{what}");
     assert_eq!(container["ports"][0]["name"], "healthz", "{what}");
     assert_eq!(container["ports"][0]["containerPort"], address.port(), "{what}");
     let host = Some(address.ip()).filter(|host| !host.is_unspecified());
-    for probe in ["livenessProbe", "readinessProbe"] {
+    for (probe, path) in [("livenessProbe", "/livez"), ("readinessProbe", "/readyz")] {
         let get = &container[probe]["httpGet"];
-        assert_eq!(get["path"], "/livez", "{what}: {probe}");
+        assert_eq!(get["path"], path, "{what}: {probe}");
         assert_eq!(get["port"], "healthz", "{what}: {probe}");
         let asked = get.get("host").map(|host| {
             let host = host.as_str().expect("text");
@@ -47,7 +47,7 @@ fn assert_asked(container: &Value, address: SocketAddr, what: &str) {
 }
 
 #[test]
-fn every_manifest_asks_at_the_nodes_address_for_livez() {
+fn every_manifest_asks_at_the_nodes_address() {
     let everywhere = SocketAddr::from(([0, 0, 0, 0], 10256));
     for (what, yaml) in [("kustomize", base()), ("helm", chart(&[]))] {
         assert_eq!(served(&yaml), everywhere, "{what}");
