@@ -98,6 +98,16 @@ impl Secured {
         assert!(!has_service(&self.world.state, "more"));
     }
 
+    /// The client's certificate has expired; a new one takes its place.
+    async fn is_let_in_by_a_new_certificate(&mut self) {
+        self.write_kubeconfig(&self.write_identity(&self.authority.expired_client("node")));
+        self.world.watch_as(&self.access()).await;
+        self.world.pass(Duration::from_secs(300)).await;
+        assert!(self.world.state.cluster().is_none());
+        self.write_identity(&self.authority.client("node", None));
+        self.world.until("all is known", |state| state.cluster().is_some()).await;
+    }
+
     /// Well before the ten minutes after which weir would list anew in any case.
     async fn is_let_in_again(&mut self) {
         let start = Instant::now();
@@ -138,12 +148,7 @@ async fn a_client_certificate_is_shown_by_file_and_by_data() {
 async fn a_new_client_certificate_takes_the_place_of_one_that_has_expired() {
     let mut secured = Secured::new();
     secured.world.server.require_certificate_of(&secured.authority);
-    secured.write_kubeconfig(&secured.write_identity(&secured.authority.expired_client("node")));
-    secured.world.watch_as(&secured.access()).await;
-    secured.world.pass(Duration::from_secs(300)).await;
-    assert!(secured.world.state.cluster().is_none());
-    secured.write_identity(&secured.authority.client("node", None));
-    secured.world.until("all is known", |state| state.cluster().is_some()).await;
+    secured.is_let_in_by_a_new_certificate().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -302,12 +307,7 @@ async fn a_new_authority_is_trusted_as_soon_as_it_is_in_the_file() {
 async fn a_certificate_that_is_refused_in_the_handshake_is_read_again() {
     let mut secured = Secured::new();
     secured.world.server.use_mutual_tls(&secured.authority);
-    secured.write_kubeconfig(&secured.write_identity(&secured.authority.expired_client("node")));
-    secured.world.watch_as(&secured.access()).await;
-    secured.world.pass(Duration::from_secs(300)).await;
-    assert!(secured.world.state.cluster().is_none());
-    secured.write_identity(&secured.authority.client("node", None));
-    secured.world.until("all is known", |state| state.cluster().is_some()).await;
+    secured.is_let_in_by_a_new_certificate().await;
 }
 
 #[tokio::test(start_paused = true)]

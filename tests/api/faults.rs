@@ -8,7 +8,7 @@ use weir_apiserver::{Break, Fault, Resource, Verb};
 use crate::world::{World, has_service, service, slice};
 
 /// All that can go wrong with a request, whatever it asks for.
-const FAULTS: [Fault; 15] = [
+pub(crate) const FAULTS: [Fault; 15] = [
     Fault::Drop,
     Fault::Hang,
     Fault::HangAfterHead,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use weir::source::api::{Access, Limits, Server, Watches};
 use weir_apiserver::{Fault, Request, Resource, Verb};
 
+use crate::faults::FAULTS;
 use crate::world::{NODE, World, has_service, service};
 
 /// A page of a list that comes as it should.
@@ -77,21 +78,9 @@ fn lists(count: usize) -> impl FnMut(&[Request]) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_list_is_never_taken_for_the_whole() {
-    for fault in [
-        Fault::Drop,
-        Fault::Hang,
-        Fault::HangAfterHead,
-        Fault::Unauthorized,
-        Fault::Forbidden,
-        Fault::Gone,
-        Fault::TooManyRequests,
-        Fault::InternalError,
-        Fault::Unavailable,
-        Fault::Garbage,
-        Fault::OtherJson,
-        Fault::Half,
-        Fault::Empty,
-    ] {
+    // The others are no answers to a list.
+    let of_lists = |fault: &Fault| !matches!(fault, Fault::GoneEvent | Fault::NotFound);
+    for fault in FAULTS.into_iter().filter(of_lists) {
         let mut world = paged_world();
         for fault in [GOOD_PAGE, GOOD_PAGE, fault] {
             world.server.fail_once(Resource::Services, Verb::List, fault);
