@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::others::OtherRule;
+use crate::kernel::others::{OtherRule, Policy};
 
 const PORTALS: Option<&str> = Some("kubernetes service portals");
 
@@ -14,7 +14,8 @@ fn chains(chains: &[Text<'_>]) -> BTreeMap<String, OtherChain> {
             target: Some((*target).to_owned()),
             comment: comment.map(str::to_owned),
         });
-        let chain = OtherChain { is_base: !name.contains('-'), rules: rules.collect() };
+        let policy = (!name.contains('-')).then_some(Policy::Accept);
+        let chain = OtherChain { policy, rules: rules.collect() };
         ((*name).to_owned(), chain)
     };
     chains.iter().map(chain).collect()

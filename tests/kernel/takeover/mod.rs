@@ -1,6 +1,7 @@
 //! Taking a node over from kube-proxy: nothing is lost meanwhile, and nothing of others is touched.
 
 mod kube_proxy;
+mod large;
 mod leftovers;
 mod node;
 mod traffic;
