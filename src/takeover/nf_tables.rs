@@ -6,6 +6,8 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use weir_rules::cluster::Family;
+
 use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, NAT_ENTRANCES, NFT_TABLE};
 use super::plan::Plan;
 use super::report::Report;
@@ -80,7 +82,7 @@ fn pauses() -> impl Iterator<Item = Duration> {
 /// Removes what packets meet, in one transaction.
 fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
     let Others { tables, generation } = kernel.others(&ENTRANCES)?;
-    let (mut whole, mut rules) = (Vec::new(), Vec::new());
+    let (mut whole, mut rules, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for ((family, table), chains) in tables {
         let part = |part| Removal { family, table: table.clone(), part };
         if table == NFT_TABLE {
@@ -90,6 +92,8 @@ fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
         let plan = Plan::new(&table, &chains);
         let jumps = plan.jumps.into_iter().map(|(chain, handle)| Part::Rule(chain, handle));
         rules.extend(jumps.map(part));
+        let place = format!("table {family} {table}");
+        told.extend(plan.unaccepted.iter().map(|it| it.message(&place, program(family))));
     }
     let counts = (whole.len(), rules.len());
     if counts != (0, 0) {
@@ -99,7 +103,15 @@ fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
     }
     report.tables += counts.0;
     report.rules += counts.1;
+    report.left.extend(told);
     Ok(())
+}
+
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "iptables-nft",
+        Family::Ipv6 => "ip6tables-nft",
+    }
 }
 
 /// Removes the chains that no packet reaches any more, in portions. They are known by their names,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accept::Unaccepted;
 use super::names;
 use crate::kernel::others::OtherChain;
 
@@ -17,6 +18,8 @@ pub(super) struct Plan {
     pub(super) delete: Vec<String>,
     /// Those that cannot, because somebody else's rules go there.
     pub(super) kept: Vec<Kept>,
+    /// What the policy of a built-in chain may drop without the rules in `jumps`.
+    pub(super) unaccepted: Vec<Unaccepted>,
 }
 
 /// A chain of kube-proxy's that somebody else uses.
@@ -55,6 +58,7 @@ impl Plan {
                 };
                 if is_entrance && rule.comment.as_deref().is_some_and(names::is_comment) {
                     plan.jumps.push((name.clone(), rule.handle));
+                    plan.unaccepted.extend(Unaccepted::without(table, (name, chain), target));
                 } else if used.insert(target) {
                     plan.kept.push(Kept { chain: target.to_owned(), user: name.clone() });
                 }

@@ -182,6 +182,7 @@ fn iptables(family: Family) -> String {
             --comment \"kubernetes service portals\" -j KUBE-SERVICES
          -A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
          -A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+         -A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
          COMMIT
          *mangle
          :KUBE-PROXY-CANARY - [0:0]

@@ -4,5 +4,6 @@ mod kube_proxy;
 mod large;
 mod leftovers;
 mod node;
+mod policy;
 mod traffic;
 mod upgrade;
