@@ -27,9 +27,11 @@ const ATTEMPTS: u32 = 20;
 const STRICT_ATTEMPTS: u32 = 4;
 
 /// The attribute that names the table in requests for chains, rules, sets and elements, and the
-/// one that names the set in requests for elements.
+/// one that names the set in requests for elements, or the chain in requests for rules.
 const REQUEST_TABLE: u16 = 1;
 const REQUEST_SET: u16 = 2;
+/// `NFTA_CHAIN_NAME`, in requests for one chain.
+const CHAIN_NAME: u16 = 3;
 /// `NFTA_GEN_ID`.
 const GEN_ID: u16 = 1;
 
@@ -148,7 +150,7 @@ impl Reader<'_> {
                 .map(u32::from_be_bytes);
             id.map(|_| ())
         };
-        self.request("the generation", kind, None, libc::NLM_F_ACK as u16, &[], each).map_err(
+        self.request("the generation", kind, None, libc::NLM_F_ACK as u16, [], each).map_err(
             |failure| match failure {
                 Failure::Final(error) => error,
                 Failure::Interrupted => DumpError::Unsteady { attempts: 1 },
@@ -288,16 +290,34 @@ impl Reader<'_> {
         names: &[&str],
         each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
     ) -> Result<(), Failure> {
+        let names = [REQUEST_TABLE, REQUEST_SET].into_iter().zip(names.iter().copied());
         self.request(what, kind, Some(family), libc::NLM_F_DUMP as u16, names, each)
     }
 
-    fn request(
+    /// Asks for one chain and calls `each` with the message about it, if it is there.
+    pub(super) fn chain(
+        &mut self,
+        family: Family,
+        table: &str,
+        chain: &str,
+        each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
+    ) -> Result<(), Failure> {
+        let (kind, flags) = (libc::NFT_MSG_GETCHAIN, libc::NLM_F_ACK as u16);
+        let names = [(REQUEST_TABLE, table), (CHAIN_NAME, chain)];
+        match self.request("a chain", kind, Some(family), flags, names, each) {
+            // The kernel has no such table or chain. Nothing else interrupts a single answer.
+            Err(Failure::Interrupted) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn request<'n>(
         &mut self,
         what: &'static str,
         kind: i32,
         family: Option<Family>,
         flags: u16,
-        names: &[&str],
+        names: impl IntoIterator<Item = (u16, &'n str)>,
         mut each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
     ) -> Result<(), Failure> {
         let refused = |source| Failure::Final(DumpError::Refused { what, source });
@@ -305,7 +325,7 @@ impl Reader<'_> {
         let kind = (libc::NFNL_SUBSYS_NFTABLES << 8 | kind) as u16;
         let family = family.map_or(libc::AF_UNSPEC as u8, protocol_family);
         let mut request = self.scratch.begin(kind, family, flags, *self.sequence, 0);
-        for (attribute, name) in [REQUEST_TABLE, REQUEST_SET].into_iter().zip(names) {
+        for (attribute, name) in names {
             request.put(attribute, format!("{name}\0").as_bytes());
         }
         self.socket.send(request.finish()).map_err(|(error, _)| refused(error))?;

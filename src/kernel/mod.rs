@@ -28,7 +28,7 @@ use batch::{Batch, Culprit};
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
 use message::{Header, Reply, Scratch};
-use others::{Others, Removal};
+use others::{Others, Removal, Wanted};
 use socket::Socket;
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
@@ -41,7 +41,7 @@ enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
     Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
-    Others(Vec<String>, mpsc::Sender<Result<Others, DumpError>>),
+    Others(Vec<Wanted>, mpsc::Sender<Result<Others, DumpError>>),
     Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
 }
 
@@ -165,8 +165,8 @@ impl Worker {
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));
             }
-            Request::Others(names, answer) => {
-                let _ = answer.send(self.others(&names));
+            Request::Others(wanted, answer) => {
+                let _ = answer.send(self.others(&wanted));
             }
             Request::Remove(removals, generation, answer) => {
                 let _ = answer.send(self.remove(&removals, generation));

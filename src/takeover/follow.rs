@@ -89,9 +89,23 @@ fn attempt(report: &mut Report) -> Result<(), Failure> {
 struct Progress {
     /// The pause after the last attempt, if that failed.
     failing: Option<Duration>,
-    /// Whether all was gone once.
+    /// Whether all rules were gone once.
     was_done: bool,
+    /// Whether something was left then that had to wait, so that its removal is no news of
+    /// kube-proxy.
+    was_waiting: bool,
     said: BTreeSet<String>,
+}
+
+/// What an attempt says of kube-proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Nothing of it was there.
+    Nothing,
+    /// What it had left is removed.
+    TookOver,
+    /// It has made something anew.
+    CameBack,
 }
 
 impl Progress {
@@ -108,22 +122,31 @@ impl Progress {
         self.failing = None;
         let is_over = report.is_nothing_removed() && !report.is_waiting;
         self.was_done = true;
+        self.was_waiting = report.is_waiting;
         (!is_over).then_some(LOOK_AGAIN)
     }
 
     fn say(&mut self, report: &Report) {
-        if report.is_nothing_removed() {
-            debug!("nothing of kube-proxy's to remove");
-        } else if self.was_done {
-            warn!(
+        match self.news(report) {
+            News::Nothing => debug!("nothing of kube-proxy's to remove"),
+            News::TookOver => info!("took over from kube-proxy: removed {report}"),
+            News::CameBack => warn!(
                 "kube-proxy's rules were there again: removed {report}; if kube-proxy still runs on \
                  this node, stop it"
-            );
-        } else {
-            info!("took over from kube-proxy: removed {report}");
+            ),
         }
         for line in &report.left {
             self.warn_once(line);
+        }
+    }
+
+    fn news(&self, report: &Report) -> News {
+        if report.is_nothing_removed() {
+            News::Nothing
+        } else if self.was_done && (!self.was_waiting || report.has_removed_rules()) {
+            News::CameBack
+        } else {
+            News::TookOver
         }
     }
 
@@ -160,6 +183,24 @@ mod tests {
     fn it_looks_while_something_has_yet_to_go() {
         let waiting = Report { is_waiting: true, ..Report::default() };
         assert_eq!(Progress::default().pause_after(&waiting, None), Some(LOOK_AGAIN));
+    }
+
+    /// From mode ipvs: the interface goes when no connection needs it any more.
+    #[test]
+    fn what_had_to_wait_is_not_taken_for_kube_proxys_return() {
+        let rules = Report { rules: 2, is_waiting: true, ..Report::default() };
+        let interface = Report { interfaces: 1, ..Report::default() };
+        let mut progress = Progress::default();
+        for (report, news) in [
+            (&rules, News::TookOver),
+            (&Report { is_waiting: true, ..Report::default() }, News::Nothing),
+            (&rules, News::CameBack),
+            (&interface, News::TookOver),
+            (&interface, News::CameBack),
+        ] {
+            assert_eq!(progress.news(report), news, "{report:?}");
+            progress.pause_after(report, None);
+        }
     }
 
     #[test]

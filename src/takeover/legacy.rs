@@ -117,7 +117,9 @@ impl Version {
             report.rules += plan.jumps.len();
             report.chains += plan.delete.len();
         }
-        let place = format!("table {} of {}-legacy", table.name, self.name);
+        let program = format!("{}-legacy", self.name);
+        let place = format!("table {} of {program}", table.name);
+        report.left.extend(plan.unaccepted.iter().map(|it| it.message(&place, &program)));
         report.left.extend(plan.kept.iter().map(|kept| kept.message(&place)));
         Ok(())
     }

@@ -10,6 +10,7 @@
 //! Nothing else is touched: chains and tables are known by kube-proxy's names, rules that lead
 //! to them by their place and comment.
 
+mod accept;
 mod follow;
 mod ipvs;
 mod legacy;

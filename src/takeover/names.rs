@@ -1,6 +1,6 @@
-//! The names that kube-proxy gives to what it leaves on a node, in all of its modes and in all
-//! versions since 1.13. What is not listed here belongs to somebody else, such as the kubelet's
-//! KUBE-FIREWALL, KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
+//! The names that kube-proxy gives to what it leaves on a node, in modes nftables, iptables and ipvs
+//! of all versions since 1.13. What is not listed here belongs to somebody else, such as the
+//! kubelet's KUBE-FIREWALL, KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
 
 /// The table of nftables mode, in families ip and ip6 (pkg/proxy/nftables/proxier.go).
 pub(super) const NFT_TABLE: &str = "kube-proxy";
@@ -50,6 +50,12 @@ const CHAINS: [(&str, &[&str]); 3] = [
     ("mangle", &["KUBE-PROXY-CANARY"]),
 ];
 
+/// The built-in chains in which kube-proxy has rules that lead to its own (`iptablesJumpChains` of
+/// pkg/proxy/iptables, `iptablesJumpChain` of pkg/proxy/ipvs).
+pub(super) const NAT_ENTRANCES: [&str; 3] = ["PREROUTING", "OUTPUT", "POSTROUTING"];
+/// The same of table filter. Table mangle has none.
+pub(super) const FILTER_ENTRANCES: [&str; 3] = ["INPUT", "FORWARD", "OUTPUT"];
+
 /// How the names of chains for Services and endpoints begin, in table nat (`isServiceChainName` of
 /// pkg/proxy/iptables/proxier.go). A hash of 16 characters follows.
 const SERVICE_CHAINS: [&str; 6] =
@@ -83,6 +89,15 @@ const SET_NAME_BYTES: usize = 31;
 pub(super) fn is_chain(table: &str, chain: &str) -> bool {
     let is_listed = CHAINS.iter().any(|(name, chains)| *name == table && chains.contains(&chain));
     is_listed || table == "nat" && SERVICE_CHAINS.iter().any(|prefix| chain.starts_with(prefix))
+}
+
+/// Whether kube-proxy may have rules that lead to its chains in this one.
+pub(super) fn is_entrance(table: &str, chain: &str) -> bool {
+    match table {
+        "nat" => NAT_ENTRANCES.contains(&chain),
+        "filter" => FILTER_ENTRANCES.contains(&chain),
+        _ => false,
+    }
 }
 
 /// Whether a rule with this comment, from a built-in chain to one of kube-proxy's, is kube-proxy's:

@@ -3,15 +3,31 @@
 //! its name, without understanding what else is in it.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
-use super::names::{IPTABLES_TABLES, NFT_TABLE};
+use weir_rules::cluster::Family;
+
+use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, NAT_ENTRANCES, NFT_TABLE};
 use super::plan::Plan;
 use super::report::Report;
-use crate::kernel::others::{Others, Part, Removal};
+use crate::kernel::others::{Chains, Others, Part, Removal, Wanted};
 use crate::kernel::{CommitError, DumpError, Kernel};
 
-/// How often the tables are read again because somebody changed them meanwhile.
+/// What packets meet: kube-proxy's tables, and the built-in chains in which rules may lead to its
+/// chains. Few, so that they are read and changed between two commits of others, on a node however
+/// large.
+const ENTRANCES: [Wanted; 3] = [
+    Wanted { table: NFT_TABLE, chains: Chains::Named(&[]) },
+    Wanted { table: "nat", chains: Chains::Named(&NAT_ENTRANCES) },
+    Wanted { table: "filter", chains: Chains::Named(&FILTER_ENTRANCES) },
+];
+
+/// How often it is begun anew because somebody changed nf_tables meanwhile.
 const ATTEMPTS: u32 = 20;
+/// Pauses between attempts double from the one to the other.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many chains go in one transaction. While one is committed, nobody else's is, nor weir's own;
 /// an old node may have a hundred thousand.
@@ -31,78 +47,138 @@ pub enum Error {
     Unsteady,
 }
 
-/// Removes what is there.
+impl Error {
+    /// Whether the kernel was read too early, or while others changed it.
+    fn is_of_the_moment(&self) -> bool {
+        match self {
+            Error::Unsteady | Error::Remove(CommitError::Stale) => true,
+            Error::Remove(error) => is_refused(error, io::ErrorKind::NotFound),
+            Error::Read(_) => false,
+        }
+    }
+}
+
+fn is_refused(error: &CommitError, kind: io::ErrorKind) -> bool {
+    matches!(error, CommitError::Refused { source, .. } if source.kind() == kind)
+}
+
+/// Removes what is there: first what packets meet, then what is out of their reach.
 pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
-    for _ in 0..ATTEMPTS {
-        let others = kernel.others(&[&[NFT_TABLE][..], &IPTABLES_TABLES].concat())?;
-        match remove_read(kernel, &others, report) {
-            Err(Error::Remove(error)) if was_read_too_early(&error) => {}
-            Err(Error::Unsteady) => {}
+    let mut pauses = pauses();
+    loop {
+        match unhook(kernel, report).and_then(|()| sweep(kernel, report)) {
+            Err(error) if error.is_of_the_moment() => {
+                thread::sleep(pauses.next().ok_or(Error::Unsteady)?);
+            }
             result => return result,
         }
     }
-    Err(Error::Unsteady)
 }
 
-fn was_read_too_early(error: &CommitError) -> bool {
-    match error {
-        CommitError::Stale => true,
-        CommitError::Refused { source, .. } => source.kind() == io::ErrorKind::NotFound,
-        _ => false,
+fn pauses() -> impl Iterator<Item = Duration> {
+    (1..ATTEMPTS).map(|attempt| (SHORTEST_PAUSE * (1 << (attempt - 1))).min(LONGEST_PAUSE))
+}
+
+/// Removes what packets meet, in one transaction.
+fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
+    let Others { tables, generation } = kernel.others(&ENTRANCES)?;
+    let (mut whole, mut rules, mut told) = (Vec::new(), Vec::new(), Vec::new());
+    for ((family, table), chains) in tables {
+        let part = |part| Removal { family, table: table.clone(), part };
+        if table == NFT_TABLE {
+            whole.push(part(Part::Whole));
+            continue;
+        }
+        let plan = Plan::new(&table, &chains);
+        let jumps = plan.jumps.into_iter().map(|(chain, handle)| Part::Rule(chain, handle));
+        rules.extend(jumps.map(part));
+        let place = format!("table {family} {table}");
+        told.extend(plan.unaccepted.iter().map(|it| it.message(&place, program(family))));
     }
-}
-
-/// First, in one transaction, all that packets meet; what is then out of their reach, in portions.
-fn remove_read(kernel: &Kernel, others: &Others, report: &mut Report) -> Result<(), Error> {
-    let removals = Removals::new(others);
-    if !removals.first.is_empty() {
+    let counts = (whole.len(), rules.len());
+    if counts != (0, 0) {
         // A rule's number means that rule only while nobody has made its table anew.
-        let generation = others.generation.ok_or(Error::Unsteady)?;
-        kernel.remove(removals.first.clone(), Some(generation))?;
-        report.tables += removals.tables;
-        report.rules += removals.first.len() - removals.tables;
+        let generation = generation.ok_or(Error::Unsteady)?;
+        kernel.remove([whole, rules].concat(), Some(generation))?;
     }
-    for portion in removals.emptied.chunks(CHAINS_AT_ONCE) {
-        kernel.remove(portion.to_vec(), None)?;
-    }
-    for portion in removals.deleted.chunks(CHAINS_AT_ONCE) {
-        kernel.remove(portion.to_vec(), None)?;
-        report.chains += portion.len();
-    }
-    report.left.extend(removals.left);
+    report.tables += counts.0;
+    report.rules += counts.1;
+    report.left.extend(told);
     Ok(())
 }
 
+fn program(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "iptables-nft",
+        Family::Ipv6 => "ip6tables-nft",
+    }
+}
+
+/// Removes the chains that no packet reaches any more, in portions. They are known by their names,
+/// so that it does not matter if others change nf_tables meanwhile; but a reading of several moments
+/// may lack some.
+fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
+    let others =
+        kernel.others(&IPTABLES_TABLES.map(|table| Wanted { table, chains: Chains::All }))?;
+    let is_whole = others.generation.is_some();
+    let Unreached { emptied, deleted, left } = Unreached::of(&others).ok_or(Error::Unsteady)?;
+    for portion in emptied.chunks(CHAINS_AT_ONCE) {
+        kernel.remove(portion.to_vec(), None)?;
+    }
+    for portion in deleted.chunks(CHAINS_AT_ONCE) {
+        match kernel.remove(portion.to_vec(), None) {
+            // A chain that leads there was not seen.
+            Err(error) if !is_whole && is_refused(&error, io::ErrorKind::ResourceBusy) => {
+                return Err(Error::Unsteady);
+            }
+            result => result?,
+        }
+        report.chains += portion.len();
+    }
+    if !is_whole && !deleted.is_empty() {
+        return Err(Error::Unsteady);
+    }
+    report.left.extend(left);
+    Ok(())
+}
+
+/// kube-proxy's chains.
 #[derive(Default)]
-struct Removals {
-    /// Tables, and rules that lead to chains.
-    first: Vec<Removal>,
-    /// How many of these are tables.
-    tables: usize,
+struct Unreached {
     emptied: Vec<Removal>,
     deleted: Vec<Removal>,
     /// What stays, for the operator.
     left: Vec<String>,
 }
 
-impl Removals {
-    fn new(others: &Others) -> Self {
+impl Unreached {
+    /// `None` if rules lead there again.
+    fn of(others: &Others) -> Option<Self> {
         let mut all = Self::default();
         for ((family, table), chains) in &others.tables {
             let part = |part| Removal { family: *family, table: table.clone(), part };
-            if table == NFT_TABLE {
-                all.first.push(part(Part::Whole));
-                all.tables += 1;
-                continue;
-            }
             let plan = Plan::new(table, chains);
-            let jumps = plan.jumps.into_iter().map(|(chain, handle)| Part::Rule(chain, handle));
-            all.first.extend(jumps.map(part));
+            if !plan.jumps.is_empty() {
+                return None;
+            }
             all.emptied.extend(plan.empty.into_iter().map(Part::Rules).map(part));
             all.deleted.extend(plan.delete.into_iter().map(Part::Chain).map(part));
             let place = format!("table {family} {table}");
             all.left.extend(plan.kept.iter().map(|kept| kept.message(&place)));
         }
-        all
+        Some(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_second() {
+        let pauses: Vec<u128> = pauses().map(|pause| pause.as_millis()).collect();
+        assert_eq!(pauses.len(), 19, "one between each two attempts");
+        assert_eq!(pauses[..10], [4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000]);
+        assert!(pauses[10..].iter().all(|&pause| pause == 1000), "{pauses:?}");
     }
 }

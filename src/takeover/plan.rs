@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::accept::Unaccepted;
 use super::names;
 use crate::kernel::others::OtherChain;
 
@@ -17,6 +18,8 @@ pub(super) struct Plan {
     pub(super) delete: Vec<String>,
     /// Those that cannot, because somebody else's rules go there.
     pub(super) kept: Vec<Kept>,
+    /// What the policy of a built-in chain may drop without the rules in `jumps`.
+    pub(super) unaccepted: Vec<Unaccepted>,
 }
 
 /// A chain of kube-proxy's that somebody else uses.
@@ -41,18 +44,21 @@ impl Kept {
 }
 
 impl Plan {
-    /// Decides for a table of this name.
+    /// Decides for a table of this name, as far as its chains are known: of the built-in chains
+    /// alone, which rules in them go.
     pub(super) fn new(table: &str, chains: &BTreeMap<String, OtherChain>) -> Self {
         let is_ours = |chain: &str| names::is_chain(table, chain);
         let mut plan = Self::default();
         let mut used = BTreeSet::new();
         for (name, chain) in chains.iter().filter(|(name, _)| !is_ours(name)) {
+            let is_entrance = chain.policy.is_some() && names::is_entrance(table, name);
             for rule in &chain.rules {
                 let Some(target) = rule.target.as_deref().filter(|target| is_ours(target)) else {
                     continue;
                 };
-                if chain.is_base && rule.comment.as_deref().is_some_and(names::is_comment) {
+                if is_entrance && rule.comment.as_deref().is_some_and(names::is_comment) {
                     plan.jumps.push((name.clone(), rule.handle));
+                    plan.unaccepted.extend(Unaccepted::without(table, (name, chain), target));
                 } else if used.insert(target) {
                     plan.kept.push(Kept { chain: target.to_owned(), user: name.clone() });
                 }

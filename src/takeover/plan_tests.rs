@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::others::OtherRule;
+use crate::kernel::others::{OtherRule, Policy};
 
 const PORTALS: Option<&str> = Some("kubernetes service portals");
 
@@ -14,7 +14,8 @@ fn chains(chains: &[Text<'_>]) -> BTreeMap<String, OtherChain> {
             target: Some((*target).to_owned()),
             comment: comment.map(str::to_owned),
         });
-        let chain = OtherChain { is_base: !name.contains('-'), rules: rules.collect() };
+        let policy = (!name.contains('-')).then_some(Policy::Accept);
+        let chain = OtherChain { policy, rules: rules.collect() };
         ((*name).to_owned(), chain)
     };
     chains.iter().map(chain).collect()
@@ -41,6 +42,7 @@ fn kube_proxys_chains_go_with_the_rules_that_lead_to_them() {
         empty: all.clone(),
         delete: all,
         kept: vec![],
+        unaccepted: vec![],
     };
     assert_eq!(Plan::new("nat", &chains), expected);
 }
@@ -59,6 +61,7 @@ fn a_chain_that_others_go_to_is_emptied_and_kept() {
             empty: strings(&["KUBE-SERVICES", "KUBE-SVC-X"]),
             delete: strings(&["KUBE-SVC-X"]),
             kept: vec![Kept { chain: "KUBE-SERVICES".to_owned(), user: from.to_owned() }],
+            unaccepted: vec![],
         };
         assert_eq!(Plan::new("nat", &chains), expected);
     }
@@ -81,4 +84,23 @@ fn others_who_ask_for_masquerade_still_get_it() {
     let plan = Plan::new("nat", &chains);
     assert_eq!((plan.empty, plan.delete), (strings(&["KUBE-SEP-Y"]), strings(&["KUBE-SEP-Y"])));
     assert_eq!(plan.kept.len(), 1);
+}
+
+#[test]
+fn what_a_policy_drops_without_kube_proxys_chains_is_told() {
+    let health: Option<&str> = Some("kubernetes health check service ports");
+    let chains = |policy| {
+        let mut chains = chains(&[
+            ("INPUT", &[("KUBE-NODEPORTS", health), ("KUBE-EXTERNAL-SERVICES", PORTALS)]),
+            ("FORWARD", &[("KUBE-FORWARD", None)]),
+        ]);
+        chains.values_mut().for_each(|chain| chain.policy = Some(policy));
+        chains
+    };
+    assert_eq!(Plan::new("filter", &chains(Policy::Accept)).unaccepted, []);
+    let plan = Plan::new("filter", &chains(Policy::Drop));
+    // The rule in FORWARD is somebody else's, and stays.
+    let [told] = plan.unaccepted.as_slice() else { panic!("{plan:?}") };
+    let message = told.message("table ip filter", "iptables-nft");
+    assert!(message.starts_with("chain INPUT of table ip filter has policy DROP"), "{message}");
 }

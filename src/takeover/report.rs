@@ -17,11 +17,16 @@ pub struct Report {
     pub interfaces: usize,
     /// Whether something is left that has to wait, and will be removed later.
     pub is_waiting: bool,
-    /// What is left, and what to do about it; a sentence each.
+    /// What is left to the operator, and why; a sentence each.
     pub left: Vec<String>,
 }
 
 impl Report {
+    /// Whether rules of kube-proxy's were there, and not only what waits for connections to end.
+    pub fn has_removed_rules(&self) -> bool {
+        self.tables + self.chains + self.rules > 0
+    }
+
     /// Whether nothing was there to be removed.
     pub fn is_nothing_removed(&self) -> bool {
         let Self { tables, chains, rules, sets, interfaces, is_waiting: _, left: _ } = self;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::plan::Plan;
-use crate::kernel::others::{OtherChain, OtherRule};
+use crate::kernel::others::{OtherChain, OtherRule, Policy};
 
 /// What `iptables-save` printed.
 pub(super) struct Saved {
@@ -43,8 +43,12 @@ impl SavedTable {
         if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split_whitespace();
             if let (Some(name), Some(policy)) = (words.next(), words.next()) {
-                let chain = OtherChain { is_base: policy != "-", rules: Vec::new() };
-                self.chains.insert(name.to_owned(), chain);
+                let policy = match policy {
+                    "-" => None,
+                    "DROP" => Some(Policy::Drop),
+                    _ => Some(Policy::Accept),
+                };
+                self.chains.insert(name.to_owned(), OtherChain { policy, rules: Vec::new() });
             }
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let words = words(rule);
@@ -136,8 +140,9 @@ COMMIT
             ]
         );
         assert_eq!(rules("MINE"), [("KUBE-SVC-X".to_owned(), None)]);
-        assert!(nat.chains["PREROUTING"].is_base && !nat.chains["MINE"].is_base);
-        assert!(filter.chains["INPUT"].is_base);
+        assert_eq!(nat.chains["PREROUTING"].policy, Some(Policy::Accept));
+        assert_eq!(nat.chains["MINE"].policy, None);
+        assert_eq!(filter.chains["INPUT"].policy, Some(Policy::Drop));
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn run(ns: &Netns, mut command: Command) -> (String, String) {
     (out, err)
 }
 
-fn clean(ns: &Netns) -> (String, String) {
+pub(super) fn clean(ns: &Netns) -> (String, String) {
     let mut command = weir();
     command.args(CLEAN);
     run(ns, command)
@@ -114,28 +114,6 @@ COMMIT
         };
         assert_eq!(sorted(left), sorted(expected.to_vec()), "{mode:?}");
     }
-}
-
-/// More chains than go in one transaction.
-#[test]
-fn a_large_node_is_cleaned_whole() {
-    let ns = Netns::new("large");
-    // Each leads to the one before. An ordinary user's socket takes no more at once.
-    for portion in 0..10 {
-        let numbers = portion * 300..(portion + 1) * 300;
-        let chain = |number: i32| format!("KUBE-SEP-{number:016}");
-        let declared: String =
-            numbers.clone().map(|number| format!(":{} - [0:0]\n", chain(number))).collect();
-        let rules: String = numbers
-            .skip(1)
-            .map(|number| format!("-A {} -p tcp -j {}\n", chain(number), chain(number - 1)))
-            .collect();
-        let text = format!("*nat\n{declared}{rules}COMMIT\n");
-        Mode::IptablesNft.restore(&ns, Family::V6, &text);
-    }
-    let (said, _) = clean(&ns);
-    assert_eq!(said, "removed what kube-proxy had left: 3000 iptables chains\n");
-    assert!(!Mode::IptablesNft.saved(&ns).contains("KUBE-"));
 }
 
 /// As in weir's image.

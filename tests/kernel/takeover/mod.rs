@@ -2,7 +2,9 @@
 
 mod firewall;
 mod kube_proxy;
+mod large;
 mod leftovers;
 mod node;
+mod policy;
 mod traffic;
 mod upgrade;

@@ -1,6 +1,8 @@
 //! Tables of other owners: which chains they have and which rules go to these, and removing such
 //! things. What a rule does beyond that is not read.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -8,32 +10,58 @@ use std::sync::mpsc;
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
-use weir_rules::nft::Verdict;
 
-use super::attribute::{chain, expression, rule, table};
+use super::attribute::{chain, rule, table};
 use super::batch::{Batch, Culprit};
-use super::dump::{Failure, Reader, steadily};
 use super::error::{CommitError, DumpError};
-use super::expression::read_verdict;
-use super::object::{self, ExpressionRef};
-use super::{Kernel, Request, Worker, send, userdata};
+use super::object;
+use super::{Kernel, Request, Worker, send};
+
+/// What to read of the tables of one name, of either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The name of the tables.
+    pub table: &'static str,
+    /// What of them.
+    pub chains: Chains,
+}
+
+/// What to read of a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chains {
+    /// All chains with their rules.
+    All,
+    /// Those of these names with their rules. The kernel finds them without looking at others, of
+    /// which there may be a hundred thousand.
+    Named(&'static [&'static str]),
+}
 
 /// Tables of other owners at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Others {
-    /// The tables of the names that were asked for, by family and name.
+    /// The chains of the tables that were asked for, by family and name of the table.
     pub tables: BTreeMap<(Family, String), BTreeMap<String, OtherChain>>,
-    /// The generation of the kernel's ruleset; `None` if others changed it without rest.
+    /// The generation of the kernel's ruleset; `None` if others changed it without rest, so that
+    /// what was read may be of several moments.
     pub generation: Option<u32>,
 }
 
 /// A chain in a table of another owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OtherChain {
-    /// Whether it is attached to a hook.
-    pub is_base: bool,
+    /// What becomes of packets that no rule decides about; `None` if it is not attached to a hook.
+    pub policy: Option<Policy>,
     /// Its rules in order.
     pub rules: Vec<OtherRule>,
+}
+
+/// The policy of a base chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// They pass.
+    Accept,
+    /// They are dropped.
+    Drop,
 }
 
 /// A rule in a chain of another owner.
@@ -87,11 +115,12 @@ impl fmt::Display for Removal {
 }
 
 impl Kernel {
-    /// Reads the tables of these names, of either family.
-    pub fn others(&self, names: &[&str]) -> Result<Others, DumpError> {
-        let names = names.iter().map(|&name| name.to_owned()).collect();
+    /// Reads this of the tables of other owners.
+    pub fn others(&self, wanted: &[Wanted]) -> Result<Others, DumpError> {
         let (answer, result) = mpsc::channel();
-        self.requests.send(Request::Others(names, answer)).map_err(|_| DumpError::Gone)?;
+        self.requests
+            .send(Request::Others(wanted.to_vec(), answer))
+            .map_err(|_| DumpError::Gone)?;
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
@@ -111,21 +140,6 @@ impl Kernel {
 }
 
 impl Worker {
-    pub(super) fn others(&mut self, names: &[String]) -> Result<Others, DumpError> {
-        let (tables, generation) =
-            steadily(&mut self.socket, &mut self.scratch, &mut self.sequence, |reader| {
-                let mut tables = BTreeMap::new();
-                for family in Family::ALL {
-                    for name in table_names(reader, family, names)? {
-                        let chains = chains(reader, family, &name)?;
-                        tables.insert((family, name), chains);
-                    }
-                }
-                Ok(tables)
-            })?;
-        Ok(Others { tables, generation })
-    }
-
     pub(super) fn remove(
         &mut self,
         removals: &[Removal],
@@ -144,81 +158,6 @@ impl Worker {
         send(&mut self.socket, &batch, |errno, culprit| refusal(errno, culprit, removals))?;
         Ok(())
     }
-}
-
-/// Those of the names that are tables.
-fn table_names(
-    reader: &mut Reader<'_>,
-    family: Family,
-    names: &[String],
-) -> Result<Vec<String>, Failure> {
-    let mut found = Vec::new();
-    reader.dump("tables", libc::NFT_MSG_GETTABLE, family, &[], |message| {
-        found.extend(object::Table::parse(&message)?.str(table::NAME));
-        Some(())
-    })?;
-    found.retain(|name| names.contains(name));
-    Ok(found)
-}
-
-/// The chains of a table, with their rules.
-fn chains(
-    reader: &mut Reader<'_>,
-    family: Family,
-    name: &str,
-) -> Result<BTreeMap<String, OtherChain>, Failure> {
-    let mut chains = BTreeMap::<String, OtherChain>::new();
-    reader.dump("chains", libc::NFT_MSG_GETCHAIN, family, &[name], |message| {
-        let it = object::Chain::parse(&message)?;
-        // Kernels may answer with chains of other tables too.
-        if it.str(chain::TABLE).as_deref() == Some(name) {
-            let is_base = it.u32(chain::HOOK).is_some();
-            chains.insert(it.str(chain::NAME)?, OtherChain { is_base, rules: Vec::new() });
-        }
-        Some(())
-    })?;
-    reader.dump("rules", libc::NFT_MSG_GETRULE, family, &[name], |message| {
-        let it = object::Rule::parse(&message)?;
-        if it.str(rule::TABLE).as_deref() == Some(name)
-            && let Some(chain) = chains.get_mut(&it.str(rule::CHAIN)?)
-        {
-            chain.rules.push(read_rule(&it)?);
-        }
-        Some(())
-    })?;
-    Ok(chains)
-}
-
-fn read_rule(it: &object::Rule) -> Option<OtherRule> {
-    let mut read = OtherRule {
-        handle: it.u64(rule::HANDLE)?,
-        target: None,
-        comment: it.bytes(rule::USERDATA).and_then(userdata::read_comment),
-    };
-    it.for_each_expression(|expression| match expression.name().as_str() {
-        "immediate" => read.target = target(&expression).or(read.target.take()),
-        "match" => read.comment = comment(&expression).or(read.comment.take()),
-        _ => {}
-    });
-    Some(read)
-}
-
-fn target(immediate: &ExpressionRef<'_>) -> Option<String> {
-    let code = immediate.u32(expression::IMMEDIATE_VERDICT)? as i32;
-    match read_verdict(code, immediate.str(expression::IMMEDIATE_CHAIN))? {
-        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain.as_str().to_owned()),
-        Verdict::Accept | Verdict::Drop | Verdict::Return | Verdict::Continue => None,
-    }
-}
-
-/// The text of xtables' match `comment`, which iptables-nft uses as it is: `struct
-/// xt_comment_info` of linux/netfilter/xt_comment.h.
-fn comment(xtables_match: &ExpressionRef<'_>) -> Option<String> {
-    if xtables_match.str(expression::MATCH_NAME)? != "comment" {
-        return None;
-    }
-    let text = xtables_match.bytes(expression::MATCH_INFO)?.split(|&byte| byte == 0).next()?;
-    Some(String::from_utf8_lossy(text).into_owned())
 }
 
 fn push(batch: &mut Batch<'_>, index: usize, removal: &Removal) {
