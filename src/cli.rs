@@ -110,7 +110,7 @@ impl SourceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Servers")]
 pub struct ServeArgs {
-    /// Where to serve /healthz and /livez, as in 0.0.0.0:10256
+    /// Where to serve /healthz, /livez and /readyz, as in 0.0.0.0:10256
     #[arg(long, value_name = "IP:PORT")]
     healthz_bind_address: Option<SocketAddr>,
     /// Where to serve /metrics, as in 127.0.0.1:10249

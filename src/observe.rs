@@ -58,8 +58,17 @@ struct Wanted {
     checks: Checks,
     /// How many Services and EndpointSlices had changed when all was programmed last.
     programmed: [u64; 2],
+    /// How many when it was last compiled what the cluster asks for.
+    compiled: [u64; 2],
     /// How many have changed by now.
     seen: [u64; 2],
+}
+
+impl Wanted {
+    /// There is a change that is not programmed yet.
+    fn notice(&mut self) {
+        self.noticed = self.noticed.or(self.step_since);
+    }
 }
 
 impl Observed {
@@ -143,13 +152,18 @@ impl Observed {
         let numbers = Family::ALL.map(|family| Numbers::of(family, cluster, config));
         let checks = own.map(|own| addressed(cluster, config, own));
         let mut wanted = lock(&self.wanted);
-        let since = wanted.step_since;
-        wanted.noticed = wanted.noticed.or(since);
+        wanted.notice();
+        wanted.compiled = wanted.seen;
         wanted.numbers = numbers;
         if let Some(checks) = checks {
             wanted.checks = checks;
         }
         self.metrics.queued();
+    }
+
+    /// What was read is held back for a while.
+    pub fn held(&self) {
+        lock(&self.wanted).notice();
     }
 
     /// The kernel has been made equal to what is wanted, and holds this ruleset. `triggers` are the
@@ -175,9 +189,10 @@ impl Observed {
             self.metrics.network_programmed(family, took);
         }
         let mut wanted = lock(&self.wanted);
-        wanted.programmed = wanted.seen;
-        self.metrics.set_pending([0, 0]);
-        if let Some(noticed) = wanted.noticed.take() {
+        wanted.programmed = wanted.compiled;
+        self.metrics.set_pending(minus(wanted.seen, wanted.programmed));
+        let is_all = wanted.programmed == wanted.seen;
+        if let Some(noticed) = wanted.noticed.take_if(|_| is_all) {
             self.metrics.update_took(now.at.duration_since(noticed));
         }
         self.metrics.programmed(ruleset, &wanted.numbers);

@@ -69,6 +69,10 @@ fn changes_are_pending_until_they_are_programmed() {
     assert_eq!(told("endpoint_changes_total"), 2.0);
     assert_eq!(told("service_changes_pending"), 1.0);
     assert_eq!(told("endpoint_changes_pending"), 2.0);
+    // A repair programs what was wanted before.
+    sync(&observed, Cause::Repair);
+    assert_eq!(told("endpoint_changes_pending"), 2.0);
+    observed.wants(&Cluster::default(), &Config::new("node-a"), None);
     sync(&observed, Cause::Update);
     assert_eq!(told("endpoint_changes_pending"), 0.0);
     state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.2")]));

@@ -17,12 +17,18 @@ pub(super) struct Desired {
     pub(super) ruleset: Ruleset,
     /// Whose UDP flows may go on.
     pub(super) serving: Serving,
+    /// Whether nobody asks for anything.
+    pub(super) is_of_nothing: bool,
 }
 
 impl Desired {
     /// What a cluster asks for.
     pub(super) fn new(cluster: &Cluster, config: &Config) -> Self {
-        Self { ruleset: compile(cluster, config), serving: Serving::new(cluster, config) }
+        Self {
+            ruleset: compile(cluster, config),
+            serving: Serving::new(cluster, config),
+            is_of_nothing: *cluster == Cluster::default(),
+        }
     }
 }
 

@@ -18,11 +18,9 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if flags.write_config_to.is_none() && !is_cleanup {
         return run_as_proxy(flags, resolved);
     }
+    let Some(file) = &flags.write_config_to else { return cleanup(Owner::Both) };
     resolved.notes.iter().for_each(|note| say(note));
-    match &flags.write_config_to {
-        Some(file) => write_config(&resolved, file),
-        None => cleanup(Owner::Both),
-    }
+    write_config(&resolved, file)
 }
 
 fn is_false(value: &str) -> bool {

@@ -113,7 +113,7 @@ pub struct Flags {
     /// How often to resynchronize, in mode ipvs [default: 30s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub ipvs_sync_period: Option<GoDuration>,
-    /// Shortest time between two syncs, in mode ipvs [default: 1s]
+    /// Shortest time between two syncs, in mode ipvs [default: 0s]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub ipvs_min_sync_period: Option<GoDuration>,
     /// IPVS only

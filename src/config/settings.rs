@@ -19,7 +19,7 @@ use crate::source::api::Limits;
 pub struct Settings {
     /// What shapes the ruleset, with the Node's name.
     pub rules: Config,
-    /// Where /healthz and /livez are served; nowhere if there is none.
+    /// Where /healthz, /livez and /readyz are served; nowhere if there is none.
     pub healthz: Option<SocketAddr>,
     /// Where /metrics, /proxyMode and /configz are served; nowhere if there is none.
     pub metrics: Option<SocketAddr>,

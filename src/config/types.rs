@@ -35,7 +35,7 @@ pub struct KubeProxyConfiguration {
     /// The node's primary address, and with it the primary family; `0.0.0.0` by default, which
     /// leaves the choice to the Node object.
     pub bind_address: String,
-    /// Where /healthz and /livez are served: an address, with or without a port. By default
+    /// Where /healthz, /livez and /readyz are served: an address, with or without a port. By default
     /// `0.0.0.0:10256`, or `[::]:10256` when `bindAddress` is IPv6.
     pub healthz_bind_address: String,
     /// Where metrics are served: an address, with or without a port. By default

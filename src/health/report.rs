@@ -19,6 +19,9 @@ pub struct Report {
     pub node_eligible: Option<bool>,
     /// Whether all work is done or not late.
     pub healthy: bool,
+    /// Whether something has been programmed besides; only /readyz tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
     /// The families, once something is known of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<FamilyStatus>,
@@ -66,8 +69,9 @@ impl Report {
     /// weir by another. kube-proxy has none; its /healthz is bad also on nodes that are to go, and its
     /// /livez good where the API server has never answered.
     pub fn readyz(health: &Health, now: Moment) -> (bool, Self) {
-        let report = Self::new(health, now);
+        let mut report = Self::new(health, now);
         let is_good = report.healthy && health.was_updated();
+        report.ready = Some(is_good);
         (is_good, report.recent_if(is_good, now))
     }
 
@@ -81,6 +85,7 @@ impl Report {
             current_time: now.wall,
             node_eligible: None,
             healthy,
+            ready: None,
             status: is_known.then_some(FamilyStatus { ipv4: family, ipv6: family }),
         }
     }

@@ -41,7 +41,7 @@ pub fn apply(settings: &Settings, setter: Setter) {
     }
     let wanted = conntrack(&settings.conntrack, cpus());
     for knob in wanted.iter().chain([&oom_score_adj(settings.oom_score_adj)]) {
-        let (path, wanted) = (knob.path, knob.value);
+        let (path, wanted) = (format!("/{}", knob.path), knob.value);
         match knob.set(Path::new("/")) {
             Done::Equal => {}
             Done::Set { before } => info!(path, before, now = wanted, "set"),
@@ -54,13 +54,14 @@ pub fn apply(settings: &Settings, setter: Setter) {
     }
 }
 
-/// What would help: the process's own score is nobody else's to set.
+/// What would help.
 fn hint(knob: &Knob, error: &io::Error, setter: Setter) -> &'static str {
     let is_refused =
         matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
-    match is_refused && setter == Setter::Agent && knob.path != OOM_SCORE_ADJ {
-        true => ". `weir --init-only` with more privileges can",
-        false => "",
+    match (is_refused, setter) {
+        (true, _) if knob.path == OOM_SCORE_ADJ => ": to lower it takes CAP_SYS_RESOURCE",
+        (true, Setter::Agent) => ". `weir --init-only` with more privileges can",
+        _ => "",
     }
 }
 

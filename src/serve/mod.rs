@@ -29,7 +29,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// What is served where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// Where /healthz and /livez are; nowhere if there is none.
+    /// Where /healthz, /livez and /readyz are; nowhere if there is none.
     pub healthz: Option<SocketAddr>,
     /// Where /metrics, /proxyMode and /configz are; nowhere if there is none.
     pub metrics: Option<SocketAddr>,
@@ -68,7 +68,7 @@ impl Servers {
         let is_fatal = serving.bind_address_hard_fail;
         if let Some(address) = serving.healthz {
             let handler = health::handler(observed);
-            let server = Server { address, purpose: "/healthz and /livez", handler };
+            let server = Server { address, purpose: "/healthz, /livez and /readyz", handler };
             server.start(is_fatal, &mut tasks)?;
         }
         if let Some(address) = serving.metrics {

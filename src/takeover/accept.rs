@@ -50,8 +50,8 @@ impl Unaccepted {
                 "forwarded packets with the mark for masquerade and those of established connections",
                 "connections through this node's node ports fail",
                 format!(
-                    "run `{program} -A {chain} -m mark --mark 0x4000/0x4000 -j ACCEPT` (bit 14, or \
-                     what masqueradeBit says) and `{program} -A {chain} -m conntrack --ctstate \
+                    "run `{program} -I {chain} -m mark --mark 0x4000/0x4000 -j ACCEPT` (bit 14, or \
+                     what masqueradeBit says) and `{program} -I {chain} -m conntrack --ctstate \
                      RELATED,ESTABLISHED -j ACCEPT`, and see that it lasts"
                 ),
             ),
@@ -59,7 +59,7 @@ impl Unaccepted {
                 "health checks of load balancers",
                 "load balancers take this node for dead",
                 format!(
-                    "run `{program} -A {chain} -p tcp --dport PORT -j ACCEPT` for the \
+                    "run `{program} -I {chain} -p tcp --dport PORT -j ACCEPT` for the \
                      healthCheckNodePort of each Service that has one, and see that it lasts"
                 ),
             ),

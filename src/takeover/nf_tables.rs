@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use weir_rules::cluster::Family;
 
-use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, NAT_ENTRANCES, NFT_TABLE};
+use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, MARK_MASQ, NAT_ENTRANCES, NFT_TABLE};
 use super::plan::Plan;
 use super::report::Report;
 use crate::kernel::others::{Chains, Others, Part, Removal, Wanted};
@@ -121,7 +121,14 @@ fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
     let others =
         kernel.others(&IPTABLES_TABLES.map(|table| Wanted { table, chains: Chains::All }))?;
     let is_whole = others.generation.is_some();
-    let Unreached { emptied, deleted, left } = Unreached::of(&others).ok_or(Error::Unsteady)?;
+    let Unreached { mut emptied, mut deleted, left } =
+        Unreached::of(&others).ok_or(Error::Unsteady)?;
+    let found_any = !deleted.is_empty();
+    if !is_whole {
+        // Somebody's rule that goes there may not have been seen, and it is not even to be emptied then.
+        emptied.retain(|removal| !is_mark_masq(removal));
+        deleted.retain(|removal| !is_mark_masq(removal));
+    }
     for portion in emptied.chunks(CHAINS_AT_ONCE) {
         kernel.remove(portion.to_vec(), None)?;
     }
@@ -135,11 +142,15 @@ fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
         }
         report.chains += portion.len();
     }
-    if !is_whole && !deleted.is_empty() {
+    if !is_whole && found_any {
         return Err(Error::Unsteady);
     }
     report.left.extend(left);
     Ok(())
+}
+
+fn is_mark_masq(removal: &Removal) -> bool {
+    matches!(&removal.part, Part::Rules(chain) | Part::Chain(chain) if chain == MARK_MASQ)
 }
 
 /// kube-proxy's chains.

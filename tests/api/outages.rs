@@ -119,7 +119,7 @@ async fn many_nodes_do_not_come_back_to_a_server_at_once() {
         nodes.push(Watches::start(&server, NODE, world.metrics.api()));
     }
     let watches = NODES * Resource::ALL.len();
-    world.server.wait_for_requests(|requests| requests.len() == watches).await;
+    world.server.wait_for_requests(|requests| requests.len() >= watches).await;
     tokio::time::advance(Duration::from_secs(20)).await;
     world.server.close();
     // Each has tried in vain for a while.
@@ -127,7 +127,7 @@ async fn many_nodes_do_not_come_back_to_a_server_at_once() {
     assert_eq!(world.server.requests().len(), watches);
     let opened = Instant::now();
     world.server.open();
-    world.server.wait_for_requests(|requests| requests.len() == 2 * watches).await;
+    world.server.wait_for_requests(|requests| requests.len() >= 2 * watches).await;
 
     let requests = world.server.requests().split_off(watches);
     assert!(requests.iter().all(|of| !of.query.contains("sendInitialEvents")), "nobody lists");

@@ -166,6 +166,29 @@ fn health_checks_are_answered_at_an_address_that_comes_later() {
     wait_for("its end", LIMIT, || get(node, (later, "/")).is_err());
 }
 
+/// What is only held back must not keep a balancer from hearing that the node is to go.
+#[test]
+fn min_sync_period_holds_back_what_is_programmed_and_nothing_else() {
+    let web = [service("web", 10, 30100), slice("IPv4", "10.244.0.2", "10.244.1.2")];
+    let running = started(&web, "nftables: {syncPeriod: 1h, minSyncPeriod: 1h}");
+    let visitor = visitor(&running);
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 200, "\"localEndpoints\": 1");
+    running.server.delete(Resource::EndpointSlices, "default", "web-ipv4");
+    running.server.apply(node(json!([{"key": "ToBeDeletedByClusterAutoscaler"}])));
+    answer(&running, visitor, (HEALTHZ, "/healthz"), 503, "\"nodeEligible\":false");
+    let pending = "kubeproxy_sync_proxy_rules_endpoint_changes_pending";
+    wait_for_metric(&running, pending, 1.0);
+    // Also a repair programs what was wanted before.
+    running.bed.node().cmd("nft", ["delete", "table", "ip", "weir"]);
+    wait_for_metric(&running, "weir_repairs_total", 1.0);
+    assert_eq!(metric(&running, pending), Some(1.0));
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 200, "\"localEndpoints\": 1");
+
+    running.write_config("mode: nftables\n");
+    answer(&running, visitor, (HEALTH_CHECK, "/"), 503, "\"localEndpoints\": 0");
+    wait_for_metric(&running, pending, 0.0);
+}
+
 #[test]
 fn a_port_that_is_taken_is_named_with_its_service_and_the_others_are_served() {
     let mut running = prepared(&[service("web", 10, 30100), service("other", 11, 30101)]);
@@ -304,7 +327,7 @@ fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     running.write_config("mode: nftables\n");
     running.start_as_proxy();
     running.wait_until_logged(
-        "cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address already in use (os error \
+        "cannot listen on 0.0.0.0:10256 for /healthz, /livez and /readyz: Address already in use (os error \
          98); trying again every 5 s",
     );
     answer(&running, running.bed.node(), (METRICS, "/healthz"), 200, "ok");
@@ -315,7 +338,7 @@ fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     let mut process = running.weir.take().expect("it runs");
     let status = eventually(LIMIT, || process.ended()).expect("its end");
     assert_eq!(status.code(), Some(1));
-    let expected = "ERROR weir::commands::run: cannot listen on 0.0.0.0:10256 for /healthz and /livez: Address";
+    let expected = "ERROR weir::commands::run: cannot listen on 0.0.0.0:10256 for /healthz, /livez and /readyz: Address";
     assert!(running.log().contains(expected), "{}", running.log());
     drop(taken);
 }

@@ -36,31 +36,34 @@ impl Notices {
 
 /// The addresses when they were last read: all but link-local ones, which come and go with every
 /// Pod's interface, and by which no Service is reached.
-pub(super) struct Addresses(Result<BTreeSet<IpAddr>, String>);
+#[derive(Default)]
+pub(super) struct Addresses {
+    known: Option<BTreeSet<IpAddr>>,
+    is_failing: bool,
+}
 
 impl Addresses {
-    /// Reads them, which asks the kernel.
-    pub(super) fn read() -> Self {
-        let read = own_addresses().map(|mut addresses| {
+    /// None if they could not be read, or have not been yet.
+    pub(super) fn known(&self) -> Option<&BTreeSet<IpAddr>> {
+        self.known.as_ref()
+    }
+
+    /// Reads them, which asks the kernel; says whether they are known and others than before. Notices
+    /// come also when an address is given a new lifetime, as routers do to IPv6's every few minutes.
+    pub(super) fn read(&mut self) -> bool {
+        let now = own_addresses().map(|mut addresses| {
             addresses.retain(|address| !is_link_local(address));
             addresses
         });
-        Self(read.map_err(|error| chain(&error)))
-    }
-
-    /// None if they could not be read.
-    pub(super) fn known(&self) -> Option<&BTreeSet<IpAddr>> {
-        self.0.as_ref().ok()
-    }
-
-    /// Reads them again; says whether they are known and others than before. Notices come also when
-    /// an address is given a new lifetime, as routers do to IPv6's every few minutes.
-    pub(super) fn read_again(&mut self) -> bool {
-        let before = std::mem::replace(self, Self::read());
-        if let (Err(error), Ok(_)) = (&self.0, &before.0) {
+        if let Err(error) = &now
+            && !self.is_failing
+        {
+            let error = chain(error);
             warn!(error, "cannot read the node's addresses; trying again each second");
         }
-        self.0.is_ok() && self.0 != before.0
+        self.is_failing = now.is_err();
+        let before = std::mem::replace(&mut self.known, now.ok());
+        self.known.is_some() && self.known != before
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+use weir_rules::cluster::Family;
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -40,13 +42,18 @@ pub(super) struct Agent {
     flows_retry: Retry,
     flows_removed: usize,
     ports_are_closed: bool,
+    node_is_missing: bool,
     /// When to look for changes by others again.
     next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
     has_programmed: bool,
+    /// Whether the kernel has ever been equal.
+    was_equal: bool,
     is_held: bool,
     addresses: Addresses,
+    /// When the changes happened that are in what is desired and not programmed yet.
+    triggers: Vec<(Family, Timestamp)>,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -61,6 +68,7 @@ impl Agent {
         events: Events,
         observed: Arc<Observed>,
     ) -> Self {
+        let node_is_missing = matches!(reader, Reader::Manifests { .. });
         Self {
             reader,
             config,
@@ -73,11 +81,15 @@ impl Agent {
             flows_retry: Retry::default(),
             flows_removed: 0,
             ports_are_closed: false,
+            // In manifests there need not be one.
+            node_is_missing,
             next_look: Instant::now(),
             is_cut_off: false,
             has_programmed: false,
+            was_equal: false,
             is_held: false,
-            addresses: Addresses::read(),
+            addresses: Addresses::default(),
+            triggers: Vec::new(),
             observed,
             takeover: None,
         }
@@ -111,9 +123,17 @@ impl Agent {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());
         self.is_held = is_held;
-        if !is_held {
+        if is_held {
+            self.observed.held();
+        } else {
             self.compile(false);
         }
+    }
+
+    /// Reads all for the first time.
+    pub(super) fn start(&mut self) {
+        self.addresses.read();
+        self.read(Vec::new(), false);
     }
 
     /// Whether there may be something to program that was held back.
@@ -140,18 +160,30 @@ impl Agent {
     fn compile(&mut self, always: bool) {
         let start = Instant::now();
         let mut is_new = false;
-        let Self { reader, config, addresses, desired, ports_are_closed, observed, .. } = self;
+        let Self { reader, config, addresses, desired, observed, .. } = self;
+        let Self { ports_are_closed, node_is_missing, .. } = self;
         reader.read(always, |cluster| {
             let closed = input::closed_node_ports(cluster, config);
             if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
                 warn!("{note}");
             }
             *ports_are_closed = closed.is_some();
+            let is_missing = cluster.node.is_none();
+            if is_missing && !*node_is_missing {
+                let node = &config.node_name;
+                warn!(
+                    node,
+                    "there is no such Node: topology hints, its addresses and its networks are not \
+                     known, and /healthz is bad; is --hostname-override right?"
+                );
+            }
+            *node_is_missing = is_missing;
             *desired = Some(Desired::new(cluster, config));
             observed.wants(cluster, config, addresses.known());
             is_new = true;
         });
         if is_new {
+            self.triggers.extend(self.reader.take_triggers());
             self.sync(start, Cause::Update);
         }
     }
@@ -188,15 +220,22 @@ impl Agent {
         let Some(desired) = &self.desired else { return };
         match self.follower.sync(&desired.ruleset) {
             Ok(changes) => {
-                let triggers = self.reader.take_triggers();
+                let triggers = self.triggers.drain(..);
                 let ruleset = &desired.ruleset;
                 self.observed.synced(cause, start.elapsed(), &changes, ruleset, triggers);
+                let is_repair = cause == Cause::Repair && !changes.is_empty();
                 let cause = match cause {
                     Cause::Update => self.reader.name(),
                     Cause::Repair => "repair",
                     Cause::Retry => "retry",
                     Cause::Full => "full",
                 };
+                if is_repair {
+                    warn!("somebody else has changed weir's tables; they are as they were again");
+                }
+                if !std::mem::replace(&mut self.was_equal, true) && changes.is_empty() {
+                    info!("the kernel holds all of it already");
+                }
                 self.has_programmed = !changes.is_empty();
                 for change in changes {
                     self.flows.note(&change.transaction);
@@ -227,7 +266,7 @@ impl Agent {
     /// The node's own addresses decide which flows are of a node port, and where health checks are
     /// answered.
     pub(super) fn look_at_addresses(&mut self) {
-        if self.addresses.read_again() {
+        if self.addresses.read() {
             self.flows.look_again();
             self.compile(true);
         }

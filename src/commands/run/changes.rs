@@ -35,7 +35,7 @@ impl Changes {
         observed: &Observed,
     ) -> (Self, Reader) {
         let watches = Watches::start(server, &config.node_name, observed.metrics().api());
-        info!(node = config.node_name, "following the API server");
+        info!(node = config.node_name, server = server.host(), "following the API server");
         (Self::Server(watches), Reader::Api(Box::default()))
     }
 

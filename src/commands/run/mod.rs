@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 use weir_rules::cluster::NamespacedName;
-use weir_rules::config::Config;
+use weir_rules::config::{Config, DetectLocal};
 
 use self::addresses::Notices;
 use self::agent::{Agent, Step};
@@ -55,7 +55,7 @@ pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Ex
     }
     let from = match &source.manifests {
         Some(directory) => From::Directory(directory),
-        None => From::Server(source.access(), Limits::default()),
+        None => From::Server(source.access(), Limits::default(), None),
     };
     let observed = Observed::new("{}".to_owned(), health_limit(Periods::default()));
     let configuration = Configuration::fixed();
@@ -82,15 +82,21 @@ fn follow_server(flags: &Flags, logs: Logs) -> Result<ExitCode, Failure> {
     let (configuration, resolved) = Configuration::follow(flags, logs)?;
     let configz = to_configz(&resolved.configuration)?;
     let settings = resolved.settings;
-    host::apply(&settings, host::Setter::Agent);
+    if settings.rules.detect_local == DetectLocal::default() {
+        warn!(
+            "detectLocalMode is ClusterCIDR and clusterCIDR is empty: nothing tells traffic of local \
+             Pods, and none to ClusterIPs is masqueraded"
+        );
+    }
     let observed = Observed::new(configz, health_limit(settings.periods));
     let serving = Serving {
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_address_hard_fail: settings.bind_address_hard_fail,
     };
-    let ClientConnection { kubeconfig, master, limits } = settings.client;
-    let from = From::Server(Access::new(kubeconfig, master), limits);
+    let ClientConnection { kubeconfig, master, limits } = settings.client.clone();
+    let from =
+        From::Server(Access::new(kubeconfig, master), limits, Some(Box::new(settings.clone())));
     keep_equal(from, settings.rules, settings.periods, configuration, serving, &observed)
 }
 
@@ -111,7 +117,8 @@ fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
 /// Where the state of the cluster comes from.
 enum From<'a> {
     Directory(&'a Path),
-    Server(Access, Limits),
+    /// A server, and what to set on the host once there is a way to talk to it.
+    Server(Access, Limits, Option<Box<Settings>>),
 }
 
 fn keep_equal(
@@ -131,8 +138,11 @@ fn keep_equal(
                 let (changes, reader) = Changes::of_directory(directory, &config)?;
                 (changes, reader, Events::none())
             }
-            From::Server(access, limits) => {
+            From::Server(access, limits, settings) => {
                 let server = Server::new(access, limits).await?;
+                if let Some(settings) = settings {
+                    host::apply(&settings, host::Setter::Agent);
+                }
                 let (changes, reader) = Changes::of_server(&server, &config, observed);
                 (changes, reader, Events::start(server, &config.node_name))
             }
@@ -160,7 +170,7 @@ async fn follow(
     let mut addresses = Notices::watch();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut step: Step = Box::new(|agent| agent.read(Vec::new(), false));
+    let mut step: Step = Box::new(Agent::start);
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let full = changes.full_interval();

@@ -98,7 +98,7 @@ fn rules(
         let chain = it.str(rule::CHAIN)?;
         let is_wanted = it.str(rule::TABLE).as_deref() == names.first().copied()
             && names.get(1).is_none_or(|name| *name == chain);
-        // A chain that is not there was deleted in between, and the generation will tell.
+        // A chain that is not there has gone or come in between; then there is no one generation.
         if is_wanted && let Some(chain) = chains.get_mut(&chain) {
             chain.rules.push(read_rule(&it)?);
         }

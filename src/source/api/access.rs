@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use tokio::time::timeout;
+
+/// How long a plugin may take to give credentials.
+const PLUGIN_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the server's address and the credentials come from.
 #[derive(Debug, Clone)]
@@ -37,8 +42,14 @@ pub enum AccessError {
     #[error("--master {0} is not a URL such as https://192.0.2.1:6443")]
     Master(String),
     /// There are no in-cluster credentials.
-    #[error("there are no in-cluster credentials; give --kubeconfig, --master or --manifests")]
+    #[error(
+        "there is no kubeconfig (--kubeconfig, or clientConnection.kubeconfig of --config), no \
+         --master, and no Pod's in-cluster credentials"
+    )]
     InCluster(#[source] Box<InClusterError>),
+    /// The plugin of a kubeconfig does not end.
+    #[error("the credential plugin has not ended within {} s", PLUGIN_LIMIT.as_secs())]
+    Late,
     /// The credentials cannot be used.
     #[error("the credentials cannot be used")]
     Credentials(#[source] Box<kube::Error>),
@@ -62,7 +73,8 @@ impl Access {
         config.default_retry = false;
         settle_token(&mut config.auth_info);
         // A plugin may have to be run, and take its time, which is not the agent's.
-        let made = tokio::task::spawn_blocking(|| Client::try_from(config)).await;
+        let made = tokio::task::spawn_blocking(|| Client::try_from(config));
+        let made = timeout(PLUGIN_LIMIT, made).await.map_err(|_| AccessError::Late)?;
         let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         made.map_err(|error| AccessError::Credentials(Box::new(error)))
     }

@@ -116,7 +116,7 @@ impl Poster {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.try_send(event, time).await else { return true };
             match error {
-                error if trust::may_be_outdated(&error) => {
+                error if trust::is_for_credentials(&error) => {
                     if let Err(error) = self.server.renew().await {
                         debug!("events: {}", chain(&error));
                     }

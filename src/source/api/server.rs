@@ -43,8 +43,8 @@ impl Server {
         Ok(Self { made, shared: Arc::new(shared) })
     }
 
-    /// Its host and port, as metrics tell them.
-    pub(super) fn host(&self) -> &str {
+    /// Its host and port; empty if they are not known.
+    pub fn host(&self) -> &str {
         &self.shared.host
     }
 

@@ -15,6 +15,11 @@ pub(super) fn may_be_outdated(error: &kube::Error) -> bool {
     }
 }
 
+/// Whether other credentials than these are needed.
+pub(super) fn is_for_credentials(error: &kube::Error) -> bool {
+    may_be_outdated(error) || has_no_credentials(error)
+}
+
 /// Whether there was nothing to show to the server, because a plugin did not give it.
 pub(super) fn has_no_credentials(error: &kube::Error) -> bool {
     match error {

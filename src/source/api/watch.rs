@@ -145,8 +145,12 @@ impl Watch {
         }
         if was_listing && self.is_absent(&failure) {
             self.measure.answered();
-            self.complain("the server does not have them; there are none");
+            // First told as good, then as what it is.
             self.replace(Vec::new()).await.ok();
+            match failure.code() {
+                Some(403) => self.complain(&format!("{failure}; taken as if there were none")),
+                _ => self.complain("the server does not have them; there are none"),
+            }
             return Some(ABSENT_PAUSE.mul_f64(0.5 + random()));
         }
         if was_listing {

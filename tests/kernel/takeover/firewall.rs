@@ -10,10 +10,11 @@ use super::node::{LIMIT, Node};
 
 const PAGE: &str = include_str!("../../../docs/migrate-from-kube-proxy.md");
 
-/// The page's commands that have the firewall accept something.
+/// The page's commands that have the firewall accept something, for a health check at port 32000.
 fn commands() -> Vec<Vec<&'static str>> {
     let lines = PAGE.lines().filter(|line| line.starts_with("iptables -I "));
-    lines.map(|line| line.split(' ').collect()).collect()
+    let word = |word| if word == "PORT" { "32000" } else { word };
+    lines.map(|line| line.split(' ').map(word).collect()).collect()
 }
 
 /// Asserts what a visitor from outside meets at the node port of each family.

@@ -48,9 +48,9 @@ fn what_a_policy_will_drop_is_told_once_for_each_chain_and_family() {
             _ => ["table filter of iptables-legacy", "table filter of ip6tables-legacy", "legacy"],
         };
         let mut expected = [
-            (v4, "FORWARD", "KUBE-FORWARD", format!("`iptables-{kind} -A FORWARD -m mark ")),
-            (v4, "INPUT", "KUBE-NODEPORTS", format!("`iptables-{kind} -A INPUT -p tcp ")),
-            (v6, "INPUT", "KUBE-NODE-PORT", format!("`ip6tables-{kind} -A INPUT -p tcp ")),
+            (v4, "FORWARD", "KUBE-FORWARD", format!("`iptables-{kind} -I FORWARD -m mark ")),
+            (v4, "INPUT", "KUBE-NODEPORTS", format!("`iptables-{kind} -I INPUT -p tcp ")),
+            (v6, "INPUT", "KUBE-NODE-PORT", format!("`ip6tables-{kind} -I INPUT -p tcp ")),
         ]
         .map(|(place, chain, by, command)| {
             let fact = format!("weir: chain {chain} of {place} has policy DROP");
@@ -76,6 +76,7 @@ fn what_weir_says_of_a_policy_restores_what_kube_proxy_accepted() {
         let visit = |patience| ask(node.bed.ns("visitor"), Protocol::Tcp, to, patience);
         mode.program(ns);
         drop_by_policy(ns, mode, Family::V4, "FORWARD");
+        mode.restore(ns, Family::V4, "*filter\n-A FORWARD -j DROP\nCOMMIT\n");
         assert!(visit(ANSWER).server().is_some(), "kube-proxy accepts it");
         let weir = node.start();
         node.wait_until_logged("took over from kube-proxy");
