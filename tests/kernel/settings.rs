@@ -242,6 +242,7 @@ fn users_are_told_by_events() {
     assert_eq!(invalid["regarding"]["name"], "bad");
     let note = invalid["note"].as_str().expect("a note");
     assert!(note.starts_with("spec.clusterIPs[0]: \"10.96.0.256\""), "{note}");
+    running.wait_until_logged("there is no such Node");
     let conflict = of("AddressConflict").expect("two Services claim one address");
     assert_eq!(conflict["regarding"]["name"], "web-2");
 }
