@@ -11,14 +11,6 @@ use crate::sync::{Flows, LiveConnections, reconcile};
 /// Makes the kernel equal to the manifests.
 pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?;
-    if desired.is_of_nothing {
-        // Rather the failure of whoever should have written it, as of `kubectl get … |`.
-        return Err(Failure(vec![
-            "there is no object in the input; nothing was changed. `weir cleanup` removes all that is \
-             programmed"
-                .to_owned(),
-        ]));
-    }
     let kernel = Kernel::open()?;
     let start = Instant::now();
     let changes = reconcile(&kernel, &desired.ruleset)?.changes;

@@ -17,27 +17,26 @@ pub(super) struct Desired {
     pub(super) ruleset: Ruleset,
     /// Whose UDP flows may go on.
     pub(super) serving: Serving,
-    /// Whether nobody asks for anything.
-    pub(super) is_of_nothing: bool,
 }
 
 impl Desired {
     /// What a cluster asks for.
     pub(super) fn new(cluster: &Cluster, config: &Config) -> Self {
-        Self {
-            ruleset: compile(cluster, config),
-            serving: Serving::new(cluster, config),
-            is_of_nothing: *cluster == Cluster::default(),
-        }
+        Self { ruleset: compile(cluster, config), serving: Serving::new(cluster, config) }
     }
 }
 
-/// What the manifests ask for. Anything bad in them is a failure.
+/// What the manifests ask for. Anything bad in them is a failure; so is nothing at all, which is what a
+/// pipe gives when the program in front of it has failed.
 pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
-    let Loaded { cluster, problems, notes } = load(&args.inputs(), &config.node_name);
+    let Loaded { cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
     if !problems.is_empty() {
         return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
+    }
+    if is_blank {
+        let empty = "there is nothing in the input: no document, not even an empty List";
+        return Err(Failure(notes.into_iter().chain([empty.to_owned()]).collect()));
     }
     let remarks = [nothing_to_serve(&cluster), closed_node_ports(&cluster, &config)];
     for note in notes.iter().chain(remarks.iter().flatten()) {

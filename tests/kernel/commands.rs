@@ -222,14 +222,14 @@ fn apply_undoes_what_others_did_to_the_tables_and_leaves_other_tables_alone() {
 
 /// As when the program in front of a pipe has failed.
 #[test]
-fn an_input_without_objects_is_an_error_and_changes_nothing() {
+fn an_input_without_a_document_is_an_error_and_changes_nothing() {
     let case = Case::new();
     assert!(case.weir(&["apply"], &service("web", "10.96.0.10", 2)).status.success());
     let before = case.ns.cmd("nft", ["list", "ruleset"]);
-    let output = case.weir(&["apply"], "");
+    let output = case.weir(&["apply"], "\n");
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(errors.contains("there is no object in the input; nothing was changed"), "{errors}");
+    assert!(errors.contains("there is nothing in the input"), "{errors}");
     assert_eq!(case.ns.cmd("nft", ["list", "ruleset"]), before);
 }
 

@@ -42,6 +42,8 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// What is good and may not be expected, one line each.
     pub notes: Vec<String>,
+    /// Whether there was no text at all to read, not even an empty List.
+    pub is_blank: bool,
 }
 
 /// Reads manifests once, for the proxy of this node.
@@ -91,6 +93,7 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
             Err(problem) => unread.push(Some(problem)),
         }
     }
+    let is_blank = texts.iter().all(|text| text.text.trim().is_empty());
     let parsed = parse(&texts, node_name);
     let mut parsed = texts.into_iter().zip(parsed);
     let files: Vec<Arc<File>> = unread
@@ -108,7 +111,7 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
     let notes = notes::notes(&files, &accepted);
     // The objects have no other owner then, and need not be copied.
     drop(files);
-    Loaded { cluster: accepted.into_cluster(), problems, notes }
+    Loaded { cluster: accepted.into_cluster(), problems, notes, is_blank }
 }
 
 #[cfg(test)]
