@@ -51,10 +51,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Begins the next pause, which is at most `longest`.
-    pub fn next(&mut self, longest: Duration) {
+    /// Begins the next pause, which is at most `longest`; gives its length.
+    pub fn next(&mut self, longest: Duration) -> Duration {
         self.pause = (2 * self.pause).max(SHORTEST_PAUSE).min(longest);
         self.until = Some(Instant::now() + self.pause);
+        self.pause
     }
 
     /// Whether no pause lasts.

@@ -8,22 +8,23 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
+use weir_rules::compile::names;
 use weir_rules::nft::Ruleset;
 
 use super::{Error, IpvsConnections, Report, remove_leftovers};
 use crate::commands::chain;
 use crate::kernel::{Kernel, OpenError};
+use crate::sync::Backoff;
 
 /// How long after a removal weir looks whether something has come back.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Pauses after failures grow from the one to the other.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+/// Pauses after failures grow to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Whether weir's own tables are fit to take over with. Every cluster has at least the Service of its
 /// API server; a server that tells of none is no reason to remove what may still serve.
 pub fn serves_anything(ruleset: &Ruleset) -> bool {
-    let services = ruleset.tables.values().filter_map(|table| table.sets.get("services"));
+    let services = ruleset.tables.values().filter_map(|table| table.sets.get(names::SERVICES));
     services.into_iter().any(|map| !map.elements.is_empty())
 }
 
@@ -87,8 +88,8 @@ fn attempt(report: &mut Report) -> Result<(), Failure> {
 /// What has come of the attempts, and what was said of them.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The pause after the last attempt, if that failed.
-    failing: Option<Duration>,
+    /// The pauses after attempts that failed.
+    backoff: Backoff,
     /// Whether all rules were gone once.
     was_done: bool,
     /// Whether something was left then that had to wait, so that its removal is no news of
@@ -115,11 +116,9 @@ impl Progress {
         self.say(report);
         if let Some(failure) = failure {
             self.warn_once(&format!("{}; trying again", chain(failure)));
-            let pause = self.failing.map_or(SHORTEST_PAUSE, |pause| 2 * pause).min(LONGEST_PAUSE);
-            self.failing = Some(pause);
-            return Some(pause);
+            return Some(self.backoff.next(LONGEST_PAUSE));
         }
-        self.failing = None;
+        self.backoff = Backoff::default();
         let is_over = report.is_nothing_removed() && !report.is_waiting;
         self.was_done = true;
         self.was_waiting = report.is_waiting;
@@ -214,6 +213,6 @@ mod tests {
         assert_eq!(progress.said.len(), 1, "it is said once");
         progress.pause_after(&removed(), None);
         let pause = progress.pause_after(&Report::default(), Some(&failure));
-        assert_eq!(pause, Some(SHORTEST_PAUSE), "a success starts over");
+        assert_eq!(pause, Some(Duration::from_secs(1)), "a success starts over");
     }
 }

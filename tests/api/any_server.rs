@@ -1,10 +1,11 @@
 //! What is followed, and how, is the same with every server. Each test leaves behind what it found.
 
 use serde_json::json;
-use weir::source::api::{Event, Limits, Recorder, Server, Severity, State};
-use weir::source::{Kind, ObjectKey};
+use weir::source::Kind;
+use weir::source::api::{Limits, Recorder, Server, State};
 use weir_apiserver::Resource;
 
+use crate::events::about;
 use crate::server::AnyServer;
 use crate::world::{NODE, World, has_endpoints, has_service, node, service, service_cidr, slice};
 
@@ -110,17 +111,7 @@ pub(crate) async fn an_event_is_told_of_the_object_that_it_concerns<S: AnyServer
     let access = world.server.access();
     let teller = Server::new(access, Limits::default()).await.expect("a client");
     let recorder = Recorder::start(teller, NODE);
-    recorder.record(Event {
-        about: ObjectKey {
-            kind: Kind::Service,
-            namespace: "default".to_owned(),
-            name: "web".to_owned(),
-        },
-        severity: Severity::Warning,
-        reason: "InvalidObject",
-        action: "SyncProxyRules",
-        note: "a note".to_owned(),
-    });
+    recorder.record(about(Kind::Service, "default", "web", "a note"));
     let event = world.server.event("default").await;
     let uid = world.server.uid(Resource::Services, "default", "web").await;
     assert_eq!(event["regarding"]["uid"], uid);

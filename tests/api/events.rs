@@ -12,7 +12,7 @@ async fn recorder(world: &World) -> Recorder {
     Recorder::start(Server::new(access, Limits::default()).await.expect("a client"), NODE)
 }
 
-fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
+pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
     Event {
         about: ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() },
         severity: Severity::Warning,

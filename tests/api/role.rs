@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use weir::source::api::{Access, Event, Limits, Recorder, Server, Severity};
-use weir::source::{Kind, ObjectKey};
+use weir::source::Kind;
+use weir::source::api::{Access, Limits, Recorder, Server};
 use weir_apiserver::{ApiServer, Resource, Verb};
 
+use crate::events::about;
 use crate::server::AnyServer;
 use crate::world::{NODE, World, has_service, service, service_cidr};
 
@@ -62,17 +63,7 @@ async fn the_cluster_role_is_enough_to_follow_all_and_to_tell_of_it() {
     world.until("a change", |state| has_service(state, "web")).await;
 
     let server = Server::new(access, Limits::default()).await.expect("a client");
-    Recorder::start(server, NODE).record(Event {
-        about: ObjectKey {
-            kind: Kind::Service,
-            namespace: "default".to_owned(),
-            name: "web".to_owned(),
-        },
-        severity: Severity::Warning,
-        reason: "InvalidObject",
-        action: "SyncProxyRules",
-        note: "a note".to_owned(),
-    });
+    Recorder::start(server, NODE).record(about(Kind::Service, "default", "web", "a note"));
     timeout(ApiServer::LIMIT, world.server.wait_for_events(1)).await.expect("it may be created");
 }
 

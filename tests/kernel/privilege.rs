@@ -11,6 +11,7 @@ use weir_testbed::{Process, Protocol, REFUSAL, Testbed, ask, tool, wait_for};
 
 use crate::image::image;
 use crate::packets::CLUSTER_CIDR;
+use crate::running::node_with_pods;
 use crate::running::{LIMIT, service, slice};
 
 /// A node with two pods, and a container on its network.
@@ -25,13 +26,7 @@ struct Container {
 
 impl Container {
     fn new() -> Self {
-        let mut bed = Testbed::new()
-            .pod("client", "10.244.0.9", "fd00:10:244::9")
-            .pod("b1", "10.244.0.2", "fd00:10:244::2")
-            .pod("b2", "10.244.0.3", "fd00:10:244::3");
-        for backend in ["b1", "b2"] {
-            bed.serve(backend, 8080);
-        }
+        let bed = node_with_pods();
         let root = image();
         // A container runtime makes mount points where they are missing.
         for folder in ["proc", "etc/weir"] {

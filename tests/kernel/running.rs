@@ -24,15 +24,21 @@ pub(crate) struct Running {
     pub(crate) folder: tempfile::TempDir,
 }
 
+/// A node with the pods `client`, `b1` and `b2`, of which the last two serve at port 8080.
+pub(crate) fn node_with_pods() -> Testbed {
+    let mut bed = Testbed::new()
+        .pod("client", "10.244.0.9", "fd00:10:244::9")
+        .pod("b1", "10.244.0.2", "fd00:10:244::2")
+        .pod("b2", "10.244.0.3", "fd00:10:244::3");
+    for backend in ["b1", "b2"] {
+        bed.serve(backend, 8080);
+    }
+    bed
+}
+
 impl Running {
     pub(crate) fn new() -> Self {
-        let mut bed = Testbed::new()
-            .pod("client", "10.244.0.9", "fd00:10:244::9")
-            .pod("b1", "10.244.0.2", "fd00:10:244::2")
-            .pod("b2", "10.244.0.3", "fd00:10:244::3");
-        for backend in ["b1", "b2"] {
-            bed.serve(backend, 8080);
-        }
+        let bed = node_with_pods();
         let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
         let server = ApiServer::start_on(listener);
         let folder = tempfile::tempdir().expect("a folder");

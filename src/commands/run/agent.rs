@@ -236,7 +236,7 @@ impl Agent {
                 if !std::mem::replace(&mut self.was_equal, true) && changes.is_empty() {
                     info!("the kernel holds all of it already");
                 }
-                self.has_programmed = !changes.is_empty();
+                self.has_programmed |= !changes.is_empty();
                 for change in changes {
                     self.flows.note(&change.transaction);
                     let counts = change.transaction.counts();

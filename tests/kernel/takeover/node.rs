@@ -11,6 +11,7 @@ use weir_testbed::{ANSWER, Family, Outcome, Process, Protocol, Testbed, ask_here
 
 use super::kube_proxy::{CLUSTER_IP, LOCK_FILE, NODE_PORT};
 use crate::common::weir;
+use crate::running::node_with_pods;
 
 /// How long anything may take before it counts as not happening.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
@@ -26,14 +27,9 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Self {
-        let mut bed = Testbed::new()
-            .pod("client", "10.244.0.9", "fd00:10:244::9")
-            .pod("b1", "10.244.0.2", "fd00:10:244::2")
-            .pod("b2", "10.244.0.3", "fd00:10:244::3")
-            .outside("visitor", "198.51.100.7", "2001:db8:51::7");
+        let bed = node_with_pods().outside("visitor", "198.51.100.7", "2001:db8:51::7");
         let mut listeners = Vec::new();
         for backend in ["b1", "b2"] {
-            bed.serve(backend, 8080);
             // A server that closes first keeps the client's port for a minute, and answers a new
             // connection from there only a second later. Masquerade draws from all ports.
             bed.ns(backend).sysctl("net/ipv4/tcp_max_tw_buckets", "0");
