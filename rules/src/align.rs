@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::compile::names;
-use crate::nft::{Data, Element, Elements, Name, RawKey, Ruleset};
+use crate::compile::{Fragment, Map, names};
+use crate::nft::{Data, Element, Name, RawKey, Ruleset};
 
 /// Maps whose keys end with a slot.
 const SLOTTED: [&str; 2] = [names::ENDPOINTS, names::NODEPORT_ENDPOINTS];
@@ -24,7 +24,7 @@ pub fn align<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Ruleset> {
             else {
                 continue;
             };
-            let moved = moves(&observed.elements, &set.elements);
+            let moved = moves(|key| observed.elements.get(key), set.elements.iter());
             if !moved.is_empty() {
                 let table = aligned.to_mut().tables.get_mut(family).expect("it is there");
                 table.sets.get_mut(&Name::from(name)).expect("it is there").elements.extend(moved);
@@ -34,10 +34,34 @@ pub fn align<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Ruleset> {
     aligned
 }
 
-/// The elements of `desired` that get another endpoint.
-fn moves(observed: &Elements, desired: &Elements) -> Elements {
-    let mut moved = Elements::new();
-    let mut rest = desired.iter().peekable();
+/// A fragment's endpoints where another, which it replaces, has them.
+pub(crate) fn align_fragment(before: &Fragment, after: &mut Fragment) {
+    for map in [Map::Endpoints, Map::NodePortEndpoints] {
+        let elements = |fragment: &Fragment| {
+            let start = fragment.elements.partition_point(|entry| entry.0 < map);
+            let end = fragment.elements.partition_point(|entry| entry.0 <= map);
+            start..end
+        };
+        let (old, range) = (&before.elements[elements(before)], elements(after));
+        let observed = |key: &RawKey| {
+            let found = old.binary_search_by(|entry| entry.1.cmp(key));
+            found.ok().map(|index| &old[index].2)
+        };
+        let desired = after.elements[range.clone()].iter().map(|(_, key, element)| (key, element));
+        for (key, element) in moves(observed, desired) {
+            let place = after.elements[range.clone()].binary_search_by(|entry| entry.1.cmp(&key));
+            after.elements[range.start + place.expect("only elements move that are there")].2 = element;
+        }
+    }
+}
+
+/// The elements of `desired`, which is sorted, that get another endpoint.
+fn moves<'a>(
+    observed: impl Fn(&RawKey) -> Option<&'a Element>,
+    desired: impl Iterator<Item = (&'a RawKey, &'a Element)>,
+) -> Vec<(RawKey, Element)> {
+    let mut moved = Vec::new();
+    let mut rest = desired.peekable();
     while let Some((first, _)) = rest.peek() {
         let list = List::of(first);
         let mut elements = Vec::new();
@@ -45,9 +69,9 @@ fn moves(observed: &Elements, desired: &Elements) -> Elements {
             elements.push(next);
         }
         let is_programmed =
-            |(key, element): &(&RawKey, &Element)| observed.get(key) == Some(element);
+            |(key, element): &(&RawKey, &Element)| observed(key) == Some(*element);
         if !elements.iter().all(is_programmed) {
-            exchange(observed, &elements, &mut moved);
+            exchange(&observed, &elements, &mut moved);
         }
     }
     moved
@@ -69,21 +93,25 @@ impl<'a> List<'a> {
 }
 
 /// Gives each endpoint the slot that it has, and the others what is left.
-fn exchange(observed: &Elements, list: &[(&RawKey, &Element)], moved: &mut Elements) {
+fn exchange<'a>(
+    observed: impl Fn(&RawKey) -> Option<&'a Element>,
+    list: &[(&RawKey, &Element)],
+    moved: &mut Vec<(RawKey, Element)>,
+) {
     let mut unplaced: BTreeMap<&[u8], &Element> =
         list.iter().map(|(_, element)| (endpoint(element), *element)).collect();
     let mut holes = Vec::new();
     for (key, wanted) in list {
-        let placed = observed.get(*key).and_then(|there| unplaced.remove(endpoint(there)));
+        let placed = observed(key).and_then(|there| unplaced.remove(endpoint(there)));
         match placed {
             Some(element) if element == *wanted => {}
-            Some(element) => drop(moved.insert(**key, element.clone())),
+            Some(element) => moved.push((**key, element.clone())),
             None => holes.push((*key, *wanted)),
         }
     }
     for ((key, wanted), element) in holes.into_iter().zip(unplaced.into_values()) {
         if element != wanted {
-            moved.insert(*key, element.clone());
+            moved.push((*key, element.clone()));
         }
     }
 }

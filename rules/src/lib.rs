@@ -18,6 +18,7 @@ pub mod claims;
 pub mod cluster;
 pub mod compile;
 pub mod config;
+pub mod desired;
 pub mod diff;
 pub mod endpoints;
 pub mod learned;

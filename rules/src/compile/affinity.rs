@@ -58,7 +58,7 @@ impl Affinity {
     }
 
     /// Puts maps, lists and the chain that learns into the table.
-    fn move_into(self, table: &mut Table) {
+    pub(super) fn move_into(self, table: &mut Table) {
         let chain = self.chain();
         let Self { id, timeout, members } = self;
         let lists = [
@@ -93,33 +93,19 @@ fn members(list: &[PortEndpoint]) -> Elements {
     list.iter().map(|endpoint| (key(endpoint), Element::new(Data::Nothing))).collect()
 }
 
-/// Puts all that affinity needs into the table: nothing where no Service asks for it, so that
+/// What all Services with affinity share. It is not there where no Service asks for it, so that
 /// packets do not pay for it.
-pub(super) fn move_into(
-    table: &mut Table,
-    affinities: impl IntoIterator<Item = Affinity>,
-    addresses: Elements,
-    node_ports: Elements,
-) {
-    let mut affinities = affinities.into_iter().peekable();
-    if affinities.peek().is_none() {
-        return;
-    }
-    affinities.for_each(|affinity| affinity.move_into(table));
-
-    let map = |key: &[Selector], comment: &str, elements| {
-        let spec = SetSpec::new(key.to_vec(), SetData::Verdict).comment(comment);
-        Set { elements, ..Set::new(spec) }
+pub(crate) fn learning() -> Table {
+    let mut table = Table::default();
+    let map = |key: &[Selector], comment: &str| {
+        Set::new(SetSpec::new(key.to_vec(), SetData::Verdict).comment(comment))
     };
     let sets = [
         (
             names::AFFINITY_SERVICES,
-            map(&VIRTUAL_ADDRESS, "original destinations whose clients stay", addresses),
+            map(&VIRTUAL_ADDRESS, "original destinations whose clients stay"),
         ),
-        (
-            names::AFFINITY_NODEPORTS,
-            map(&NODE_PORT, "original node ports whose clients stay", node_ports),
-        ),
+        (names::AFFINITY_NODEPORTS, map(&NODE_PORT, "original node ports whose clients stay")),
     ];
     table.sets.extend(sets.map(|(name, set)| (Name::from(name), set)));
 
@@ -137,7 +123,7 @@ pub(super) fn move_into(
             rules.push(Rule::new([Statement::ProtocolIs(protocol), verdict_map(key, map)]));
         }
     }
-    add_chain(table, LEARN_CHAIN, "learns which endpoint a client has", rules);
+    add_chain(&mut table, LEARN_CHAIN, "learns which endpoint a client has", rules);
 
     // Packets to endpoints on the node's own network do not leave. `ct status dnat` would miss
     // endpoints that have the very address and port that was asked for.
@@ -145,6 +131,7 @@ pub(super) fn move_into(
         [("affinity-input", Hook::Input), ("affinity-postrouting", Hook::Postrouting)]
     {
         let rules = vec![Rule::new([Statement::CtStateNew, jump(LEARN_CHAIN)])];
-        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
+        add_base(&mut table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
     }
+    table
 }

@@ -14,8 +14,8 @@ use crate::nft::{Chain, Name, Rule, Selector, Statement, Verdict};
 pub(super) const LOCAL_SLOTS: u32 = 65536;
 
 /// A chain: what the destination is, and how an endpoint is chosen.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Balancer {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Balancer {
     pub(super) destination: Destination,
     pub(super) choice: Choice,
     /// Whose clients stay with the endpoint that they have; `None` where all endpoints are new.
@@ -23,7 +23,7 @@ pub(super) struct Balancer {
 }
 
 /// `namespace/name/protocol/port` of a Service port with session affinity.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AffinityId {
     id: Name,
     protocol: Protocol,
@@ -53,8 +53,8 @@ impl fmt::Display for AffinityId {
 }
 
 /// What connections are made to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Destination {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Destination {
     /// A virtual address and port.
     Address,
     /// A port of the node's own addresses.
@@ -62,7 +62,7 @@ pub(super) enum Destination {
 }
 
 /// How an endpoint is chosen. Numbers of endpoints are not 0 but where it is said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Choice {
     /// From the list for policy Cluster.
     Cluster(u32),
@@ -82,7 +82,7 @@ pub(super) enum Choice {
 
 impl Balancer {
     /// The chain's name: what it does, and with how many or for whom.
-    pub(super) fn name(&self) -> Name {
+    pub(crate) fn name(&self) -> Name {
         let scope = match self.destination {
             Destination::Address => "",
             Destination::NodePort => "nodeport-",
@@ -129,7 +129,7 @@ impl Balancer {
     }
 
     /// The chain. `is_from_pod` matches traffic of local Pods, where that can be told.
-    pub(super) fn chain(&self, is_from_pod: Option<&Statement>) -> Chain {
+    pub(crate) fn chain(&self, is_from_pod: Option<&Statement>) -> Chain {
         let mark = || Statement::Verdict(Verdict::Jump(MARK_FOR_MASQUERADE.into()));
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
         let rules = match self.choice {

@@ -4,18 +4,24 @@ mod affinity;
 mod balancer;
 mod detect;
 mod firewall;
+mod fragment;
 mod program;
 mod service;
 
+pub(crate) use affinity::learning;
+pub(crate) use balancer::{Balancer, Destination};
 pub(crate) use detect::pod_networks;
+pub(crate) use fragment::{Assembly, Fragment, Map};
 pub(crate) use program::node_port_networks;
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::net::IpAddr;
 
-use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName};
+use self::service::Surroundings;
+use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::config::Config;
 use crate::endpoints::Place;
-use crate::nft::{Ruleset, Table};
+use crate::nft::{RawKey, Ruleset, SetSpec, Statement, Table};
 
 /// Names of sets and maps, which are also those that operators see.
 pub mod names {
@@ -55,34 +61,76 @@ pub mod names {
 /// Where two Services claim one address, protocol and port, the first by namespace and name has
 /// it and the other is not served there.
 pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
-    let mut slices: BTreeMap<&NamespacedName, Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in cluster.slices.values() {
-        slices.entry(&slice.service).or_default().push(slice);
-    }
-    let tables =
-        Family::ALL.map(|family| (family, compile_table(family, cluster, &slices, config)));
+    let tables = Family::ALL.map(|family| (family, compile_table(family, cluster, config)));
     Ruleset { tables: tables.into() }
 }
 
-fn compile_table(
-    family: Family,
-    cluster: &Cluster,
-    slices: &BTreeMap<&NamespacedName, Vec<&EndpointSlice>>,
-    config: &Config,
-) -> Table {
-    let node = cluster.node.as_ref();
-    let around = service::Surroundings {
-        family,
-        place: Place { node: &config.node_name, zone: node.and_then(|node| node.zone.as_deref()) },
-        node_address: config.primary_address(node, family),
-    };
-    let mut elements = service::ServiceElements::default();
-    for (name, service) in &cluster.services {
-        let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
-        elements.add(name, service, slices, around);
+fn compile_table(family: Family, cluster: &Cluster, config: &Config) -> Table {
+    let frame = Frame::new(family, cluster, config);
+    let mut assembly = Assembly::new(frame.base.clone());
+    let mut taken = HashSet::new();
+    for name in cluster.services.keys() {
+        let mut is_free = |destination, key| taken.insert((destination, key));
+        assembly.add(&frame.fragment(name, cluster, &mut is_free));
     }
-    let mut table = program::table(family, cluster, config);
-    let is_from_pod = detect::is_from_pod(&table, config, false);
-    elements.move_into(&mut table, is_from_pod.as_ref());
-    table
+    assembly.finish(frame.is_from_pod.as_ref())
+}
+
+/// All that a table has but for the Services, and all that a Service's fragment depends on beside the
+/// Service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    family: Family,
+    /// The table without any Service.
+    pub(crate) base: Table,
+    /// Matches traffic of local Pods, where that can be told.
+    pub(crate) is_from_pod: Option<Statement>,
+    node_name: String,
+    zone: Option<String>,
+    node_address: Option<IpAddr>,
+}
+
+impl Frame {
+    /// The frame of a family's table.
+    pub(crate) fn new(family: Family, cluster: &Cluster, config: &Config) -> Self {
+        let base = program::table(family, cluster, config);
+        let is_from_pod = detect::is_from_pod(&base, config, false);
+        let node = cluster.node.as_ref();
+        Self {
+            family,
+            base,
+            is_from_pod,
+            node_name: config.node_name.clone(),
+            zone: node.and_then(|node| node.zone.clone()),
+            node_address: config.primary_address(node, family),
+        }
+    }
+
+    /// Whether every Service has the same fragment in the other.
+    pub(crate) fn makes_the_same_of_services(&self, other: &Frame) -> bool {
+        let parts = |of: &Self| (of.node_name.clone(), of.zone.clone(), of.node_address);
+        parts(self) == parts(other)
+    }
+
+    /// What defines a map.
+    pub(crate) fn spec(&self, map: Map) -> SetSpec {
+        let set = self.base.sets.get(map.name());
+        set.map_or_else(|| learning().sets[map.name()].spec.clone(), |set| set.spec.clone())
+    }
+
+    /// What a Service of the cluster adds; nothing if it is not there.
+    pub(crate) fn fragment(
+        &self,
+        name: &NamespacedName,
+        cluster: &Cluster,
+        is_free: &mut dyn FnMut(Destination, RawKey) -> bool,
+    ) -> Fragment {
+        let Some(service) = cluster.services.get(name) else { return Fragment::default() };
+        let around = Surroundings {
+            family: self.family,
+            place: Place { node: &self.node_name, zone: self.zone.as_deref() },
+            node_address: self.node_address,
+        };
+        service::fragment(name, service, &cluster.slices.of(name), around, is_free)
+    }
 }

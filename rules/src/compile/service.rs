@@ -1,16 +1,16 @@
 //! What one Service adds to the maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::affinity::{self, Affinity};
+use super::affinity::Affinity;
 use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS};
 use super::firewall::Firewall;
-use super::names;
+use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
 use crate::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
-use crate::nft::{self, Data, Element, Elements, Name, RawKey, Statement, Table, Verdict};
+use crate::nft::{self, Data, Element, Name, RawKey, Table, Verdict};
 
 /// What a Service's rules depend on beside the Service.
 #[derive(Debug, Clone, Copy)]
@@ -23,27 +23,18 @@ pub(super) struct Surroundings<'a> {
     pub(super) node_address: Option<IpAddr>,
 }
 
-/// Elements of all maps, for any number of Services in one family.
-#[derive(Default)]
-pub(super) struct ServiceElements {
-    cluster_ips: Elements,
-    hairpin_connections: Elements,
-    addresses: Destinations,
-    node_ports: Destinations,
-    firewall_ips: Elements,
-    firewalls: Vec<Firewall>,
+/// Puts together what one Service adds.
+struct Builder<'a> {
+    around: Surroundings<'a>,
+    elements: Vec<Entry>,
+    shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
-    affinities: BTreeMap<AffinityId, Affinity>,
-}
-
-/// A verdict map, its endpoints, and the verdict map of those that have none to go to.
-#[derive(Default)]
-struct Destinations {
-    verdicts: Elements,
-    endpoints: Elements,
-    without_endpoints: Elements,
-    /// The verdict map of those whose clients' endpoints are learned, by original destination.
-    learning: Elements,
+    own: Table,
+    affinities: BTreeSet<AffinityId>,
+    /// The destinations that it has so far, and the index of the port that they are of.
+    taken: Vec<(Destination, RawKey, usize)>,
+    /// Whether no other Service has a destination.
+    is_free: &'a mut dyn FnMut(Destination, RawKey) -> bool,
 }
 
 /// Where traffic comes from, which decides on the policy.
@@ -55,71 +46,153 @@ enum Side {
     External,
 }
 
-impl ServiceElements {
-    /// Adds a Service. It is served in a family in which it has a ClusterIP.
-    pub(super) fn add(
+/// What a Service adds. It is served in a family in which it has a ClusterIP, at those destinations
+/// that `is_free` says no other Service has.
+pub(super) fn fragment(
+    name: &NamespacedName,
+    service: &Service,
+    slices: &[&EndpointSlice],
+    around: Surroundings<'_>,
+    is_free: &mut dyn FnMut(Destination, RawKey) -> bool,
+) -> Fragment {
+    let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
+        addresses.iter().copied().filter(|&a| Family::of(a) == around.family).collect()
+    };
+    let addresses = Addresses {
+        cluster: of_family(&service.cluster_ips),
+        external: of_family(&service.external_ips),
+        load_balancer: of_family(&service.load_balancer_ips),
+    };
+    if addresses.cluster.is_empty() {
+        return Fragment::default();
+    }
+    let mut builder = Builder {
+        around,
+        elements: Vec::new(),
+        shared: BTreeSet::new(),
+        balancers: BTreeMap::new(),
+        own: Table::default(),
+        affinities: BTreeSet::new(),
+        taken: Vec::new(),
+        is_free,
+    };
+    for &address in &addresses.cluster {
+        builder.shared.insert((Map::ClusterIps, RawKey::new().address(address)));
+    }
+    let firewall = Firewall::new(name, service, &addresses.load_balancer, around);
+    let mut is_guarded = false;
+    for (index, port) in service.ports.iter().enumerate() {
+        is_guarded |= builder.add_port(name, service, index, port, slices, &addresses, firewall.as_ref());
+    }
+    if let Some(firewall) = firewall.filter(|_| is_guarded) {
+        firewall.move_into(&mut builder.own);
+    }
+    builder.finish()
+}
+
+/// A Service's virtual addresses of one family.
+struct Addresses {
+    cluster: Vec<IpAddr>,
+    external: Vec<IpAddr>,
+    load_balancer: Vec<IpAddr>,
+}
+
+impl Builder<'_> {
+    /// Adds a port; says whether the firewall is in front of it.
+    #[allow(clippy::too_many_arguments)]
+    fn add_port(
         &mut self,
         name: &NamespacedName,
         service: &Service,
+        index: usize,
+        port: &ServicePort,
         slices: &[&EndpointSlice],
-        around: Surroundings<'_>,
-    ) {
-        let family = around.family;
-        let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
-            addresses.iter().copied().filter(|&a| Family::of(a) == family).collect()
+        addresses: &Addresses,
+        firewall: Option<&Firewall>,
+    ) -> bool {
+        let endpoints = choose(service, port, self.around.family, slices, self.around.place);
+        let comment = port_comment(name, port);
+        let internal = Traffic::new(service, Side::Internal, &endpoints);
+        let external = Traffic::new(service, Side::External, &endpoints);
+        let key = |address: &IpAddr| {
+            RawKey::new().address(*address).protocol(port.protocol).port(port.port)
         };
-        let cluster_ips = of_family(&service.cluster_ips);
-        if cluster_ips.is_empty() {
-            return;
+        // Two entries of one port are not possible in a Service that the API server has seen.
+        let affinity = Affinity::new(name, service, port, &endpoints)
+            .filter(|affinity| !self.affinities.contains(&affinity.id));
+        let way = |destination| Way { destination, affinity: affinity.as_ref(), index };
+        let mut is_chosen_from = false;
+        let sides = [
+            (&addresses.cluster, &internal),
+            (&addresses.external, &external),
+            (&addresses.load_balancer, &external),
+        ];
+        for (addresses, traffic) in sides {
+            for address in addresses {
+                is_chosen_from |= self.serve(key(address), way(Destination::Address), traffic, &comment);
+            }
         }
-        let external_ips = of_family(&service.external_ips);
-        let load_balancer_ips = of_family(&service.load_balancer_ips);
-        let firewall = Firewall::new(name, service, &load_balancer_ips, around);
-        for &address in &cluster_ips {
-            self.cluster_ips.insert(RawKey::new().address(address), Element::new(Data::Nothing));
+        if let Some(node_port) = port.node_port {
+            let key = RawKey::new().protocol(port.protocol).port(node_port);
+            is_chosen_from |= self.serve(key, way(Destination::NodePort), &external, &comment);
         }
         let mut is_guarded = false;
-        for port in &service.ports {
-            let endpoints = choose(service, port, family, slices, around.place);
-            let comment = port_comment(name, port);
-            let internal = Traffic::new(service, Side::Internal, &endpoints);
-            let external = Traffic::new(service, Side::External, &endpoints);
-            let key = |address: &IpAddr| {
-                RawKey::new().address(*address).protocol(port.protocol).port(port.port)
-            };
-            // Two entries of one port are not possible in a Service that the API server has seen.
-            let affinity = Affinity::new(name, service, port, &endpoints)
-                .filter(|affinity| !self.affinities.contains_key(&affinity.id));
-            let balancers = &mut self.balancers;
-            let mut is_chosen_from = false;
-            let mut serve = |address, traffic: &Traffic<'_>| {
-                let way = Way { destination: Destination::Address, affinity: affinity.as_ref() };
-                is_chosen_from |=
-                    self.addresses.add(key(address), way, traffic, &comment, balancers);
-            };
-            cluster_ips.iter().for_each(|address| serve(address, &internal));
-            external_ips.iter().for_each(|address| serve(address, &external));
-            load_balancer_ips.iter().for_each(|address| serve(address, &external));
-            if let Some(node_port) = port.node_port {
-                let key = RawKey::new().protocol(port.protocol).port(node_port);
-                let way = Way { destination: Destination::NodePort, affinity: affinity.as_ref() };
-                is_chosen_from |= self.node_ports.add(key, way, &external, &comment, balancers);
-            }
-            if let Some(firewall) = &firewall {
-                let guard = || verdict_element(Verdict::Goto(firewall.chain.clone()), &comment);
+        if let Some(firewall) = firewall {
+            for key in addresses.load_balancer.iter().map(key) {
                 // Whose address it is says who may use it.
-                let mine = load_balancer_ips.iter().map(key);
-                let mine = mine.filter(|key| self.addresses.is_of(key, &comment));
-                let before = self.firewall_ips.len();
-                self.firewall_ips.extend(mine.map(|key| (key, guard())));
-                is_guarded |= self.firewall_ips.len() > before;
-            }
-            self.add_hairpin(port, &endpoints);
-            if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
-                self.affinities.insert(affinity.id.clone(), affinity);
+                if self.taken.contains(&(Destination::Address, key, index)) {
+                    let guard = Verdict::Goto(firewall.chain.clone());
+                    self.elements.push((Map::FirewallIps, key, verdict_element(guard, &comment)));
+                    is_guarded = true;
+                }
             }
         }
-        self.firewalls.extend(firewall.filter(|_| is_guarded));
+        self.add_hairpin(port, &endpoints);
+        if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
+            self.affinities.insert(affinity.id.clone());
+            affinity.move_into(&mut self.own);
+        }
+        is_guarded
+    }
+
+    /// Serves a destination, unless it is taken; says whether endpoints are chosen for it.
+    fn serve(&mut self, key: RawKey, way: Way<'_>, traffic: &Traffic<'_>, comment: &str) -> bool {
+        let Way { destination, affinity, index } = way;
+        let is_mine = |&(other, of, _): &(Destination, RawKey, usize)| (other, of) == (destination, key);
+        if self.taken.iter().any(is_mine) || !(self.is_free)(destination, key) {
+            return false;
+        }
+        self.taken.push((destination, key, index));
+        let maps = match destination {
+            Destination::Address => {
+                [Map::Services, Map::Endpoints, Map::NoEndpointServices, Map::AffinityServices]
+            }
+            Destination::NodePort => {
+                [Map::NodePorts, Map::NodePortEndpoints, Map::NoEndpointNodePorts, Map::AffinityNodePorts]
+            }
+        };
+        let [verdicts, endpoints, without_endpoints, learning] = maps;
+        if let Some(choice) = traffic.choice {
+            if let Some(affinity) = affinity {
+                let learn = Verdict::Goto(affinity.chain());
+                self.elements.push((learning, key, verdict_element(learn, comment)));
+            }
+            let affinity = affinity.map(|affinity| affinity.id.clone());
+            let chain = chain_for(Balancer { destination, choice, affinity }, &mut self.balancers);
+            self.elements.push((verdicts, key, verdict_element(Verdict::Goto(chain), comment)));
+            for (first, list) in traffic.slots {
+                for (slot, endpoint) in (first..).zip(list) {
+                    let target = RawKey::new().address(endpoint.address).port(endpoint.port);
+                    let element = Element::new(Data::Values(target));
+                    self.elements.push((endpoints, key.slot(slot), element));
+                }
+            }
+        }
+        if let Some(verdict) = &traffic.without {
+            let element = verdict_element(verdict.clone(), comment);
+            self.elements.push((without_endpoints, key, element));
+        }
+        traffic.choice.is_some()
     }
 
     /// Only a local endpoint's own packets pass this node on both ways.
@@ -131,34 +204,22 @@ impl ServiceElements {
                 .address(endpoint.address)
                 .protocol(port.protocol)
                 .port(endpoint.port);
-            self.hairpin_connections.insert(key, Element::new(Data::Nothing));
+            self.shared.insert((Map::HairpinConnections, key));
         }
     }
 
-    /// Puts the elements into the table's maps, and the chains that they go to beside them.
-    pub(super) fn move_into(self, table: &mut Table, is_from_pod: Option<&Statement>) {
-        let sets = [
-            (names::CLUSTER_IPS, self.cluster_ips),
-            (names::HAIRPIN_CONNECTIONS, self.hairpin_connections),
-            (names::SERVICES, self.addresses.verdicts),
-            (names::ENDPOINTS, self.addresses.endpoints),
-            (names::NO_ENDPOINT_SERVICES, self.addresses.without_endpoints),
-            (names::NODEPORTS, self.node_ports.verdicts),
-            (names::NODEPORT_ENDPOINTS, self.node_ports.endpoints),
-            (names::NO_ENDPOINT_NODEPORTS, self.node_ports.without_endpoints),
-            (names::FIREWALL_IPS, self.firewall_ips),
-        ];
-        for (name, elements) in sets {
-            table.sets.get_mut(name).expect("the program declares every set").elements = elements;
+    fn finish(mut self) -> Fragment {
+        self.elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        // An address may be there twice.
+        self.elements.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
+        let has_own = !self.own.sets.is_empty() || !self.own.chains.is_empty();
+        Fragment {
+            elements: self.elements.into(),
+            shared: self.shared.into_iter().collect(),
+            balancers: self.balancers.into_keys().collect(),
+            own: has_own.then(|| Box::new(self.own)),
+            learns: !self.affinities.is_empty(),
         }
-        for (balancer, name) in self.balancers {
-            table.chains.insert(name, balancer.chain(is_from_pod));
-        }
-        for firewall in self.firewalls {
-            firewall.move_into(table);
-        }
-        let learning = (self.addresses.learning, self.node_ports.learning);
-        affinity::move_into(table, self.affinities.into_values(), learning.0, learning.1);
     }
 }
 
@@ -167,6 +228,8 @@ impl ServiceElements {
 struct Way<'a> {
     destination: Destination,
     affinity: Option<&'a Affinity>,
+    /// Which of the Service's ports it is.
+    index: usize,
 }
 
 /// What becomes of traffic from one side.
@@ -205,48 +268,6 @@ impl<'a> Traffic<'a> {
         let excluded = policy == TrafficPolicy::Local && local == 0;
         let choice = (choice != Choice::Local(0)).then_some(choice);
         Self { choice, slots, without: excluded.then_some(Verdict::Drop) }
-    }
-}
-
-impl Destinations {
-    /// Whether a destination is that of the Service port with this comment.
-    fn is_of(&self, key: &RawKey, comment: &str) -> bool {
-        let found = self.verdicts.get(key).or_else(|| self.without_endpoints.get(key));
-        found.is_some_and(|element| element.comment.as_deref() == Some(comment))
-    }
-
-    /// Adds a destination, unless it is taken; says whether endpoints are chosen for it.
-    fn add(
-        &mut self,
-        key: RawKey,
-        way: Way<'_>,
-        traffic: &Traffic<'_>,
-        comment: &str,
-        balancers: &mut BTreeMap<Balancer, Name>,
-    ) -> bool {
-        if self.verdicts.contains_key(&key) || self.without_endpoints.contains_key(&key) {
-            return false;
-        }
-        if let Some(choice) = traffic.choice {
-            let Way { destination, affinity } = way;
-            if let Some(affinity) = affinity {
-                self.learning
-                    .insert(key, verdict_element(Verdict::Goto(affinity.chain()), comment));
-            }
-            let affinity = affinity.map(|affinity| affinity.id.clone());
-            let chain = chain_for(Balancer { destination, choice, affinity }, balancers);
-            self.verdicts.insert(key, verdict_element(Verdict::Goto(chain), comment));
-            for (first, endpoints) in traffic.slots {
-                for (slot, endpoint) in (first..).zip(endpoints) {
-                    let target = RawKey::new().address(endpoint.address).port(endpoint.port);
-                    self.endpoints.insert(key.slot(slot), Element::new(Data::Values(target)));
-                }
-            }
-        }
-        if let Some(verdict) = &traffic.without {
-            self.without_endpoints.insert(key, verdict_element(verdict.clone(), comment));
-        }
-        traffic.choice.is_some()
     }
 }
 

@@ -1,0 +1,158 @@
+//! What one Service adds to the table of one family, and a table put together from such fragments.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+use super::balancer::Balancer;
+use super::{affinity, names};
+use crate::nft::{Data, Element, RawKey, Statement, Table};
+
+/// A set or map that Services share. The order is that of [`Fragment::elements`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub(crate) enum Map {
+    Services,
+    Endpoints,
+    NoEndpointServices,
+    NodePorts,
+    NodePortEndpoints,
+    NoEndpointNodePorts,
+    FirewallIps,
+    AffinityServices,
+    AffinityNodePorts,
+    ClusterIps,
+    HairpinConnections,
+}
+
+impl Map {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Map::Services => names::SERVICES,
+            Map::Endpoints => names::ENDPOINTS,
+            Map::NoEndpointServices => names::NO_ENDPOINT_SERVICES,
+            Map::NodePorts => names::NODEPORTS,
+            Map::NodePortEndpoints => names::NODEPORT_ENDPOINTS,
+            Map::NoEndpointNodePorts => names::NO_ENDPOINT_NODEPORTS,
+            Map::FirewallIps => names::FIREWALL_IPS,
+            Map::AffinityServices => names::AFFINITY_SERVICES,
+            Map::AffinityNodePorts => names::AFFINITY_NODEPORTS,
+            Map::ClusterIps => names::CLUSTER_IPS,
+            Map::HairpinConnections => names::HAIRPIN_CONNECTIONS,
+        }
+    }
+
+    /// Whether its keys end with a slot.
+    pub(crate) fn has_slots(self) -> bool {
+        matches!(self, Map::Endpoints | Map::NodePortEndpoints)
+    }
+}
+
+/// An element of one of the maps.
+pub(crate) type Entry = (Map, RawKey, Element);
+
+/// What one Service adds to the table of one family.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Fragment {
+    /// Elements that no other Service has, sorted by map and key.
+    pub(crate) elements: Box<[Entry]>,
+    /// Elements without data that other Services may have, too; each once.
+    pub(crate) shared: Box<[(Map, RawKey)]>,
+    /// Chains that other Services may go to, too; each once.
+    pub(crate) balancers: Box<[Balancer]>,
+    /// Sets and chains that no other Service has.
+    pub(crate) own: Option<Box<Table>>,
+    /// Whether clients stay with their endpoint, for which the table has chains that learn.
+    pub(crate) learns: bool,
+}
+
+impl Fragment {
+    /// Whether the Service is not served in this family.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The element of a map with this key.
+    pub(crate) fn get(&self, map: Map, key: &RawKey) -> Option<&Element> {
+        let order = |entry: &Entry| (entry.0, &entry.1).cmp(&(map, key));
+        self.elements.binary_search_by(order).ok().map(|index| &self.elements[index].2)
+    }
+
+    /// Calls `each` with every element that the two do not have alike: with the one and the other.
+    pub(crate) fn differences<'a>(
+        &'a self,
+        other: &'a Fragment,
+        mut each: impl FnMut(Map, &'a RawKey, Option<&'a Element>, Option<&'a Element>),
+    ) {
+        let (mut left, mut right) = (self.elements.iter().peekable(), other.elements.iter().peekable());
+        loop {
+            let order = match (left.peek(), right.peek()) {
+                (None, None) => break,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(a), Some(b)) => (a.0, &a.1).cmp(&(b.0, &b.1)),
+            };
+            let one = left.next_if(|_| order.is_le());
+            let two = right.next_if(|_| order.is_ge());
+            let Some((map, key, _)) = one.or(two) else { break };
+            let (one, two) = (one.map(|entry| &entry.2), two.map(|entry| &entry.2));
+            if one != two {
+                each(*map, key, one, two);
+            }
+        }
+    }
+}
+
+/// A table to which fragments are added.
+pub(crate) struct Assembly {
+    table: Table,
+    balancers: BTreeSet<Balancer>,
+    learns: bool,
+}
+
+impl Assembly {
+    /// Begins with the table as it is without any Service.
+    pub(crate) fn new(base: Table) -> Self {
+        Self { table: base, balancers: BTreeSet::new(), learns: false }
+    }
+
+    /// Adds a Service.
+    pub(crate) fn add(&mut self, fragment: &Fragment) {
+        if fragment.learns && !self.learns {
+            self.learns = true;
+            let Table { sets, chains, .. } = affinity::learning();
+            self.table.sets.extend(sets);
+            self.table.chains.extend(chains);
+        }
+        for (map, key, element) in &fragment.elements {
+            insert(&mut self.table, *map, *key, element.clone());
+        }
+        for (map, key) in &fragment.shared {
+            insert(&mut self.table, *map, *key, Element::new(Data::Nothing));
+        }
+        for balancer in &fragment.balancers {
+            if !self.balancers.contains(balancer) {
+                self.balancers.insert(balancer.clone());
+            }
+        }
+        if let Some(own) = &fragment.own {
+            let Table { sets, chains, .. } = own.as_ref().clone();
+            self.table.sets.extend(sets);
+            self.table.chains.extend(chains);
+        }
+    }
+
+    /// The table. `is_from_pod` matches traffic of local Pods, where that can be told.
+    pub(crate) fn finish(mut self, is_from_pod: Option<&Statement>) -> Table {
+        for balancer in self.balancers {
+            self.table.chains.insert(balancer.name(), balancer.chain(is_from_pod));
+        }
+        self.table
+    }
+}
+
+/// Puts an element into a table that declares its map.
+fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {
+    let set = table.sets.get_mut(map.name()).expect("the table declares every map");
+    set.elements.insert(key, element);
+}

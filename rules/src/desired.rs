@@ -1,0 +1,262 @@
+//! What a cluster asks for, kept up to date at the cost of each change.
+//!
+//! A change of some Services is planned first: they are compiled, and what then differs makes two
+//! small rulesets, one with what is there now and one with what should be. Once the difference of
+//! the two has been committed, the plan is accepted. So what is kept here is what the kernel holds,
+//! as long as nobody else changes it.
+//!
+//! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
+
+mod sides;
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use self::sides::Sides;
+use crate::align::align_fragment;
+use crate::cluster::{Cluster, Family, NamespacedName, Touched};
+use crate::compile::{Assembly, Balancer, Fragment, Frame, Map, learning};
+use crate::config::Config;
+use crate::nft::{RawKey, Ruleset, Table};
+use crate::transaction::Tally;
+
+/// What a cluster asks for. At first nothing: not even tables.
+#[derive(Debug, Clone, Default)]
+pub struct Desired {
+    tables: [Option<State>; 2],
+}
+
+/// The table of a family.
+#[derive(Debug, Clone)]
+struct State {
+    frame: Frame,
+    /// What each Service adds; none that adds nothing.
+    fragments: HashMap<NamespacedName, Fragment>,
+    uses: HashMap<Shared, usize>,
+    /// What the fragments have of their own.
+    tally: Tally,
+}
+
+/// What several Services may use.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Shared {
+    Element(Map, RawKey),
+    Chain(Balancer),
+    /// What affinity needs.
+    Learning,
+}
+
+/// A change that has not been accepted yet.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// What is there now of all that differs. Sets and maps hold only the elements that differ.
+    pub before: Ruleset,
+    /// What should be there instead.
+    pub after: Ruleset,
+    /// How many Services were compiled.
+    pub recompiled: usize,
+    tables: [Option<TablePlan>; 2],
+}
+
+/// A change of a family's table.
+#[derive(Debug)]
+struct TablePlan {
+    /// `None` if it stays.
+    frame: Option<Frame>,
+    /// What Services add that add something else than before; nothing for those that go.
+    fragments: Vec<(NamespacedName, Fragment)>,
+}
+
+impl Desired {
+    /// Plans what has changed in the cluster. Other settings touch the surroundings.
+    pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
+        let mut plan = Plan { recompiled: touched.services.len(), ..Plan::default() };
+        for (index, family) in Family::ALL.into_iter().enumerate() {
+            let table = self.compile(index, family, cluster, config, touched);
+            let compiled = table.fragments.len();
+            let (before, after) = Sides::compare(self.tables[index].as_ref(), &table);
+            plan.before.tables.extend(before.map(|before| (family, before)));
+            plan.after.tables.extend(after.map(|after| (family, after)));
+            plan.recompiled = plan.recompiled.max(compiled);
+            plan.tables[index] = Some(table);
+        }
+        plan
+    }
+
+    /// Takes note of what has changed in the cluster, whatever it was before.
+    pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) {
+        let tables = Family::ALL.into_iter().enumerate();
+        let tables = tables.map(|(index, family)| {
+            Some(self.compile(index, family, cluster, config, touched))
+        });
+        let tables: Vec<_> = tables.collect();
+        self.accept(Plan { tables: tables.try_into().expect("one of each family"), ..Plan::default() });
+    }
+
+    /// What has changed in a family's table.
+    fn compile(
+        &self,
+        index: usize,
+        family: Family,
+        cluster: &Cluster,
+        config: &Config,
+        touched: &Touched,
+    ) -> TablePlan {
+        let state = self.tables[index].as_ref();
+        let new_frame = (touched.surroundings || state.is_none())
+            .then(|| Frame::new(family, cluster, config))
+            .filter(|new| state.is_none_or(|state| state.frame != *new));
+        let is_all = new_frame.as_ref().is_some_and(|new| {
+            state.is_none_or(|state| !state.frame.makes_the_same_of_services(new))
+        });
+        let frame = new_frame.as_ref().or(state.map(|state| &state.frame)).expect("one of the two");
+        let nothing = Fragment::default();
+        let mut fragments = Vec::new();
+        let mut compile = |name: &NamespacedName| {
+            let before = state.and_then(|state| state.fragments.get(name)).unwrap_or(&nothing);
+            let mut after = frame.fragment(name, cluster, &mut |_, _| true);
+            align_fragment(before, &mut after);
+            if *before != after {
+                fragments.push((name.clone(), after));
+            }
+        };
+        if is_all {
+            cluster.services.keys().for_each(&mut compile);
+            let gone = |name: &&NamespacedName| !cluster.services.contains_key(*name);
+            let known = state.into_iter().flat_map(|state| state.fragments.keys());
+            known.filter(gone).for_each(&mut compile);
+        } else {
+            touched.services.iter().for_each(&mut compile);
+        }
+        TablePlan { frame: new_frame, fragments }
+    }
+
+    /// Takes note that a plan is carried out. It must have been made of this.
+    pub fn accept(&mut self, plan: Plan) {
+        for (state, table) in self.tables.iter_mut().zip(plan.tables) {
+            let Some(TablePlan { frame, fragments }) = table else { continue };
+            let state = match (state, frame) {
+                (Some(state), None) => state,
+                (Some(state), Some(frame)) => {
+                    state.frame = frame;
+                    state
+                }
+                (state, Some(frame)) => state.insert(State::new(frame)),
+                (None, None) => continue,
+            };
+            fragments.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
+        }
+    }
+
+    /// All of it.
+    pub fn ruleset(&self) -> Ruleset {
+        let tables = Family::ALL.into_iter().zip(&self.tables);
+        let tables = tables.filter_map(|(family, state)| Some((family, state.as_ref()?.table())));
+        Ruleset { tables: tables.collect() }
+    }
+
+    /// Puts endpoints into the slots that they have in a ruleset which is the same but for these.
+    pub fn adopt_slots(&mut self, programmed: &Ruleset) {
+        for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
+            let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else { continue };
+            let slotted = |fragment: &&mut Fragment| fragment.elements.iter().any(|e| e.0.has_slots());
+            for fragment in state.fragments.values_mut().filter(slotted) {
+                for (map, key, element) in fragment.elements.iter_mut().filter(|e| e.0.has_slots()) {
+                    let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
+                    if let Some(there) = there.filter(|there| *there != element) {
+                        element.clone_from(there);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many things each family's table holds, in the order of [`Family::ALL`].
+    pub fn objects(&self) -> [Tally; 2] {
+        self.tables.each_ref().map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+    }
+
+    /// How many Services are served, in either family.
+    pub fn service_count(&self, family: Family) -> usize {
+        let index = usize::from(family == Family::Ipv6);
+        self.tables[index].as_ref().map_or(0, |state| state.fragments.len())
+    }
+}
+
+impl State {
+    fn new(frame: Frame) -> Self {
+        Self { frame, fragments: HashMap::new(), uses: HashMap::new(), tally: Tally::default() }
+    }
+
+    fn put(&mut self, name: NamespacedName, fragment: Fragment) {
+        each_shared(&fragment, |shared| *self.uses.entry(shared).or_default() += 1);
+        count(&mut self.tally, &fragment, usize::saturating_add);
+        let before = if fragment.is_empty() {
+            self.fragments.remove(&name)
+        } else {
+            self.fragments.insert(name, fragment)
+        };
+        let Some(before) = before else { return };
+        count(&mut self.tally, &before, usize::saturating_sub);
+        each_shared(&before, |shared| {
+            if let Entry::Occupied(mut uses) = self.uses.entry(shared) {
+                *uses.get_mut() -= 1;
+                if *uses.get() == 0 {
+                    uses.remove();
+                }
+            }
+        });
+    }
+
+    fn table(&self) -> Table {
+        let mut assembly = Assembly::new(self.frame.base.clone());
+        self.fragments.values().for_each(|fragment| assembly.add(fragment));
+        assembly.finish(self.frame.is_from_pod.as_ref())
+    }
+
+    fn objects(&self) -> Tally {
+        let mut all = self.tally;
+        let mut add_chain = |rules: usize| {
+            all.chains += 1;
+            all.rules += rules;
+        };
+        let (base, learning) = (&self.frame.base, learning());
+        let tables = [Some(base), self.uses.contains_key(&Shared::Learning).then_some(&learning)];
+        for table in tables.into_iter().flatten() {
+            table.chains.values().for_each(|chain| add_chain(chain.rules.len()));
+            all.sets += table.sets.len();
+            all.elements += table.sets.values().map(|set| set.elements.len()).sum::<usize>();
+        }
+        for shared in self.uses.keys() {
+            match shared {
+                Shared::Element(..) => all.elements += 1,
+                Shared::Chain(balancer) => {
+                    all.chains += 1;
+                    all.rules += balancer.chain(self.frame.is_from_pod.as_ref()).rules.len();
+                }
+                Shared::Learning => {}
+            }
+        }
+        all
+    }
+}
+
+/// Adds to a tally, or takes from it, what a fragment has of its own.
+fn count(tally: &mut Tally, fragment: &Fragment, change: fn(usize, usize) -> usize) {
+    tally.elements = change(tally.elements, fragment.elements.len());
+    let Some(own) = &fragment.own else { return };
+    let rules = own.chains.values().map(|chain| chain.rules.len()).sum();
+    let elements = own.sets.values().map(|set| set.elements.len()).sum();
+    tally.sets = change(tally.sets, own.sets.len());
+    tally.chains = change(tally.chains, own.chains.len());
+    tally.rules = change(tally.rules, rules);
+    tally.elements = change(tally.elements, elements);
+}
+
+fn each_shared(fragment: &Fragment, mut each: impl FnMut(Shared)) {
+    fragment.shared.iter().for_each(|(map, key)| each(Shared::Element(*map, *key)));
+    fragment.balancers.iter().for_each(|balancer| each(Shared::Chain(balancer.clone())));
+    if fragment.learns {
+        each(Shared::Learning);
+    }
+}
