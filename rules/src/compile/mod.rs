@@ -10,9 +10,7 @@ mod service;
 pub(crate) use detect::pod_networks;
 pub(crate) use program::node_port_networks;
 
-use std::collections::BTreeMap;
-
-use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName};
+use crate::cluster::{Cluster, Family};
 use crate::config::Config;
 use crate::endpoints::Place;
 use crate::nft::{Ruleset, Table};
@@ -55,21 +53,11 @@ pub mod names {
 /// Where two Services claim one address, protocol and port, the first by namespace and name has
 /// it and the other is not served there.
 pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
-    let mut slices: BTreeMap<&NamespacedName, Vec<&EndpointSlice>> = BTreeMap::new();
-    for slice in cluster.slices.values() {
-        slices.entry(&slice.service).or_default().push(slice);
-    }
-    let tables =
-        Family::ALL.map(|family| (family, compile_table(family, cluster, &slices, config)));
+    let tables = Family::ALL.map(|family| (family, compile_table(family, cluster, config)));
     Ruleset { tables: tables.into() }
 }
 
-fn compile_table(
-    family: Family,
-    cluster: &Cluster,
-    slices: &BTreeMap<&NamespacedName, Vec<&EndpointSlice>>,
-    config: &Config,
-) -> Table {
+fn compile_table(family: Family, cluster: &Cluster, config: &Config) -> Table {
     let node = cluster.node.as_ref();
     let around = service::Surroundings {
         family,
@@ -78,8 +66,7 @@ fn compile_table(
     };
     let mut elements = service::ServiceElements::default();
     for (name, service) in &cluster.services {
-        let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
-        elements.add(name, service, slices, around);
+        elements.add(name, service, &cluster.slices.of(name), around);
     }
     let mut table = program::table(family, cluster, config);
     let is_from_pod = detect::is_from_pod(&table, config, false);
