@@ -4,11 +4,11 @@
 //! only to nodes with endpoints, and asks each node at the Service's `healthCheckNodePort`
 //! (kube-proxy: pkg/proxy/healthcheck/service_health.go).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use crate::cluster::{Cluster, Family, NamespacedName, Service};
+use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Service};
 use crate::compile::node_port_networks;
 use crate::config::{Config, NodePortAddresses};
 
@@ -27,38 +27,37 @@ pub struct Check {
 
 /// The health checks of a cluster, by Service and family.
 pub fn checks(cluster: &Cluster, config: &Config) -> Vec<Check> {
-    let checked = |service: &Service| service.health_check_node_port;
-    let ports: BTreeMap<&NamespacedName, NonZeroU16> = cluster
-        .services
-        .iter()
-        .filter_map(|(name, service)| Some((name, checked(service)?)))
-        .collect();
-    let mut local: BTreeMap<(&NamespacedName, Family), BTreeSet<IpAddr>> = BTreeMap::new();
-    for slice in cluster.slices.values().filter(|slice| ports.contains_key(&slice.service)) {
-        // kube-proxy knows endpoints by their port.
-        let is_local = |node: Option<&str>| node == Some(config.node_name.as_str());
-        let found = slice
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.ready && is_local(endpoint.node.as_deref()))
-            .filter(|_| !slice.ports.is_empty());
-        local
-            .entry((&slice.service, slice.family))
-            .or_default()
-            .extend(found.map(|endpoint| endpoint.address));
-    }
-    let of = |name: &NamespacedName, family| Check {
+    let services = cluster.services.iter();
+    services.flat_map(|(name, service)| of_service(name, service, cluster, config)).collect()
+}
+
+/// The health checks of a Service, one for each of its families.
+fn of_service(
+    name: &NamespacedName,
+    service: &Service,
+    cluster: &Cluster,
+    config: &Config,
+) -> Vec<Check> {
+    let Some(port) = service.health_check_node_port else { return Vec::new() };
+    let slices = cluster.slices.of(name);
+    let check = |family| Check {
         service: name.clone(),
         family,
-        port: ports[name],
-        local_endpoints: local.get(&(name, family)).map_or(0, BTreeSet::len),
+        port,
+        local_endpoints: local_endpoints(family, &slices, config),
     };
-    ports
-        .keys()
-        .flat_map(|name| Family::ALL.map(|family| (*name, family)))
-        .filter(|(name, family)| serves(&cluster.services[*name], *family))
-        .map(|(name, family)| of(name, family))
-        .collect()
+    Family::ALL.into_iter().filter(|family| serves(service, *family)).map(check).collect()
+}
+
+/// How many ready endpoints of different addresses the proxy's own node has.
+fn local_endpoints(family: Family, slices: &[&EndpointSlice], config: &Config) -> usize {
+    let is_local = |node: Option<&str>| node == Some(config.node_name.as_str());
+    // kube-proxy knows endpoints by their port.
+    let slices = slices.iter().filter(|slice| slice.family == family && !slice.ports.is_empty());
+    let found = slices
+        .flat_map(|slice| &slice.endpoints)
+        .filter(|endpoint| endpoint.ready && is_local(endpoint.node.as_deref()));
+    found.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
 }
 
 fn serves(service: &Service, family: Family) -> bool {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::{Endpoint, EndpointPort, EndpointSlice, Node, Protocol, ServicePort};
+use crate::cluster::{Endpoint, EndpointPort, Node, Protocol, ServicePort};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()

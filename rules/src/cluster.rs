@@ -10,6 +10,9 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 
+pub use crate::slices::Slices;
+pub use crate::touched::Touched;
+
 /// An IP family: each has its own nftables table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
@@ -254,8 +257,8 @@ impl Node {
 pub struct Cluster {
     /// Services by identity.
     pub services: BTreeMap<NamespacedName, Service>,
-    /// EndpointSlices by identity.
-    pub slices: BTreeMap<NamespacedName, EndpointSlice>,
+    /// EndpointSlices by identity and by Service.
+    pub slices: Slices,
     /// The proxy's own Node, when it is known.
     pub node: Option<Node>,
     /// `spec.cidrs` of all ServiceCIDR objects.

@@ -24,8 +24,10 @@ pub mod endpoints;
 pub mod learned;
 pub mod nft;
 pub mod numbers;
+mod slices;
 pub mod stale;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod touched;
 pub mod transaction;
 pub mod walk;

@@ -1,8 +1,6 @@
 //! What a cluster asks for, in numbers.
 
-use std::collections::BTreeMap;
-
-use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Service, TrafficPolicy};
+use crate::cluster::{Cluster, EndpointSlice, Family, Service, TrafficPolicy};
 use crate::config::Config;
 use crate::endpoints::{Place, choose};
 
@@ -22,10 +20,6 @@ pub struct Numbers {
 impl Numbers {
     /// The numbers of a family.
     pub fn of(family: Family, cluster: &Cluster, config: &Config) -> Self {
-        let mut slices: BTreeMap<&NamespacedName, Vec<&EndpointSlice>> = BTreeMap::new();
-        for slice in cluster.slices.values().filter(|slice| slice.family == family) {
-            slices.entry(&slice.service).or_default().push(slice);
-        }
         let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
         let place = Place { node: &config.node_name, zone };
         let mut numbers = Self::default();
@@ -33,10 +27,11 @@ impl Numbers {
             service.cluster_ips.iter().any(|address| Family::of(*address) == family)
         };
         for (name, service) in cluster.services.iter().filter(|(_, service)| has_family(service)) {
-            let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
+            let mut slices = cluster.slices.of(name);
+            slices.retain(|slice| slice.family == family);
             numbers.services += 1;
             numbers.endpoints += slices.iter().map(|slice| slice.endpoints.len()).sum::<usize>();
-            numbers.add_ports(service, family, slices, place);
+            numbers.add_ports(service, family, &slices, place);
         }
         numbers
     }
@@ -70,7 +65,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::cluster::{Endpoint, EndpointPort, Protocol, ServicePort};
+    use crate::cluster::{Endpoint, EndpointPort, NamespacedName, Protocol, ServicePort};
 
     fn numbers(service: Service, endpoint_node: Option<&str>) -> Numbers {
         let name = NamespacedName::new("default", "web");

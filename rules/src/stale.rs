@@ -21,7 +21,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::cluster::{
-    Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
+    Cluster, EndpointSlice, Family, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::{names, node_port_networks, pod_networks};
 use crate::config::{Config, DetectLocal};
@@ -103,18 +103,14 @@ impl Serving {
     /// Who serves in this cluster. As in the ruleset, a destination that two Services claim
     /// belongs to the first by namespace and name.
     pub fn new(cluster: &Cluster, config: &Config) -> Self {
-        let mut slices: BTreeMap<&NamespacedName, Vec<&EndpointSlice>> = BTreeMap::new();
-        for slice in cluster.slices.values() {
-            slices.entry(&slice.service).or_default().push(slice);
-        }
         let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
         let place = Place { node: &config.node_name, zone };
         let mut destinations = BTreeMap::new();
         for (name, service) in &cluster.services {
-            let slices = slices.get(name).map_or(&[][..], Vec::as_slice);
+            let slices = cluster.slices.of(name);
             for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
                 for family in Family::ALL {
-                    add(&mut destinations, service, port, family, slices, place);
+                    add(&mut destinations, service, port, family, &slices, place);
                 }
             }
         }

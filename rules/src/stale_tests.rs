@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::{Endpoint, EndpointPort, Node};
+use crate::cluster::{Endpoint, EndpointPort, NamespacedName, Node};
 use crate::compile::compile;
 use crate::config::NodePortAddresses;
 use crate::diff::diff;
@@ -239,8 +239,10 @@ fn under_policy_local_endpoints_elsewhere_may_answer_only_whom_they_still_would(
 /// The node answers at an address that is also an endpoint: nothing is translated there, rightly.
 #[test]
 fn an_endpoint_at_the_virtual_address_itself_keeps_its_flows() {
-    let mut at_itself = cluster(service(), vec![Endpoint::new(ip(EXTERNAL_IP))]);
-    at_itself.slices.get_mut(&name("dns-1")).unwrap().ports[0].port = number(53);
+    let mut at_itself = cluster(service(), vec![]);
+    let mut own_port = slice("dns", vec![Endpoint::new(ip(EXTERNAL_IP))]);
+    own_port.ports[0].port = number(53);
+    at_itself.slices.insert(name("dns-1"), own_port);
     let serving = Serving::new(&at_itself, &config());
     assert!(!is_stale(&serving, &flow(OUTSIDE, EXTERNAL_IP, 53, None)));
     assert!(is_stale(&serving, &flow(OUTSIDE, LOAD_BALANCER, 53, None)));

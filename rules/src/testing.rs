@@ -3,6 +3,7 @@
 //! Addresses, ports and names come from small pools, so that Services share endpoints, claim the
 //! same addresses and change into each other.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
@@ -47,8 +48,45 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     let services = btree_map(service_name(), service(), 0..6);
     let slices = btree_map(slice_name(), slice(), 0..10);
     (services, slices, option::of(node()), vec(network(), 0..3)).prop_map(
-        |(services, slices, node, service_cidrs)| Cluster { services, slices, node, service_cidrs },
+        |(services, slices, node, service_cidrs)| {
+            let slices = slices.into_iter().collect();
+            Cluster { services, slices, node, service_cidrs }
+        },
     )
+}
+
+/// One thing of a cluster becomes as it is in another: a Service, a slice, the Node or the networks.
+pub fn change(cluster: &mut Cluster, other: &Cluster, kind: u8, index: Index) {
+    match kind % 6 {
+        0 | 1 => {
+            let names = cluster.services.keys().chain(other.services.keys());
+            let Some(name) = one(names, index) else { return };
+            match other.services.get(&name) {
+                Some(service) => drop(cluster.services.insert(name, service.clone())),
+                None => drop(cluster.services.remove(&name)),
+            }
+        }
+        2 | 3 => {
+            let Some(name) = one(cluster.slices.keys().chain(other.slices.keys()), index) else {
+                return;
+            };
+            match other.slices.get(&name) {
+                Some(slice) => drop(cluster.slices.insert(name, slice.clone())),
+                None => drop(cluster.slices.remove(&name)),
+            }
+        }
+        4 => cluster.node.clone_from(&other.node),
+        _ => cluster.service_cidrs.clone_from(&other.service_cidrs),
+    }
+}
+
+/// One of these names, if there is any.
+fn one<'a>(
+    names: impl Iterator<Item = &'a NamespacedName>,
+    index: Index,
+) -> Option<NamespacedName> {
+    let names: BTreeSet<_> = names.collect();
+    (!names.is_empty()).then(|| (*index.get(&names.into_iter().collect::<Vec<_>>())).clone())
 }
 
 /// Any settings.

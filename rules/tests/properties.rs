@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_rules::align::align;
 use weir_rules::cluster::{
-    Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
+    Cluster, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
@@ -20,7 +20,7 @@ use weir_rules::nft::{
     Table, Verdict, compile_rule, decompile_rule,
 };
 use weir_rules::stale::{Flow, Serving};
-use weir_rules::testing::{cluster, compiled, config, observed, seeded};
+use weir_rules::testing::{change, cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign};
 use weir_rules::walk::{Delivery, End, Outcome, Packet, Probability, walk};
 
@@ -169,12 +169,9 @@ struct Frontend<'a> {
 fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
     let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
     let place = Place { node: &config.node_name, zone };
-    let slices_of = |name: &NamespacedName| -> Vec<&EndpointSlice> {
-        cluster.slices.values().filter(|slice| slice.service == *name).collect()
-    };
     let mut found = BTreeMap::new();
     for (name, service) in &cluster.services {
-        let slices = slices_of(name);
+        let slices = cluster.slices.of(name);
         let has = |family| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);
         for port in &service.ports {
             let kinds = [
@@ -239,28 +236,6 @@ fn remember(ruleset: &mut Ruleset, family: Family, learned: Vec<(Name, RawKey, R
 
 fn learned_by(end: &End<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
     end.learned.iter().map(|it| (it.map.clone(), it.key, it.data, it.timeout)).collect()
-}
-
-/// One thing of a cluster becomes as it is in another.
-fn change(cluster: &mut Cluster, other: &Cluster, kind: u8, index: Index) {
-    type Objects<T> = BTreeMap<NamespacedName, T>;
-    fn one<T: Clone>(map: &mut Objects<T>, other: &Objects<T>, index: Index) {
-        let names: BTreeSet<_> = map.keys().chain(other.keys()).cloned().collect();
-        if names.is_empty() {
-            return;
-        }
-        let name = index.get(&names.into_iter().collect::<Vec<_>>()).clone();
-        match other.get(&name) {
-            Some(object) => drop(map.insert(name, object.clone())),
-            None => drop(map.remove(&name)),
-        }
-    }
-    match kind % 6 {
-        0 | 1 => one(&mut cluster.services, &other.services, index),
-        2 | 3 => one(&mut cluster.slices, &other.slices, index),
-        4 => cluster.node.clone_from(&other.node),
-        _ => cluster.service_cidrs.clone_from(&other.service_cidrs),
-    }
 }
 
 /// The ruleset with the endpoints of each list in order, and nothing learned.
@@ -407,8 +382,11 @@ proptest! {
         // virtual addresses: what is translated to one of these is refused or dropped there.
         cluster.services.values_mut().for_each(|service| service.source_ranges.clear());
         cluster.service_cidrs.clear();
-        let endpoints = cluster.slices.values_mut().flat_map(|slice| &mut slice.endpoints);
-        endpoints.for_each(|endpoint| endpoint.address = away(endpoint.address));
+        let moved = std::mem::take(&mut cluster.slices).into_iter().map(|(name, mut slice)| {
+            slice.endpoints.iter_mut().for_each(|it| it.address = away(it.address));
+            (name, slice)
+        });
+        cluster.slices = moved.collect();
         let detect_local = DetectLocal::InterfaceNamePrefix("veth".into());
         let config = Config { detect_local, service_cidrs: Vec::new(), ..config };
         let cluster_ips: BTreeSet<IpAddr> = cluster

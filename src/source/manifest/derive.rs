@@ -1,11 +1,11 @@
 //! EndpointSlices for Services that have none, from the Pods that they select: what a cluster's
 //! control plane does, for those who try a Service without one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName};
+use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Slices};
 
 use crate::source::convert::{Pod, PodSelection, SelectedPort, TargetPort};
 
@@ -16,22 +16,17 @@ pub(super) type Selecting = (NamespacedName, Box<PodSelection>, Vec<Family>);
 ///
 /// There is one for each family and for each way in which the Pods resolve the ports:
 /// `web-derived-ipv4-1`, `web-derived-ipv4-2`, ...
-pub(super) fn slices(
-    services: &[Selecting],
-    pods: &[(String, Pod)],
-    slices: &mut BTreeMap<NamespacedName, EndpointSlice>,
-) {
-    let served: HashSet<NamespacedName> =
-        slices.values().map(|slice| slice.service.clone()).collect();
+pub(super) fn slices(services: &[Selecting], pods: &[(String, Pod)], slices: &mut Slices) {
     let mut labelled: HashMap<(&str, &str, &str), Vec<&Pod>> = HashMap::new();
     for (namespace, pod) in pods {
         for (label, value) in &pod.labels {
             labelled.entry((namespace, label, value)).or_default().push(pod);
         }
     }
-    for (service, selection, families) in
-        services.iter().filter(|(name, ..)| !served.contains(name))
-    {
+    for (service, selection, families) in services {
+        if !slices.of(service).is_empty() {
+            continue;
+        }
         // Any one of the labels narrows the search.
         let Some((label, value)) = selection.selector.first_key_value() else { continue };
         let candidates = labelled.get(&(&*service.namespace, label, value));
@@ -61,7 +56,7 @@ fn name(
     service: &NamespacedName,
     family: Family,
     number: usize,
-    slices: &BTreeMap<NamespacedName, EndpointSlice>,
+    slices: &Slices,
 ) -> NamespacedName {
     let family = match family {
         Family::Ipv4 => "ipv4",

@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
-
-use weir_rules::cluster::{Cluster, EndpointSlice};
+use weir_rules::cluster::{Cluster, Slices};
 
 use crate::source::manifest::tests::load_all;
 
@@ -42,7 +40,7 @@ fn cluster(texts: &[&str]) -> Cluster {
 }
 
 /// Each slice's name, ports and addresses.
-fn listed(slices: &BTreeMap<super::NamespacedName, EndpointSlice>) -> Vec<String> {
+fn listed(slices: &Slices) -> Vec<String> {
     let list = slices.iter().map(|(name, slice)| {
         let ports: Vec<_> = slice
             .ports

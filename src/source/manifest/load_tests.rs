@@ -105,7 +105,7 @@ fn what_kubectl_prints_is_read() {
         cluster.services[&name].cluster_ips,
         ["10.96.0.1".parse::<std::net::IpAddr>().unwrap()]
     );
-    assert_eq!(cluster.slices[&name].endpoints.len(), 1);
+    assert_eq!(cluster.slices.of(&name)[0].endpoints.len(), 1);
     assert_eq!(
         cluster.node.unwrap().addresses,
         ["192.0.2.11".parse::<std::net::IpAddr>().unwrap()]
