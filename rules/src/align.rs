@@ -50,7 +50,8 @@ pub(crate) fn align_fragment(before: &Fragment, after: &mut Fragment) {
         let desired = after.elements[range.clone()].iter().map(|(_, key, element)| (key, element));
         for (key, element) in moves(observed, desired) {
             let place = after.elements[range.clone()].binary_search_by(|entry| entry.1.cmp(&key));
-            after.elements[range.start + place.expect("only elements move that are there")].2 = element;
+            after.elements[range.start + place.expect("only elements move that are there")].2 =
+                element;
         }
     }
 }
@@ -68,8 +69,7 @@ fn moves<'a>(
         while let Some(next) = rest.next_if(|(key, _)| List::of(key) == list) {
             elements.push(next);
         }
-        let is_programmed =
-            |(key, element): &(&RawKey, &Element)| observed(key) == Some(*element);
+        let is_programmed = |(key, element): &(&RawKey, &Element)| observed(key) == Some(*element);
         if !elements.iter().all(is_programmed) {
             exchange(&observed, &elements, &mut moved);
         }

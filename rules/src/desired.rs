@@ -86,11 +86,13 @@ impl Desired {
     /// Takes note of what has changed in the cluster, whatever it was before.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) {
         let tables = Family::ALL.into_iter().enumerate();
-        let tables = tables.map(|(index, family)| {
-            Some(self.compile(index, family, cluster, config, touched))
-        });
+        let tables = tables
+            .map(|(index, family)| Some(self.compile(index, family, cluster, config, touched)));
         let tables: Vec<_> = tables.collect();
-        self.accept(Plan { tables: tables.try_into().expect("one of each family"), ..Plan::default() });
+        self.accept(Plan {
+            tables: tables.try_into().expect("one of each family"),
+            ..Plan::default()
+        });
     }
 
     /// What has changed in a family's table.
@@ -158,10 +160,14 @@ impl Desired {
     /// Puts endpoints into the slots that they have in a ruleset which is the same but for these.
     pub fn adopt_slots(&mut self, programmed: &Ruleset) {
         for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
-            let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else { continue };
-            let slotted = |fragment: &&mut Fragment| fragment.elements.iter().any(|e| e.0.has_slots());
+            let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else {
+                continue;
+            };
+            let slotted =
+                |fragment: &&mut Fragment| fragment.elements.iter().any(|e| e.0.has_slots());
             for fragment in state.fragments.values_mut().filter(slotted) {
-                for (map, key, element) in fragment.elements.iter_mut().filter(|e| e.0.has_slots()) {
+                for (map, key, element) in fragment.elements.iter_mut().filter(|e| e.0.has_slots())
+                {
                     let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
                     if let Some(there) = there.filter(|there| *there != element) {
                         element.clone_from(there);
@@ -173,7 +179,9 @@ impl Desired {
 
     /// How many things each family's table holds, in the order of [`Family::ALL`].
     pub fn objects(&self) -> [Tally; 2] {
-        self.tables.each_ref().map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+        self.tables
+            .each_ref()
+            .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
     }
 
     /// How many Services are served, in either family.

@@ -72,19 +72,14 @@ impl Fragment {
         *self == Self::default()
     }
 
-    /// The element of a map with this key.
-    pub(crate) fn get(&self, map: Map, key: &RawKey) -> Option<&Element> {
-        let order = |entry: &Entry| (entry.0, &entry.1).cmp(&(map, key));
-        self.elements.binary_search_by(order).ok().map(|index| &self.elements[index].2)
-    }
-
     /// Calls `each` with every element that the two do not have alike: with the one and the other.
     pub(crate) fn differences<'a>(
         &'a self,
         other: &'a Fragment,
         mut each: impl FnMut(Map, &'a RawKey, Option<&'a Element>, Option<&'a Element>),
     ) {
-        let (mut left, mut right) = (self.elements.iter().peekable(), other.elements.iter().peekable());
+        let (mut left, mut right) =
+            (self.elements.iter().peekable(), other.elements.iter().peekable());
         loop {
             let order = match (left.peek(), right.peek()) {
                 (None, None) => break,

@@ -82,7 +82,8 @@ pub(super) fn fragment(
     let firewall = Firewall::new(name, service, &addresses.load_balancer, around);
     let mut is_guarded = false;
     for (index, port) in service.ports.iter().enumerate() {
-        is_guarded |= builder.add_port(name, service, index, port, slices, &addresses, firewall.as_ref());
+        is_guarded |=
+            builder.add_port(name, service, index, port, slices, &addresses, firewall.as_ref());
     }
     if let Some(firewall) = firewall.filter(|_| is_guarded) {
         firewall.move_into(&mut builder.own);
@@ -129,7 +130,8 @@ impl Builder<'_> {
         ];
         for (addresses, traffic) in sides {
             for address in addresses {
-                is_chosen_from |= self.serve(key(address), way(Destination::Address), traffic, &comment);
+                is_chosen_from |=
+                    self.serve(key(address), way(Destination::Address), traffic, &comment);
             }
         }
         if let Some(node_port) = port.node_port {
@@ -158,7 +160,8 @@ impl Builder<'_> {
     /// Serves a destination, unless it is taken; says whether endpoints are chosen for it.
     fn serve(&mut self, key: RawKey, way: Way<'_>, traffic: &Traffic<'_>, comment: &str) -> bool {
         let Way { destination, affinity, index } = way;
-        let is_mine = |&(other, of, _): &(Destination, RawKey, usize)| (other, of) == (destination, key);
+        let is_mine =
+            |&(other, of, _): &(Destination, RawKey, usize)| (other, of) == (destination, key);
         if self.taken.iter().any(is_mine) || !(self.is_free)(destination, key) {
             return false;
         }
@@ -167,9 +170,12 @@ impl Builder<'_> {
             Destination::Address => {
                 [Map::Services, Map::Endpoints, Map::NoEndpointServices, Map::AffinityServices]
             }
-            Destination::NodePort => {
-                [Map::NodePorts, Map::NodePortEndpoints, Map::NoEndpointNodePorts, Map::AffinityNodePorts]
-            }
+            Destination::NodePort => [
+                Map::NodePorts,
+                Map::NodePortEndpoints,
+                Map::NoEndpointNodePorts,
+                Map::AffinityNodePorts,
+            ],
         };
         let [verdicts, endpoints, without_endpoints, learning] = maps;
         if let Some(choice) = traffic.choice {

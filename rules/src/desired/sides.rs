@@ -37,7 +37,8 @@ impl Sides {
             each_shared(before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
-        let count = |shared: &Shared| state.and_then(|s| s.uses.get(shared)).map_or(0, |&n| n as isize);
+        let count =
+            |shared: &Shared| state.and_then(|s| s.uses.get(shared)).map_or(0, |&n| n as isize);
         for (shared, change) in &changes {
             let before = count(shared);
             match (before > 0, before + change > 0) {
@@ -88,10 +89,8 @@ impl Sides {
                 insert(side, *map, *key, Element::new(Data::Nothing));
             }
             Shared::Chain(balancer) => {
-                let sides = [
-                    (&mut self.before, frames.old, before),
-                    (&mut self.after, frames.new, after),
-                ];
+                let sides =
+                    [(&mut self.before, frames.old, before), (&mut self.after, frames.new, after)];
                 for (side, frame, _) in sides.into_iter().filter(|(_, _, is_there)| *is_there) {
                     let chain = balancer.chain(frame.is_from_pod.as_ref());
                     side.chains.insert(balancer.name(), chain);
