@@ -1,5 +1,6 @@
 //! What holds for every cluster.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,11 +8,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_rules::align::align;
+use weir_rules::claims::{Claim, claims};
 use weir_rules::cluster::{
-    Cluster, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
+    Cluster, Family, NamespacedName, Protocol, Service, ServicePort, Touched, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
+use weir_rules::desired::Desired;
 use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
 use weir_rules::learned::adopt;
@@ -21,7 +24,7 @@ use weir_rules::nft::{
 };
 use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{change, cluster, compiled, config, observed, seeded};
-use weir_rules::transaction::{Action, Sign};
+use weir_rules::transaction::{Action, Sign, Tally};
 use weir_rules::walk::{Delivery, End, Outcome, Packet, Probability, walk};
 
 /// Where a verdict goes.
@@ -238,11 +241,42 @@ fn learned_by(end: &End<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
     end.learned.iter().map(|it| (it.map.clone(), it.key, it.data, it.timeout)).collect()
 }
 
-/// The ruleset with the endpoints of each list in order, and nothing learned.
-fn in_order(ruleset: &Ruleset) -> Ruleset {
+/// The cluster without Services that claim what another has, as the sources give it.
+fn without_conflicts(cluster: &Cluster) -> Cluster {
+    let mut taken = BTreeSet::new();
+    let mut cluster = cluster.clone();
+    cluster.services.retain(|_, service| {
+        let claims: BTreeSet<Claim> = claims(service).into_iter().map(|(claim, _)| claim).collect();
+        let is_free = claims.is_disjoint(&taken);
+        taken.extend(claims.into_iter().filter(|_| is_free));
+        is_free
+    });
+    cluster
+}
+
+fn without_learned(ruleset: &Ruleset) -> Ruleset {
     let mut ruleset = ruleset.clone();
     for set in ruleset.tables.values_mut().flat_map(|table| table.sets.values_mut()) {
         set.elements.retain(|_, element| !matches!(element.data, Data::Learned(..)));
+    }
+    ruleset
+}
+
+/// How many things a table holds.
+fn tally(table: &Table) -> Tally {
+    Tally {
+        tables: 0,
+        sets: table.sets.len(),
+        chains: table.chains.len(),
+        rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
+        elements: table.sets.values().map(|set| set.elements.len()).sum(),
+    }
+}
+
+/// The ruleset with the endpoints of each list in order, and nothing learned.
+fn in_order(ruleset: &Ruleset) -> Ruleset {
+    let mut ruleset = without_learned(ruleset);
+    for set in ruleset.tables.values_mut().flat_map(|table| table.sets.values_mut()) {
         let mut lists: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
         let value = |element: &Element| match &element.data {
             Data::Values(values) => Some(*values),
@@ -316,6 +350,49 @@ proptest! {
         diff(&programmed, &fitted).apply(&mut programmed);
         prop_assert_eq!(in_order(&programmed), in_order(&desired));
         prop_assert_eq!(astray(&programmed), []);
+    }
+
+    /// Each change costs what it touches, and ends where a compile of all of it does; what is kept
+    /// is what is programmed, to the last slot.
+    #[test]
+    fn changes_by_their_parts_end_as_a_compile_from_scratch(
+        start in cluster(),
+        configs in (config(), config()),
+        others in vec((self::cluster(), any::<u8>(), any::<Index>()), 1..8),
+    ) {
+        let mut cluster = without_conflicts(&start);
+        let (mut programmed, mut desired) = (Ruleset::default(), Desired::default());
+        let mut touched = Touched::all(&cluster);
+        for (step, (other, kind, index)) in others.iter().enumerate() {
+            let config = if step < 4 { &configs.0 } else { &configs.1 };
+            touched.surroundings |= step == 4;
+            let plan = desired.plan(&cluster, config, &touched);
+            let mut before = plan.before.clone();
+            for (family, table) in &mut before.tables {
+                for (name, set) in table.sets.iter_mut().filter(|(_, set)| set.spec.dynamic.is_some()) {
+                    set.elements.clone_from(&programmed.tables[family].sets[name].elements);
+                }
+            }
+            let fitted = adopt(&before, Cow::Borrowed(&plan.after));
+            diff(&before, &fitted).apply(&mut programmed);
+            desired.accept(plan);
+            prop_assert_eq!(astray(&programmed), []);
+            let bare = without_learned(&programmed);
+            prop_assert_eq!(&desired.ruleset(), &bare);
+            prop_assert_eq!(in_order(&bare), in_order(&compile(&cluster, config)));
+            prop_assert_eq!(desired.objects(), Family::ALL.map(|family| tally(&bare.tables[&family])));
+            for frontend in frontends(&cluster, config) {
+                let packet = packet(&frontend, "uplink");
+                let walk = walk(&programmed, &packet, &BTreeSet::new());
+                let learned = walk.ends.first().map(learned_by).unwrap_or_default();
+                remember(&mut programmed, Family::of(frontend.address), learned);
+            }
+            let mut next = cluster.clone();
+            change(&mut next, other, *kind, *index);
+            next = without_conflicts(&next);
+            touched = Touched::between(&cluster, &next);
+            cluster = next;
+        }
     }
 
     /// With session affinity, whichever endpoint a client got it gets again.
