@@ -7,12 +7,16 @@
 //!
 //! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
 
+mod part;
 mod sides;
+mod users;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+pub use self::part::Part;
 use self::sides::Sides;
+pub use self::users::Object;
 use crate::align::align_fragment;
 use crate::cluster::{Cluster, Family, NamespacedName, Touched};
 use crate::compile::{Assembly, Balancer, Fragment, Frame, Map, learning};
@@ -63,6 +67,8 @@ pub struct Plan {
 struct TablePlan {
     /// `None` if it stays.
     frame: Option<Frame>,
+    /// How many Services were compiled.
+    compiled: usize,
     /// What Services add that add something else than before; nothing for those that go.
     fragments: Vec<(NamespacedName, Fragment)>,
 }
@@ -70,14 +76,14 @@ struct TablePlan {
 impl Desired {
     /// Plans what has changed in the cluster. Other settings touch the surroundings.
     pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
-        let mut plan = Plan { recompiled: touched.services.len(), ..Plan::default() };
+        let mut plan = Plan::default();
         for (index, family) in Family::ALL.into_iter().enumerate() {
             let table = self.compile(index, family, cluster, config, touched);
-            let compiled = table.fragments.len();
             let (before, after) = Sides::compare(self.tables[index].as_ref(), &table);
             plan.before.tables.extend(before.map(|before| (family, before)));
             plan.after.tables.extend(after.map(|after| (family, after)));
-            plan.recompiled = plan.recompiled.max(compiled);
+            // A Service is compiled for both families.
+            plan.recompiled = plan.recompiled.max(table.compiled);
             plan.tables[index] = Some(table);
         }
         plan
@@ -113,8 +119,9 @@ impl Desired {
         });
         let frame = new_frame.as_ref().or(state.map(|state| &state.frame)).expect("one of the two");
         let nothing = Fragment::default();
-        let mut fragments = Vec::new();
+        let (mut fragments, mut compiled) = (Vec::new(), 0);
         let mut compile = |name: &NamespacedName| {
+            compiled += 1;
             let before = state.and_then(|state| state.fragments.get(name)).unwrap_or(&nothing);
             let mut after = frame.fragment(name, cluster, &mut |_, _| true);
             align_fragment(before, &mut after);
@@ -130,13 +137,13 @@ impl Desired {
         } else {
             touched.services.iter().for_each(&mut compile);
         }
-        TablePlan { frame: new_frame, fragments }
+        TablePlan { frame: new_frame, compiled, fragments }
     }
 
     /// Takes note that a plan is carried out. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
-            let Some(TablePlan { frame, fragments }) = table else { continue };
+            let Some(TablePlan { frame, fragments, .. }) = table else { continue };
             let state = match (state, frame) {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
@@ -183,12 +190,11 @@ impl Desired {
             .each_ref()
             .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
     }
+}
 
-    /// How many Services are served, in either family.
-    pub fn service_count(&self, family: Family) -> usize {
-        let index = usize::from(family == Family::Ipv6);
-        self.tables[index].as_ref().map_or(0, |state| state.fragments.len())
-    }
+/// The place of a family in the order of [`Family::ALL`].
+fn index(family: Family) -> usize {
+    usize::from(family == Family::Ipv6)
 }
 
 impl State {
@@ -268,3 +274,6 @@ fn each_shared(fragment: &Fragment, mut each: impl FnMut(Shared)) {
         each(Shared::Learning);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use weir_rules::cluster::{
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
-use weir_rules::desired::Desired;
+use weir_rules::desired::{Desired, Part};
 use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
 use weir_rules::learned::adopt;
@@ -262,6 +262,16 @@ fn without_learned(ruleset: &Ruleset) -> Ruleset {
     ruleset
 }
 
+/// All parts of a ruleset.
+fn whole(ruleset: &Ruleset) -> BTreeMap<Family, Part> {
+    let keys = |set: &Set| set.elements.keys().copied().collect();
+    let part = |table: &Table| Part {
+        structure: true,
+        elements: table.sets.iter().map(|(name, set)| (name.clone(), keys(set))).collect(),
+    };
+    ruleset.tables.iter().map(|(family, table)| (*family, part(table))).collect()
+}
+
 /// How many things a table holds.
 fn tally(table: &Table) -> Tally {
     Tally {
@@ -379,6 +389,7 @@ proptest! {
             prop_assert_eq!(astray(&programmed), []);
             let bare = without_learned(&programmed);
             prop_assert_eq!(&desired.ruleset(), &bare);
+            prop_assert_eq!(&desired.parts(&whole(&bare)), &bare);
             prop_assert_eq!(in_order(&bare), in_order(&compile(&cluster, config)));
             prop_assert_eq!(desired.objects(), Family::ALL.map(|family| tally(&bare.tables[&family])));
             for frontend in frontends(&cluster, config) {

@@ -1,0 +1,149 @@
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use super::*;
+use crate::cluster::{
+    Endpoint, EndpointPort, EndpointSlice, Node, Protocol, Service, ServicePort, TrafficPolicy,
+};
+use crate::compile::compile;
+use crate::config::DetectLocal;
+use crate::diff::diff;
+use crate::transaction::Counts;
+
+fn name(number: u8) -> NamespacedName {
+    NamespacedName::new("default", format!("web-{number}"))
+}
+
+/// A Service with endpoints of these last bytes.
+fn put(cluster: &mut Cluster, number: u8, endpoints: &[u8]) {
+    let service = Service {
+        cluster_ips: vec![[10, 96, 0, number].into()],
+        external_ips: vec![[192, 0, 2, number].into()],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: NonZeroU16::new(80).unwrap(),
+            node_port: None,
+        }],
+        external_traffic_policy: TrafficPolicy::Local,
+        ..Service::default()
+    };
+    let address = |last: &u8| IpAddr::from([10, 244, number, *last]);
+    let slice = EndpointSlice {
+        service: name(number),
+        family: Family::Ipv4,
+        ports: vec![EndpointPort {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            port: NonZeroU16::new(8080).unwrap(),
+        }],
+        endpoints: endpoints.iter().map(address).map(Endpoint::new).collect(),
+    };
+    cluster.services.insert(name(number), service);
+    cluster.slices.insert(name(number), slice);
+}
+
+fn cluster(services: u8) -> Cluster {
+    let mut cluster = Cluster::default();
+    (1..=services).for_each(|number| put(&mut cluster, number, &[1, 2, 3]));
+    cluster
+}
+
+fn of(cluster: &Cluster, config: &Config) -> Desired {
+    let mut desired = Desired::default();
+    desired.set(cluster, config, &Touched::all(cluster));
+    desired
+}
+
+fn touched(numbers: &[u8]) -> Touched {
+    Touched { services: numbers.iter().copied().map(name).collect(), surroundings: false }
+}
+
+/// What a plan changes.
+fn counts(plan: &Plan) -> Counts {
+    diff(&plan.before, &plan.after).counts()
+}
+
+#[test]
+fn one_replaced_endpoint_is_one_service_and_two_elements_for_each_address() {
+    let config = Config::new("node-a");
+    let mut cluster = cluster(20);
+    let desired = of(&cluster, &config);
+    put(&mut cluster, 7, &[1, 9, 3]);
+    let plan = desired.plan(&cluster, &config, &touched(&[7]));
+    assert_eq!(plan.recompiled, 1);
+    // At the ClusterIP and at the external address.
+    assert_eq!(counts(&plan).added.elements, 2);
+    assert_eq!(counts(&plan).removed.elements, 2);
+    assert_eq!(plan.after.element_count(), 2, "nothing that stays is in it");
+}
+
+#[test]
+fn a_change_of_nothing_that_counts_plans_nothing() {
+    let config = Config::new("node-a");
+    let cluster = cluster(3);
+    let plan = of(&cluster, &config).plan(&cluster, &config, &touched(&[1, 2, 9]));
+    assert_eq!((&plan.before, &plan.after), (&Ruleset::default(), &Ruleset::default()));
+    assert_eq!(plan.recompiled, 3);
+}
+
+#[test]
+fn a_chain_goes_with_its_last_user() {
+    let config = Config::new("node-a");
+    let mut cluster = cluster(2);
+    let mut desired = of(&cluster, &config);
+    let chains = |plan: &Plan| (counts(plan).removed.chains, counts(plan).added.chains);
+    put(&mut cluster, 1, &[1]);
+    let plan = desired.plan(&cluster, &config, &touched(&[1]));
+    assert_eq!(chains(&plan), (0, 2), "the other still has three");
+    desired.accept(plan);
+    put(&mut cluster, 2, &[1]);
+    assert_eq!(chains(&desired.plan(&cluster, &config, &touched(&[2]))), (2, 0));
+}
+
+/// Pods are told from other sources in chains that Services share.
+#[test]
+fn the_networks_of_pods_change_chains_and_no_service() {
+    let mut config = Config { detect_local: DetectLocal::NodeCidr, ..Config::new("node-a") };
+    let mut cluster = cluster(5);
+    let mut desired = of(&cluster, &config);
+    let mut surroundings = Touched { surroundings: true, ..Touched::default() };
+    let mut check = |cluster: &Cluster, config: &Config, touched: &Touched| {
+        let plan = desired.plan(cluster, config, touched);
+        let mut programmed = desired.ruleset();
+        diff(&plan.before, &plan.after).apply(&mut programmed);
+        assert_eq!(programmed, compile(cluster, config));
+        let recompiled = plan.recompiled;
+        desired.accept(plan);
+        assert_eq!(desired.ruleset(), programmed);
+        recompiled
+    };
+    let node = |zone: &str| Node {
+        addresses: vec![],
+        zone: Some(zone.to_owned()),
+        pod_cidrs: vec!["10.244.0.0/24".parse().unwrap()],
+    };
+    cluster.node = Some(Node { zone: None, ..node("") });
+    assert_eq!(check(&cluster, &config, &surroundings), 0);
+    config.detect_local = DetectLocal::InterfaceNamePrefix("veth".to_owned());
+    assert_eq!(check(&cluster, &config, &surroundings), 0);
+    // The zone decides on endpoints, of a Service that goes at the same moment, too.
+    cluster.node = Some(node("here"));
+    cluster.services.remove(&name(2));
+    surroundings.services.insert(name(2));
+    check(&cluster, &config, &surroundings);
+}
+
+#[test]
+fn slots_are_taken_over_from_what_is_programmed() {
+    let config = Config::new("node-a");
+    let cluster = cluster(1);
+    let mut desired = of(&cluster, &config);
+    let mut programmed = desired.ruleset();
+    let table = programmed.tables.get_mut(&Family::Ipv4).unwrap();
+    let endpoints = &mut table.sets.get_mut(Map::Endpoints.name()).unwrap().elements;
+    let reversed: Vec<_> = endpoints.values().rev().cloned().collect();
+    endpoints.values_mut().zip(reversed).for_each(|(element, other)| *element = other);
+    desired.adopt_slots(&programmed);
+    assert_eq!(desired.ruleset(), programmed);
+}

@@ -1,0 +1,105 @@
+//! Which Services a refused operation is for.
+
+use super::{Desired, Plan, index};
+use crate::cluster::{Family, NamespacedName};
+use crate::compile::Fragment;
+use crate::hold::Held;
+use crate::nft::{Name, RawKey};
+use crate::transaction::{Action, Operation};
+
+/// Something in a table of which an operation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// An element of a set.
+    Element(Name, RawKey),
+    /// A set or chain, or a rule of the chain.
+    Named(Name),
+}
+
+impl Object {
+    /// What a part of an operation is about, as [`Operation::command`] counts them. Of elements the
+    /// first stands for all.
+    pub fn of(operation: &Operation, part: usize) -> Option<Self> {
+        match &operation.action {
+            Action::AddElements { set, elements, .. }
+            | Action::DeleteElements { set, elements, .. } => {
+                elements.keys().nth(part).map(|key| Object::Element(set.clone(), *key))
+            }
+            Action::AddSet { name, .. }
+            | Action::DeleteSet { name, .. }
+            | Action::AddChain { name, .. }
+            | Action::DeleteChain { name, .. } => Some(Object::Named(name.clone())),
+            Action::ReplaceRules { chain, .. } => Some(Object::Named(chain.clone())),
+            Action::AddTable { .. } | Action::DeleteTable { .. } => None,
+        }
+    }
+}
+
+impl Fragment {
+    fn needs(&self, object: &Object) -> bool {
+        let has_own = |name: &Name| {
+            let own = |table: &crate::nft::Table| {
+                table.sets.contains_key(name) || table.chains.contains_key(name)
+            };
+            self.own.as_deref().is_some_and(own)
+        };
+        match object {
+            Object::Element(set, key) => {
+                let is_it = |name: &str, other: &RawKey| name == set.as_str() && other == key;
+                self.elements.iter().any(|(map, other, _)| is_it(map.name(), other))
+                    || self.shared.iter().any(|(map, other)| is_it(map.name(), other))
+                    || has_own(set)
+            }
+            Object::Named(name) => {
+                has_own(name) || self.balancers.iter().any(|balancer| balancer.name() == *name)
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// The Services of this plan that need an object, or need it no longer.
+    pub fn users(&self, family: Family, object: &Object, before: &Desired) -> Vec<NamespacedName> {
+        let Some(table) = &self.tables[index(family)] else { return Vec::new() };
+        let needed = |name: &NamespacedName| {
+            let state = before.tables[index(family)].as_ref();
+            let fragment = state.and_then(|state| state.fragments.get(name));
+            fragment.is_some_and(|fragment| fragment.needs(object))
+        };
+        let users =
+            table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
+        users.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What belongs to a Service of this plan.
+    pub fn held(&self, name: &NamespacedName) -> Held {
+        let mut held = Held::default();
+        for (family, table) in Family::ALL.into_iter().zip(&self.tables) {
+            let fragments = table.iter().flat_map(|table| &table.fragments);
+            fragments.filter(|(of, _)| of == name).for_each(|(_, of)| held.add(family, of));
+        }
+        held
+    }
+}
+
+impl Desired {
+    /// The Services that need an object. This walks all fragments.
+    pub fn users(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
+        let fragments = self.tables[index(family)].iter().flat_map(|state| &state.fragments);
+        let users = fragments.filter(|(_, fragment)| fragment.needs(object));
+        users.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Desires nothing of a Service any more, until it is touched again; gives what belongs to it.
+    pub fn forget(&mut self, name: &NamespacedName) -> Held {
+        let mut held = Held::default();
+        for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
+            let Some(state) = state else { continue };
+            if let Some(fragment) = state.fragments.get(name) {
+                held.add(family, fragment);
+                state.put(name.clone(), Fragment::default());
+            }
+        }
+        held
+    }
+}
