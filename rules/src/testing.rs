@@ -81,7 +81,7 @@ pub fn change(cluster: &mut Cluster, other: &Cluster, kind: u8, index: Index) {
 }
 
 /// One of these names, if there is any.
-fn one<'a>(
+pub fn one<'a>(
     names: impl Iterator<Item = &'a NamespacedName>,
     index: Index,
 ) -> Option<NamespacedName> {

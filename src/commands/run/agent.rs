@@ -68,7 +68,7 @@ impl Agent {
         events: Events,
         observed: Arc<Observed>,
     ) -> Self {
-        let node_is_missing = matches!(reader, Reader::Manifests { .. });
+        let node_is_missing = matches!(reader, Reader::Manifests(_));
         Self {
             reader,
             config,
@@ -112,7 +112,10 @@ impl Agent {
     pub(super) fn reload_all(&mut self) {
         self.follower.distrust();
         match self.reader {
-            Reader::Manifests { .. } => self.read(Vec::new(), false),
+            Reader::Manifests(_) => {
+                self.is_held = false;
+                self.compile(true);
+            }
             // The API server is heard of all that changes.
             Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
@@ -159,33 +162,30 @@ impl Agent {
 
     fn compile(&mut self, always: bool) {
         let start = Instant::now();
-        let mut is_new = false;
-        let Self { reader, config, addresses, desired, observed, .. } = self;
-        let Self { ports_are_closed, node_is_missing, .. } = self;
-        reader.read(always, |cluster| {
-            let closed = input::closed_node_ports(cluster, config);
-            if let Some(note) = closed.as_ref().filter(|_| !*ports_are_closed) {
-                warn!("{note}");
-            }
-            *ports_are_closed = closed.is_some();
-            let is_missing = cluster.node.is_none();
-            if is_missing && !*node_is_missing {
-                let node = &config.node_name;
-                warn!(
-                    node,
-                    "there is no such Node: topology hints, its addresses and its networks are not \
-                     known, and /healthz is bad; is --hostname-override right?"
-                );
-            }
-            *node_is_missing = is_missing;
-            *desired = Some(Desired::new(cluster, config));
-            observed.wants(cluster, config, addresses.known());
-            is_new = true;
-        });
-        if is_new {
-            self.triggers.extend(self.reader.take_triggers());
-            self.sync(start, Cause::Update);
+        self.reader.reload();
+        let touched = self.reader.take_touched();
+        let Some(cluster) = self.reader.cluster().filter(|_| always || !touched.is_empty()) else {
+            return;
+        };
+        let closed = input::closed_node_ports(cluster, &self.config);
+        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
+            warn!("{note}");
         }
+        self.ports_are_closed = closed.is_some();
+        let is_missing = cluster.node.is_none();
+        if is_missing && !self.node_is_missing {
+            let node = &self.config.node_name;
+            warn!(
+                node,
+                "there is no such Node: topology hints, its addresses and its networks are not \
+                 known, and /healthz is bad; is --hostname-override right?"
+            );
+        }
+        self.node_is_missing = is_missing;
+        self.desired = Some(Desired::new(cluster, &self.config));
+        self.observed.wants(cluster, &self.config, self.addresses.known());
+        self.triggers.extend(self.reader.take_triggers());
+        self.sync(start, Cause::Update);
     }
 
     /// Repairs what somebody else has changed, and tries again what has failed.

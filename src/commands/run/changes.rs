@@ -8,6 +8,7 @@ use tracing::info;
 use weir_rules::config::Config;
 
 use super::directory::Watch;
+use super::manifests::Manifests;
 use super::reader::Reader;
 use crate::commands::Failure;
 use crate::observe::Observed;
@@ -26,7 +27,10 @@ impl Changes {
         let (watch, notices) = Watch::new(path)?;
         info!(directory = %path.display(), node = config.node_name, "following manifests");
         let directory = Directory::new(PathBuf::from(path), config.node_name.as_str());
-        Ok((Self::Directory { watch, notices }, Reader::Manifests { directory, is_read: false }))
+        Ok((
+            Self::Directory { watch, notices },
+            Reader::Manifests(Box::new(Manifests::new(directory))),
+        ))
     }
 
     pub(super) fn of_server(

@@ -7,6 +7,7 @@ mod configuration;
 mod directory;
 mod events;
 mod logging;
+mod manifests;
 mod pace;
 mod reader;
 mod retry;

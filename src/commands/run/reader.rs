@@ -2,17 +2,17 @@
 
 use k8s_openapi::jiff::Timestamp;
 use tracing::{info, warn};
-use weir_rules::cluster::{Cluster, Family};
+use weir_rules::cluster::{Cluster, Family, Touched};
 
 use super::events::Events;
-use crate::commands::chain;
+use super::manifests::Manifests;
 use crate::source::api::{self, News, Update};
-use crate::source::manifest::{Directory, note};
+use crate::source::manifest::note;
 
 /// Reads the cluster.
 pub(super) enum Reader {
-    /// A directory, and whether it has been read before.
-    Manifests { directory: Directory, is_read: bool },
+    /// A directory.
+    Manifests(Box<Manifests>),
     /// An API server.
     Api(Box<api::State>),
 }
@@ -21,7 +21,7 @@ impl Reader {
     /// What it reads, for messages.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Reader::Manifests { .. } => "manifests",
+            Reader::Manifests(_) => "manifests",
             Reader::Api(_) => "API server",
         }
     }
@@ -29,7 +29,7 @@ impl Reader {
     /// What an API server has told.
     pub(super) fn state(&self) -> Option<&api::State> {
         match self {
-            Reader::Manifests { .. } => None,
+            Reader::Manifests(_) => None,
             Reader::Api(state) => Some(state),
         }
     }
@@ -37,7 +37,7 @@ impl Reader {
     /// When the changes happened that have come since this was last asked, as far as it is known.
     pub(super) fn take_triggers(&mut self) -> impl Iterator<Item = (Family, Timestamp)> + use<> {
         let triggers = match self {
-            Reader::Manifests { .. } => None,
+            Reader::Manifests(_) => None,
             Reader::Api(state) => Some(state.changes_mut().take_triggers()),
         };
         triggers.into_iter().flatten()
@@ -50,37 +50,28 @@ impl Reader {
         }
     }
 
-    /// Gives the cluster to `use_it` if it may be another one, or always. Manifests are read for that.
-    pub(super) fn read(&mut self, always: bool, use_it: impl FnOnce(&Cluster)) {
-        match self {
-            Reader::Manifests { directory, is_read } => {
-                let is_first = !std::mem::replace(is_read, true);
-                use_it(&read_directory(directory, is_first));
-            }
-            Reader::Api(state) => {
-                if (state.take_change() || always)
-                    && let Some(cluster) = state.cluster()
-                {
-                    use_it(cluster);
-                }
-            }
+    /// Reads manifests again. An API server tells by itself.
+    pub(super) fn reload(&mut self) {
+        if let Reader::Manifests(manifests) = self {
+            manifests.reload();
         }
     }
-}
 
-fn read_directory(directory: &mut Directory, is_first: bool) -> Cluster {
-    let reload = directory.reload();
-    for problem in &reload.new_problems {
-        let outcome = if is_first { "left out" } else { "its last good state is kept" };
-        warn!("{}; {outcome}", chain(problem));
+    /// The cluster, once all of it is known.
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Reader::Manifests(manifests) => manifests.cluster(),
+            Reader::Api(state) => state.cluster(),
+        }
     }
-    for problem in &reload.resolved {
-        info!("no longer: {}", chain(problem));
+
+    /// What of the cluster may be another than when this was last asked.
+    pub(super) fn take_touched(&mut self) -> Touched {
+        match self {
+            Reader::Manifests(manifests) => manifests.take_touched(),
+            Reader::Api(state) => state.take_touched(),
+        }
     }
-    for note in &reload.notes {
-        info!("{note}");
-    }
-    reload.cluster
 }
 
 fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {

@@ -15,6 +15,7 @@ mod rate;
 mod server;
 mod state;
 mod trust;
+mod waiting;
 mod watch;
 mod wire;
 

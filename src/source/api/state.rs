@@ -5,9 +5,10 @@ use std::fmt;
 
 use ipnet::IpNet;
 use weir_rules::claims::{Claim, claims};
-use weir_rules::cluster::{Cluster, NamespacedName, Service};
+use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
 
 use super::changes::Changes;
+use super::waiting::Waiting;
 use super::wire::{Listed, Update};
 use crate::source::convert::{NodeFuture, Object, Remark};
 use crate::source::{Kind, ObjectKey};
@@ -18,7 +19,10 @@ const NEEDED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr
 /// The last good state of the cluster.
 ///
 /// An object that turns bad keeps its last good version for as long as it exists. So does a Service
-/// that comes to claim what another has; it gets its way when that one lets go.
+/// that comes to claim what another has; it gets its way when that one lets go. So no claim is made
+/// twice in the cluster.
+///
+/// What an update of one object costs does not depend on how many others there are.
 #[derive(Debug, Default)]
 pub struct State {
     cluster: Cluster,
@@ -30,12 +34,11 @@ pub struct State {
     changes: Changes,
     listed: BTreeSet<Kind>,
     owners: HashMap<Claim, NamespacedName>,
-    /// Services that claim what others have.
-    waiting: BTreeMap<NamespacedName, Service>,
+    waiting: Waiting,
     /// What is wrong with which object.
     problems: BTreeMap<ObjectKey, String>,
     remarks: BTreeMap<ObjectKey, Vec<Remark>>,
-    has_changed: bool,
+    touched: Touched,
 }
 
 /// What a user must know of an update.
@@ -70,11 +73,10 @@ impl State {
     /// Applies an update.
     pub fn apply(&mut self, update: Update) -> Vec<News> {
         let mut news = Vec::new();
+        let was_complete = self.is_complete();
         match update {
             Update::Listed(kind, objects) => {
-                if self.listed.insert(kind) && self.is_complete() {
-                    self.has_changed = true;
-                }
+                self.listed.insert(kind);
                 let keys: BTreeSet<ObjectKey> =
                     objects.iter().map(|object| object.key.clone()).collect();
                 // First those that go: what they had is free for those that come.
@@ -92,6 +94,9 @@ impl State {
             Update::Deleted(key) => self.delete(&key, &mut news),
         }
         self.settle(&mut news);
+        if !was_complete && self.is_complete() {
+            self.touched = Touched::all(&self.cluster);
+        }
         news
     }
 
@@ -100,9 +105,10 @@ impl State {
         self.is_complete().then_some(&self.cluster)
     }
 
-    /// Whether the cluster is another one than when this was last asked, and complete.
-    pub fn take_change(&mut self) -> bool {
-        self.is_complete() && std::mem::take(&mut self.has_changed)
+    /// What of the cluster may be another than when this was last asked: all of it when it has just
+    /// become complete, and nothing before.
+    pub fn take_touched(&mut self) -> Touched {
+        if self.is_complete() { std::mem::take(&mut self.touched) } else { Touched::default() }
     }
 
     /// Whether the Node is to stay; `None` while there is none.
@@ -133,7 +139,7 @@ impl State {
         };
         let mut keys: Vec<ObjectKey> = match kind {
             Kind::Service => {
-                self.cluster.services.keys().chain(self.waiting.keys()).map(named).collect()
+                self.cluster.services.keys().chain(self.waiting.names()).map(named).collect()
             }
             Kind::EndpointSlice => self.cluster.slices.keys().map(named).collect(),
             Kind::ServiceCidr => self.cidrs.keys().map(|name| cluster_wide(kind, name)).collect(),
@@ -150,7 +156,9 @@ impl State {
         let converted = match outcome {
             Ok(converted) => converted,
             Err(reason) => {
-                self.waiting.remove(&NamespacedName::new(&key.namespace, &key.name));
+                if key.kind == Kind::Service {
+                    self.waiting.remove(&NamespacedName::new(&key.namespace, &key.name));
+                }
                 return self.refuse(key, false, reason, news);
             }
         };
@@ -162,15 +170,17 @@ impl State {
             Object::Slice(slice, trigger) => {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
-                    self.cluster.slices.insert(name, slice);
-                    self.has_changed = true;
+                    self.touched.service(&slice.service);
+                    if let Some(before) = self.cluster.slices.insert(name, slice) {
+                        self.touched.service(&before.service);
+                    }
                 }
             }
             Object::Node(node, future) => {
                 self.node_future = Some(future);
                 if self.cluster.node.as_ref() != Some(&node) {
                     self.cluster.node = Some(node);
-                    self.has_changed = true;
+                    self.touched.surroundings = true;
                 }
                 self.node_name = Some(key.name);
             }
@@ -194,7 +204,6 @@ impl State {
         let name = NamespacedName::new(&object.key.namespace, &object.key.name);
         if self.cluster.services.get(&name).is_some_and(|before| before != service) {
             self.remove_service(&name);
-            self.has_changed = true;
         }
     }
 
@@ -207,37 +216,36 @@ impl State {
     /// Takes an object out of the cluster.
     fn take_out(&mut self, key: &ObjectKey) {
         let name = NamespacedName::new(&key.namespace, &key.name);
-        self.has_changed |= match key.kind {
+        match key.kind {
             Kind::Service => {
                 self.waiting.remove(&name);
-                self.take_out_service(&name).is_some()
+                if self.remove_service(&name) {
+                    self.changes.services += 1;
+                }
             }
             Kind::EndpointSlice => {
-                let gone = self.cluster.slices.remove(&name);
-                if let Some(slice) = &gone {
-                    self.changes.slice_gone(slice);
+                if let Some(slice) = self.cluster.slices.remove(&name) {
+                    self.changes.slice_gone(&slice);
+                    self.touched.service(&slice.service);
                 }
-                gone.is_some()
             }
             Kind::Node => {
                 self.node_name = None;
                 self.node_future = None;
-                self.cluster.node.take().is_some()
+                self.touched.surroundings |= self.cluster.node.take().is_some();
             }
             Kind::ServiceCidr => {
-                let was_there = self.cidrs.remove(&key.name).is_some();
-                if was_there {
+                if self.cidrs.remove(&key.name).is_some() {
                     self.join_cidrs();
                 }
-                was_there
             }
-            Kind::Pod => false,
-        };
+            Kind::Pod => {}
+        }
     }
 
     fn join_cidrs(&mut self) {
         self.cluster.service_cidrs = self.cidrs.values().flatten().copied().collect();
-        self.has_changed = true;
+        self.touched.surroundings = true;
     }
 
     /// Puts a Service in its place, unless another has what it claims.
@@ -246,8 +254,8 @@ impl State {
         if self.cluster.services.get(&name) == Some(&service) {
             return;
         }
-        if self.conflict(&name, &service).is_some() {
-            self.waiting.insert(name, service);
+        if let Some(claim) = self.conflict(&name, &service) {
+            self.waiting.insert(name, service, claim);
             return;
         }
         self.remove_service(&name);
@@ -255,59 +263,38 @@ impl State {
         for (claim, _) in claims(&service) {
             self.owners.insert(claim, name.clone());
         }
+        self.touched.service(&name);
         self.cluster.services.insert(name, service);
-        self.has_changed = true;
     }
 
-    fn take_out_service(&mut self, name: &NamespacedName) -> Option<Service> {
-        let service = self.remove_service(name)?;
-        self.changes.services += 1;
-        Some(service)
-    }
-
-    /// Removes a Service and what it claims.
-    fn remove_service(&mut self, name: &NamespacedName) -> Option<Service> {
-        let service = self.cluster.services.remove(name)?;
+    /// Removes a Service and what it claims; says whether it was there.
+    fn remove_service(&mut self, name: &NamespacedName) -> bool {
+        let Some(service) = self.cluster.services.remove(name) else { return false };
         for (claim, _) in claims(&service) {
             self.owners.remove(&claim);
+            self.waiting.let_go(&claim);
         }
-        Some(service)
+        self.touched.service(name);
+        true
     }
 
-    /// The first of a Service's claims that another has, and who has it.
-    fn conflict(
-        &self,
-        name: &NamespacedName,
-        service: &Service,
-    ) -> Option<(Claim, NamespacedName)> {
-        claims(service).into_iter().find_map(|(claim, _)| {
-            let owner = self.owners.get(&claim).filter(|owner| *owner != name)?;
-            Some((claim, owner.clone()))
-        })
+    /// The first of a Service's claims that another has.
+    fn conflict(&self, name: &NamespacedName, service: &Service) -> Option<Claim> {
+        let is_anothers = |claim: &Claim| self.owners.get(claim).is_some_and(|owner| owner != name);
+        claims(service).into_iter().map(|(claim, _)| claim).find(is_anothers)
     }
 
     /// Gives those that wait what has become free, and says of the others why they wait.
     fn settle(&mut self, news: &mut Vec<News>) {
-        let mut names: Vec<NamespacedName> = self.waiting.keys().cloned().collect();
-        loop {
-            let before = names.len();
-            names.retain(|name| {
-                let Some(service) = self.waiting.remove(name) else { return false };
-                self.put_service(name.clone(), service);
-                let still_waits = self.waiting.contains_key(name);
-                if !still_waits {
-                    self.resolve(&service_key(name), news);
-                }
-                still_waits
-            });
-            // One that has got its new place may have left an old one to another.
-            if names.len() == before {
-                break;
+        // One that gets its new place may leave an old one to another, which is then woken.
+        while let Some((name, service)) = self.waiting.next_woken() {
+            self.put_service(name.clone(), service);
+            if !self.waiting.contains(&name) {
+                self.resolve(&service_key(&name), news);
             }
         }
-        for name in names {
-            let conflict = self.conflict(&name, &self.waiting[&name]);
-            if let Some((claim, owner)) = conflict {
+        for (name, claim) in self.waiting.take_untold() {
+            if let Some(owner) = self.owners.get(&claim) {
                 let reason = format!("{claim} is already claimed by Service {owner}");
                 self.refuse(service_key(&name), true, reason, news);
             }
@@ -365,3 +352,7 @@ fn cluster_wide(kind: Kind, name: &str) -> ObjectKey {
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "touched_tests.rs"]
+mod touched_tests;

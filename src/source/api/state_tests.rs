@@ -20,8 +20,13 @@ fn state(services: Vec<Listed>) -> State {
         state.apply(Update::Listed(kind, Vec::new()));
     }
     state.apply(Update::Listed(Kind::Service, services));
-    assert!(state.take_change());
+    assert!(!state.take_touched().is_empty());
     state
+}
+
+fn touched(names: &[&str]) -> Touched {
+    let names = names.iter().map(|name| NamespacedName::new("default", *name));
+    Touched { services: names.collect(), surroundings: false }
 }
 
 fn addresses(state: &State) -> Vec<(String, String)> {
@@ -40,10 +45,10 @@ fn it_is_complete_with_the_last_kind_and_not_before() {
         for kind in NEEDED.into_iter().filter(|kind| *kind != last) {
             state.apply(Update::Listed(kind, Vec::new()));
         }
-        assert!(state.cluster().is_none() && !state.take_change(), "{last:?}");
+        assert!(state.cluster().is_none() && state.take_touched().is_empty(), "{last:?}");
         state.apply(Update::Listed(last, Vec::new()));
-        assert!(state.cluster().is_some() && state.take_change(), "{last:?}");
-        assert!(!state.take_change());
+        assert!(state.cluster().is_some() && state.take_touched().surroundings, "{last:?}");
+        assert!(state.take_touched().is_empty());
     }
 }
 
@@ -53,9 +58,9 @@ fn what_changes_nothing_is_no_change() {
     state.apply(Update::Applied(service("a", "10.96.0.1")));
     state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.1")]));
     state.apply(Update::Deleted(key("unknown")));
-    assert!(!state.take_change());
+    assert!(state.take_touched().is_empty());
     state.apply(Update::Deleted(key("a")));
-    assert!(state.take_change());
+    assert_eq!(state.take_touched(), touched(&["a"]));
 }
 
 #[test]
@@ -89,4 +94,92 @@ fn two_that_have_changed_places_between_two_lists_get_each_others() {
     let swapped = vec![service("a", "10.96.0.2"), service("b", "10.96.0.1")];
     assert!(state.apply(Update::Listed(Kind::Service, swapped)).is_empty());
     assert_eq!(addresses(&state), pairs(&[("a", "10.96.0.2"), ("b", "10.96.0.1")]));
+}
+
+#[test]
+fn who_waits_for_two_addresses_comes_when_both_are_free() {
+    let both = || {
+        let ips = serde_json::json!({"spec": {
+            "clusterIP": "10.96.0.1", "externalIPs": ["192.0.2.1"], "ports": [{"port": 80}],
+        }});
+        let service = convert::service(&serde_json::from_value(ips).unwrap()).unwrap();
+        Listed { key: key("both"), outcome: Ok(service) }
+    };
+    // What keeps it is told once more only if it is another claim.
+    let other = "192.0.2.1 tcp port 80 is already claimed by Service default/b; left out";
+    for (first, second, expected) in [("a", "b", Some(other)), ("b", "a", None)] {
+        let mut state = state(vec![service("a", "10.96.0.1"), service("b", "192.0.2.1")]);
+        state.apply(Update::Applied(both()));
+        let told = state.apply(Update::Deleted(key(first)));
+        let expected = expected.map(|reason| format!("Service default/both: {reason}"));
+        assert_eq!(told.iter().find_map(problem), expected);
+        assert_eq!(addresses(&state).len(), 1, "{second} still has it");
+        state.apply(Update::Deleted(key(second)));
+        assert_eq!(addresses(&state), pairs(&[("both", "10.96.0.1")]));
+    }
+}
+
+fn problem(news: &News) -> Option<String> {
+    match news {
+        News::Problem(problem) => Some(problem.to_string()),
+        _ => None,
+    }
+}
+
+#[test]
+fn who_goes_on_waiting_is_told_when_another_has_what_it_claims() {
+    let mut state = state(vec![service("a", "10.96.0.1")]);
+    state.apply(Update::Applied(service("b", "10.96.0.1")));
+    state.apply(Update::Applied(service("c", "10.96.0.1")));
+    state.take_touched();
+    let told = state.apply(Update::Deleted(key("a")));
+    assert_eq!(
+        told.iter().filter_map(problem).collect::<Vec<_>>(),
+        [
+            "Service default/c: 10.96.0.1 tcp port 80 is already claimed by Service default/b; left out"
+        ]
+    );
+    assert_eq!(state.take_touched(), touched(&["a", "b"]));
+    assert_eq!(addresses(&state), pairs(&[("b", "10.96.0.1")]));
+}
+
+/// A Service and an EndpointSlice may have the same name.
+#[test]
+fn a_bad_slice_does_not_make_a_service_of_its_name_wait_for_good() {
+    let mut state = state(vec![service("a", "10.96.0.1")]);
+    state.apply(Update::Applied(service("b", "10.96.0.1")));
+    let slice = ObjectKey { kind: Kind::EndpointSlice, ..key("b") };
+    state.apply(Update::Applied(Listed { key: slice, outcome: Err("bad".to_owned()) }));
+    state.apply(Update::Deleted(key("a")));
+    assert_eq!(addresses(&state), pairs(&[("b", "10.96.0.1")]));
+}
+
+#[test]
+fn an_object_touches_its_service_and_the_node_touches_the_surroundings() {
+    let slice = |service: &str| {
+        let slice = serde_json::json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.244.0.1"]}],
+        });
+        let slice = convert::slice(&serde_json::from_value(slice).unwrap(), "default").unwrap();
+        let key = ObjectKey { kind: Kind::EndpointSlice, ..key("slice") };
+        Update::Applied(Listed { key, outcome: Ok(slice) })
+    };
+    let mut state = state(vec![service("a", "10.96.0.1"), service("b", "10.96.0.2")]);
+    let mut touches = |update| {
+        state.apply(update);
+        state.take_touched()
+    };
+    assert_eq!(touches(Update::Applied(service("a", "10.96.0.3"))), touched(&["a"]));
+    assert_eq!(touches(slice("a")), touched(&["a"]));
+    assert_eq!(touches(slice("a")), touched(&[]));
+    assert_eq!(touches(slice("b")), touched(&["a", "b"]), "it has moved");
+    let slice_key = ObjectKey { kind: Kind::EndpointSlice, ..key("slice") };
+    assert_eq!(touches(Update::Deleted(slice_key)), touched(&["b"]));
+    let node = convert::node(&serde_json::from_value(serde_json::json!({})).unwrap()).unwrap();
+    let node_key = cluster_wide(Kind::Node, "node-a");
+    let surroundings = Touched { surroundings: true, ..Touched::default() };
+    let node = Listed { key: node_key.clone(), outcome: Ok(node) };
+    assert_eq!(touches(Update::Applied(node)), surroundings);
+    assert_eq!(touches(Update::Deleted(node_key)), surroundings);
 }

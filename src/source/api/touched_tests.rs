@@ -1,0 +1,155 @@
+//! What an update touches, and who gets what several claim.
+
+use std::collections::BTreeMap;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use weir_rules::cluster::EndpointSlice;
+use weir_rules::testing::{cluster, one, seeded};
+
+use super::*;
+use crate::source::convert::Converted;
+
+fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {
+    ObjectKey { kind, namespace: name.namespace.clone(), name: name.name.clone() }
+}
+
+fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
+    Listed { key: key(kind, name), outcome: Ok(Converted { object, remarks: Vec::new() }) }
+}
+
+fn service(name: &NamespacedName, service: &Service) -> Listed {
+    listed(Kind::Service, name, Object::Service(service.clone(), None))
+}
+
+fn slice(name: &NamespacedName, slice: &EndpointSlice) -> Listed {
+    listed(Kind::EndpointSlice, name, Object::Slice(slice.clone(), None))
+}
+
+fn all_of(cluster: &Cluster, kind: Kind) -> Update {
+    let objects = match kind {
+        Kind::Service => cluster.services.iter().map(|(name, of)| service(name, of)).collect(),
+        Kind::EndpointSlice => cluster.slices.iter().map(|(name, of)| slice(name, of)).collect(),
+        Kind::Node => {
+            let name = NamespacedName::new("", "node-a");
+            let node = cluster.node.iter().cloned();
+            node.map(|node| listed(kind, &name, Object::Node(node, NodeFuture::Stays))).collect()
+        }
+        Kind::ServiceCidr => {
+            let name = NamespacedName::new("", "kubernetes");
+            vec![listed(kind, &name, Object::ServiceCidr(cluster.service_cidrs.clone()))]
+        }
+        Kind::Pod => Vec::new(),
+    };
+    Update::Listed(kind, objects)
+}
+
+/// One object becomes as it is in a cluster, or all of a kind do.
+fn update(state: &State, to: &Cluster, what: u8, index: Index) -> Option<Update> {
+    let of = |kind, name: &NamespacedName, object: Option<Listed>| match object {
+        Some(object) => Update::Applied(object),
+        None => Update::Deleted(key(kind, name)),
+    };
+    match what % 9 {
+        0..4 => {
+            let there = state.cluster.services.keys().chain(state.waiting.names());
+            let name = one(there.chain(to.services.keys()), index)?;
+            let object = to.services.get(&name).map(|it| service(&name, it));
+            Some(of(Kind::Service, &name, object))
+        }
+        4..7 => {
+            let name = one(state.cluster.slices.keys().chain(to.slices.keys()), index)?;
+            let object = to.slices.get(&name).map(|it| slice(&name, it));
+            Some(of(Kind::EndpointSlice, &name, object))
+        }
+        7 => Some(all_of(to, *index.get(&NEEDED))),
+        _ => {
+            let name = NamespacedName::new("default", "dns");
+            let kind = *index.get(&[Kind::Service, Kind::EndpointSlice]);
+            let outcome = Err("it makes no sense".to_owned());
+            Some(Update::Applied(Listed { key: key(kind, &name), outcome }))
+        }
+    }
+}
+
+/// The Services as they were last told of, without those that are bad now.
+fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
+    let objects = match update {
+        Update::Listed(Kind::Service, objects) => {
+            last.clear();
+            &objects[..]
+        }
+        Update::Applied(object) if object.key.kind == Kind::Service => std::slice::from_ref(object),
+        Update::Deleted(ObjectKey { kind: Kind::Service, namespace, name }) => {
+            last.remove(&NamespacedName::new(namespace, name));
+            &[]
+        }
+        _ => &[],
+    };
+    for Listed { key, outcome } in objects {
+        let name = NamespacedName::new(&key.namespace, &key.name);
+        match outcome.as_ref().map(|converted| &converted.object) {
+            Ok(Object::Service(service, _)) => drop(last.insert(name, service.clone())),
+            _ => drop(last.remove(&name)),
+        }
+    }
+}
+
+type Step = (Cluster, u8, Index);
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    vec((cluster(), any::<u8>(), any::<Index>()), 1..16)
+}
+
+/// Lets a state come to know a cluster, and change step by step; gives each update.
+fn run(first: &Cluster, steps: &[Step], mut step: impl FnMut(&mut State, Update)) {
+    let mut state = State::default();
+    for kind in NEEDED {
+        step(&mut state, all_of(first, kind));
+    }
+    for (other, what, index) in steps {
+        if let Some(update) = update(&state, other, *what, *index) {
+            step(&mut state, update);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(seeded(256))]
+
+    #[test]
+    fn an_update_touches_all_that_it_changes(first in cluster(), steps in steps()) {
+        let mut known = Cluster::default();
+        run(&first, &steps, |state, update| {
+            state.apply(update);
+            let touched = state.take_touched();
+            let Some(now) = state.cluster() else { return assert!(touched.is_empty()) };
+            let changed = Touched::between(&known, now);
+            assert!(changed.services.is_subset(&touched.services), "{changed:?} {touched:?}");
+            assert!(touched.surroundings || !changed.surroundings);
+            known.clone_from(now);
+        });
+    }
+
+    #[test]
+    fn no_claim_is_made_twice_and_nobody_waits_in_vain(first in cluster(), steps in steps()) {
+        let mut last = BTreeMap::new();
+        run(&first, &steps, |state, update| {
+            follow(&mut last, &update);
+            state.apply(update);
+            let mut owners = HashMap::new();
+            for (name, service) in &state.cluster.services {
+                for (claim, _) in claims(service) {
+                    let owner = owners.insert(claim, name.clone());
+                    assert!(owner.is_none_or(|owner| owner == *name), "{claim}");
+                }
+            }
+            assert_eq!(state.owners, owners);
+            for (name, service) in &last {
+                let stands = state.cluster.services.get(name) == Some(service);
+                assert!(stands || state.conflict(name, service).is_some(), "{name} waits in vain");
+            }
+        });
+    }
+}
