@@ -89,16 +89,18 @@ impl Desired {
         plan
     }
 
-    /// Takes note of what has changed in the cluster, whatever it was before.
-    pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) {
-        let tables = Family::ALL.into_iter().enumerate();
-        let tables = tables
-            .map(|(index, family)| Some(self.compile(index, family, cluster, config, touched)));
-        let tables: Vec<_> = tables.collect();
-        self.accept(Plan {
-            tables: tables.try_into().expect("one of each family"),
-            ..Plan::default()
-        });
+    /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
+    /// were compiled.
+    pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
+        let mut plan = Plan::default();
+        for (index, family) in Family::ALL.into_iter().enumerate() {
+            let table = self.compile(index, family, cluster, config, touched);
+            plan.recompiled = plan.recompiled.max(table.compiled);
+            plan.tables[index] = Some(table);
+        }
+        let recompiled = plan.recompiled;
+        self.accept(plan);
+        recompiled
     }
 
     /// What has changed in a family's table.

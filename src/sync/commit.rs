@@ -1,0 +1,141 @@
+//! Committing a transaction, in parts where the kernel does not take it whole.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use weir_rules::cluster::Family;
+use weir_rules::desired::Object;
+use weir_rules::pieces::pieces;
+use weir_rules::transaction::{Action, Transaction};
+
+use super::tables::next_generation;
+use super::{Change, SyncError, Tables};
+use crate::kernel::{CommitError, Committed};
+
+/// How many elements a transaction has at most, as far as that is possible. nf_tables does nothing
+/// for anybody else meanwhile: at some 4 µs an element (kernel 6.18) this is about 60 ms.
+pub(super) const MOST_ELEMENTS: usize = 16_384;
+
+/// Why a transaction is not committed, or not all of it.
+#[derive(Debug)]
+pub(super) enum Setback {
+    /// Others have changed nf_tables since the kernel was read.
+    Stale,
+    /// A learned element has expired that was to be deleted.
+    Expired,
+    /// It is not known any more what the kernel holds.
+    Drifted,
+    /// The kernel does not take this object.
+    Refused {
+        /// What it is, where that can be told.
+        object: Option<(Family, Object)>,
+        /// What the kernel said.
+        error: CommitError,
+    },
+    /// It is no transaction's fault.
+    Failed(SyncError),
+}
+
+impl<E: Into<SyncError>> From<E> for Setback {
+    fn from(error: E) -> Self {
+        Setback::Failed(error.into())
+    }
+}
+
+/// Commits a transaction in pieces of bounded length. Of a setback those may be in `changes` that
+/// were committed before. With a generation, only while nobody else commits anything; gives the one
+/// behind the last piece.
+pub(super) fn commit(
+    kernel: &mut impl Tables,
+    transaction: Transaction,
+    mut generation: Option<u32>,
+    changes: &mut Vec<Change>,
+) -> Result<Option<u32>, Setback> {
+    let mut queue = VecDeque::from(pieces(transaction, MOST_ELEMENTS));
+    if !kernel.frees_chains_at_once() {
+        queue = queue.into_iter().flat_map(chains_last).collect();
+    }
+    while let Some(piece) = queue.pop_front() {
+        let piece = Arc::new(piece);
+        match kernel.commit(&piece, generation) {
+            Ok(Committed { bytes }) => {
+                changes.push(Change { transaction: piece, bytes });
+                generation = generation.map(next_generation);
+            }
+            Err(error) => {
+                let parts = instead(error, &piece, generation.is_some())?;
+                parts.into_iter().rev().for_each(|part| queue.push_front(part));
+            }
+        }
+    }
+    Ok(generation)
+}
+
+/// What to try instead of a transaction that was not committed.
+fn instead(
+    error: CommitError,
+    transaction: &Transaction,
+    is_strict: bool,
+) -> Result<Vec<Transaction>, Setback> {
+    match error {
+        CommitError::Stale => Err(Setback::Stale),
+        CommitError::TooLong { .. } | CommitError::OutOfMemory { .. } => {
+            halves(transaction).ok_or_else(|| error.into())
+        }
+        CommitError::Refused { operation, part, ref source, .. } => {
+            let culprit = operation.and_then(|index| transaction.operations.get(index));
+            let kind = source.kind();
+            if kind == io::ErrorKind::ResourceBusy
+                && culprit.is_some_and(|operation| operation.deletes_chain())
+            {
+                let parts = chains_last(transaction.clone());
+                if parts.len() > 1 {
+                    return Ok(parts);
+                }
+            }
+            let is_there_or_not =
+                matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
+            if kind == io::ErrorKind::NotFound && culprit.is_some_and(|it| it.changes_learned()) {
+                return Err(Setback::Expired);
+            }
+            if is_there_or_not && !is_strict {
+                return Err(Setback::Stale);
+            }
+            let object = culprit.zip(part).and_then(|(operation, part)| {
+                Some((operation.family, Object::of(operation, part)?))
+            });
+            if object.is_some() {
+                return Err(Setback::Refused { object, error });
+            }
+            // Who it is shows when it is alone.
+            halves(transaction)
+                .ok_or_else(|| Setback::Refused { object: first_element(transaction), error })
+        }
+        error => Err(error.into()),
+    }
+}
+
+/// The transaction in several shorter ones, if that is possible.
+fn halves(transaction: &Transaction) -> Option<Vec<Transaction>> {
+    let counts = transaction.counts();
+    let elements = counts.added.elements + counts.removed.elements;
+    let parts = pieces(transaction.clone(), elements.div_ceil(2).max(1));
+    (parts.len() > 1).then_some(parts)
+}
+
+/// The transaction with its deletions of chains in one of their own behind it.
+fn chains_last(transaction: Transaction) -> Vec<Transaction> {
+    let (chains, rest) =
+        transaction.operations.into_iter().partition(|operation| operation.deletes_chain());
+    let parts = [rest, chains].map(|operations| Transaction { operations });
+    parts.into_iter().filter(|part| !part.is_empty()).collect()
+}
+
+fn first_element(transaction: &Transaction) -> Option<(Family, Object)> {
+    let is_element = |action: &Action| {
+        matches!(action, Action::AddElements { .. } | Action::DeleteElements { .. })
+    };
+    let operation = transaction.operations.iter().find(|it| is_element(&it.action))?;
+    Some((operation.family, Object::of(operation, 0)?))
+}

@@ -1,0 +1,349 @@
+//! Keeping the kernel equal to a cluster that changes.
+
+use std::error::Error;
+use std::time::Duration;
+use std::{io, mem};
+
+use tokio::time::Instant;
+use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
+use weir_rules::config::Config;
+use weir_rules::desired::{Desired, Object};
+use weir_rules::hold::Held;
+use weir_rules::transaction::Tally;
+
+use super::aside::{Aside, SetAside};
+use super::bring::bring;
+use super::commit::Setback;
+use super::drift::Drift;
+use super::views::{Differences, Suspected, Whole};
+use super::{Change, SyncError, Tables};
+use crate::kernel::CommitError;
+use crate::kernel::monitor::Heard;
+
+/// How many steps one sync has at most: each Service that is set aside costs one or two.
+const MOST_STEPS: u32 = 256;
+
+/// An object that more Services than this need is not refused because of them.
+const MOST_USERS: usize = 16;
+
+/// What is known of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// Nothing: all has to be compared.
+    Unknown,
+    /// It holds what is desired, but for what has been touched or drifted, and is of this
+    /// generation.
+    Equal(u32),
+}
+
+/// Keeps the kernel equal to what is wanted at the cost of what changes.
+#[derive(Debug)]
+pub struct Engine<K> {
+    kernel: K,
+    /// What the kernel holds, as far as it is trusted to.
+    desired: Desired,
+    trust: Trust,
+    /// What has changed in the cluster and is not programmed.
+    dirty: Touched,
+    drift: Drift,
+    aside: Aside,
+}
+
+/// What a sync has done.
+#[derive(Debug, Default)]
+pub struct Synced {
+    /// What was committed.
+    pub changes: Vec<Change>,
+    /// How many of the first of these undo what others did.
+    pub repairs: usize,
+    /// How many Services were compiled.
+    pub recompiled: usize,
+    /// How often all of the kernel's tables were read.
+    pub dumps: u64,
+    /// How often parts of them were.
+    pub reads: u64,
+    /// Services that the kernel has refused, for a new reason.
+    pub set_aside: Vec<SetAside>,
+    /// Services that it had refused and now takes.
+    pub taken: Vec<NamespacedName>,
+    /// What others have committed in the meantime.
+    pub heard: Heard,
+    /// The next repair comes after this pause, because there were many in a row.
+    pub pause: Option<Duration>,
+}
+
+impl<K: Tables> Engine<K> {
+    /// Nothing is known of the kernel yet.
+    pub fn new(kernel: K) -> Self {
+        Self {
+            kernel,
+            desired: Desired::default(),
+            trust: Trust::Unknown,
+            dirty: Touched::default(),
+            drift: Drift::default(),
+            aside: Aside::default(),
+        }
+    }
+
+    /// Takes note of what has changed in the cluster. Other settings touch the surroundings.
+    pub fn touch(&mut self, touched: Touched) {
+        for service in &touched.services {
+            if self.aside.try_again(service) {
+                self.trust = Trust::Unknown;
+            }
+        }
+        self.dirty.merge(touched);
+    }
+
+    /// Has all compared at the next sync.
+    pub fn distrust(&mut self) {
+        self.trust = Trust::Unknown;
+    }
+
+    /// Learns what others have committed since.
+    pub fn hear(&mut self) -> Heard {
+        let heard = self.kernel.heard();
+        self.take_note(&heard);
+        heard
+    }
+
+    /// Asks the kernel whether there was a commit that was not heard of, and learns what was.
+    pub fn look(&mut self) -> Heard {
+        let now = self.kernel.generation().ok();
+        let mut heard = self.hear();
+        if let Trust::Equal(known) = self.trust
+            && now != Some(known)
+            && heard.generation.is_none()
+        {
+            let unheard = Heard { is_lossy: true, ..Heard::default() };
+            self.take_note(&unheard);
+            heard.merge(unheard);
+        }
+        heard
+    }
+
+    /// When the next sync is due even if the cluster does not change: to repair what others have
+    /// changed, or to try a Service again that the kernel has refused. Not before now.
+    pub fn due(&self) -> Option<Instant> {
+        let again = self.aside.next_due().map(|due| due.max(Instant::now()));
+        [self.drift.due(), again].into_iter().flatten().min()
+    }
+
+    /// Whether others have changed something that is not repaired.
+    pub fn has_drifted(&self) -> bool {
+        self.drift.is_pending()
+    }
+
+    /// How many Services are set aside.
+    pub fn set_aside(&self) -> usize {
+        self.aside.len()
+    }
+
+    /// How many things each table holds, in the order of [`Family::ALL`].
+    pub fn objects(&self) -> [Tally; 2] {
+        self.desired.objects()
+    }
+
+    /// Makes the kernel equal to what the cluster asks for. What was done is told also of a failure,
+    /// after which it is to be called again.
+    pub fn sync(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        synced: &mut Synced,
+    ) -> Result<(), SyncError> {
+        for service in self.aside.due() {
+            let touched = Touched { services: [service].into(), surroundings: false };
+            self.touch(touched);
+        }
+        let mut has_repaired = false;
+        for _ in 0..MOST_STEPS {
+            let heard = self.kernel.heard();
+            self.note(heard, synced);
+            let committed = synced.changes.len();
+            let result = match self.trust {
+                Trust::Unknown => {
+                    has_repaired = true;
+                    self.compare(cluster, config, synced)
+                }
+                // What comes on top of one repair waits for the next.
+                Trust::Equal(_) if self.drift.is_pending() && !has_repaired => {
+                    has_repaired = true;
+                    self.repair(synced)
+                }
+                Trust::Equal(generation) if !self.dirty.is_empty() => {
+                    self.change(cluster, config, generation, synced)
+                }
+                Trust::Equal(_) => {
+                    synced.taken.extend(self.aside.accepted());
+                    return Ok(());
+                }
+            };
+            let Err(setback) = result else { continue };
+            if synced.changes.len() > committed || !matches!(setback, Setback::Refused { .. }) {
+                self.trust = Trust::Unknown;
+            }
+            match setback {
+                Setback::Failed(error) => return Err(error),
+                // Seen to already.
+                Setback::Refused { .. } | Setback::Stale | Setback::Expired | Setback::Drifted => {}
+            }
+        }
+        Err(SyncError::Unsteady)
+    }
+
+    fn note(&mut self, heard: Heard, synced: &mut Synced) {
+        self.take_note(&heard);
+        synced.heard.merge(heard);
+    }
+
+    fn take_note(&mut self, heard: &Heard) {
+        self.drift.note(heard);
+        if let (Trust::Equal(known), Some(generation)) = (&mut self.trust, heard.generation) {
+            *known = generation;
+        }
+    }
+
+    /// Compares all.
+    fn compare(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        synced: &mut Synced,
+    ) -> Result<(), Setback> {
+        let touched = self.take_dirty();
+        synced.recompiled += self.desired.set(cluster, config, &touched);
+        let mut view = Whole::new(self.desired.ruleset()).without(self.aside.held());
+        let before = synced.changes.len();
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        synced.dumps += view.dumps;
+        match result {
+            Ok(generation) => {
+                if let Some(fitted) = view.into_fitted() {
+                    self.desired.adopt_slots(&fitted);
+                }
+                self.settle(before, synced);
+                self.equal_at(generation, synced)
+            }
+            Err(Setback::Refused { object, error }) => {
+                let find =
+                    |(family, object): &(Family, Object)| self.desired.users(*family, object);
+                let users = object.as_ref().map(find).unwrap_or_default();
+                let held =
+                    |engine: &mut Self, name: &NamespacedName| Some(engine.desired.forget(name));
+                self.refuse(users, object, error, held, synced)
+            }
+            Err(setback) => Err(setback),
+        }
+    }
+
+    /// Undoes what others have done.
+    fn repair(&mut self, synced: &mut Synced) -> Result<(), Setback> {
+        let Some(suspects) = self.drift.suspects() else { return Err(Setback::Drifted) };
+        let Some(mut view) = Suspected::new(suspects, &self.desired) else {
+            return Err(Setback::Drifted);
+        };
+        let before = synced.changes.len();
+        synced.reads += 1;
+        let generation = bring(&mut self.kernel, &mut view, &mut synced.changes)?;
+        self.settle(before, synced);
+        self.equal_at(generation, synced)
+    }
+
+    /// Programs what has changed.
+    fn change(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        generation: u32,
+        synced: &mut Synced,
+    ) -> Result<(), Setback> {
+        let touched = self.take_dirty();
+        let mut plan = self.desired.plan(cluster, config, &touched);
+        synced.recompiled += plan.recompiled;
+        let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
+        let mut view = Differences::new(before, after, generation);
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        synced.reads += view.reads;
+        self.note(view.heard, synced);
+        let setback = match result {
+            Ok(generation) => {
+                self.desired.accept(plan);
+                return self.equal_at(generation, synced);
+            }
+            Err(setback) => setback,
+        };
+        self.dirty.merge(touched);
+        match setback {
+            // Then it is not as it was thought to be.
+            Setback::Refused { ref error, .. } if is_there_or_not(error) => Err(Setback::Drifted),
+            Setback::Refused { object, error } => {
+                let find = |(family, object): &(Family, Object)| {
+                    plan.users(*family, object, &self.desired)
+                };
+                let users = object.as_ref().map(find).unwrap_or_default();
+                self.refuse(users, object, error, |_, _| None, synced)
+            }
+            setback => Err(setback),
+        }
+    }
+
+    /// Sets Services aside that need what the kernel has refused. If these are none, or many, the
+    /// fault is not theirs.
+    fn refuse(
+        &mut self,
+        users: Vec<NamespacedName>,
+        object: Option<(Family, Object)>,
+        error: CommitError,
+        held: impl Fn(&mut Self, &NamespacedName) -> Option<Held>,
+        synced: &mut Synced,
+    ) -> Result<(), Setback> {
+        if users.is_empty() || users.len() > MOST_USERS {
+            return Err(Setback::Failed(error.into()));
+        }
+        let reason = error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+        for service in users {
+            let unknown = held(self, &service);
+            if self.aside.put(&service, &reason, unknown) {
+                synced.set_aside.push(SetAside { service, reason: reason.clone() });
+            }
+        }
+        Err(Setback::Refused { object, error })
+    }
+
+    /// What is to be compiled: not what is set aside.
+    fn take_dirty(&mut self) -> Touched {
+        let mut touched = mem::take(&mut self.dirty);
+        touched.services.retain(|service| !self.aside.is_out(service));
+        touched
+    }
+
+    /// Nothing differs any more of what others may have changed.
+    fn settle(&mut self, before: usize, synced: &mut Synced) {
+        let is_repair = self.drift.is_pending();
+        let repairs = synced.changes.len() - before;
+        if is_repair {
+            synced.repairs += repairs;
+        }
+        synced.pause = self.drift.settled(is_repair && repairs > 0).or(synced.pause);
+    }
+
+    /// The kernel is equal, and was so at this generation.
+    fn equal_at(&mut self, generation: Option<u32>, synced: &mut Synced) -> Result<(), Setback> {
+        let generation = match generation {
+            Some(generation) => generation,
+            None => self.kernel.generation()?,
+        };
+        self.trust = Trust::Equal(generation);
+        // Whatever came in between is heard behind that.
+        let heard = self.kernel.heard();
+        self.note(heard, synced);
+        Ok(())
+    }
+}
+
+/// Whether the kernel has something already, or has not.
+fn is_there_or_not(error: &CommitError) -> bool {
+    let CommitError::Refused { source, .. } = error else { return false };
+    matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+}

@@ -1,0 +1,223 @@
+//! What is compared: all of weir's tables, what a change differs in, or what somebody else touched.
+
+use std::collections::BTreeMap;
+
+use weir_rules::cluster::Family;
+use weir_rules::desired::{Desired, Part};
+use weir_rules::diff::diff;
+use weir_rules::hold::Held;
+use weir_rules::learned::may_outlive;
+use weir_rules::nft::Ruleset;
+use weir_rules::transaction::{Action, Transaction};
+
+use super::Tables;
+use super::bring::View;
+use super::commit::Setback;
+use crate::kernel::monitor::{Heard, Suspects, TableSuspects};
+use crate::kernel::{Keys, Parts, SetParts, Snapshot, TableParts};
+
+/// All of weir's tables.
+pub(super) struct Whole {
+    desired: Ruleset,
+    held: Held,
+    fitted: Option<Ruleset>,
+    /// How often the kernel's tables were read.
+    pub(super) dumps: u64,
+}
+
+impl Whole {
+    pub(super) fn new(desired: Ruleset) -> Self {
+        Self { desired, held: Held::default(), fitted: None, dumps: 0 }
+    }
+
+    /// The same, but for what belongs to Services that are set aside.
+    pub(super) fn without(self, held: Held) -> Self {
+        Self { held, ..self }
+    }
+
+    /// What is programmed instead of what was desired, if endpoints have other slots.
+    pub(super) fn into_fitted(self) -> Option<Ruleset> {
+        self.fitted
+    }
+}
+
+impl View for Whole {
+    fn observe(&mut self, kernel: &mut impl Tables) -> Result<Snapshot, Setback> {
+        self.fitted = None;
+        self.dumps += 1;
+        Ok(kernel.dump()?)
+    }
+
+    fn desired(&self) -> &Ruleset {
+        &self.desired
+    }
+
+    fn fitted(&mut self, fitted: Ruleset) {
+        self.fitted = Some(fitted);
+    }
+
+    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
+        Ok(self.held.keep_from(transaction))
+    }
+}
+
+/// What differs by a change of the cluster. What is there is known without reading it, but for what
+/// packets have put into maps from which something has to go.
+pub(super) struct Differences {
+    before: Ruleset,
+    after: Ruleset,
+    /// Of which `before` is.
+    generation: Option<u32>,
+    is_first: bool,
+    /// What others have changed in the meantime.
+    pub(super) heard: Heard,
+    /// How often maps of learned clients were read.
+    pub(super) reads: u64,
+}
+
+impl Differences {
+    pub(super) fn new(before: Ruleset, after: Ruleset, generation: u32) -> Self {
+        let generation = Some(generation);
+        Self { before, after, generation, is_first: true, heard: Heard::default(), reads: 0 }
+    }
+
+    /// Learns how far the kernel has come, unless weir's own tables are concerned.
+    fn catch_up(&mut self, kernel: &mut impl Tables) -> Result<(), Setback> {
+        let before = self.generation;
+        let heard = kernel.heard();
+        self.generation = heard.generation.or(before);
+        let concerns_weir = heard.is_lossy || !heard.commits.is_empty();
+        self.heard.merge(heard);
+        // A commit that nobody told of may have been anything.
+        if concerns_weir || self.generation == before { Err(Setback::Drifted) } else { Ok(()) }
+    }
+
+    /// The maps from which something has to go that was learned.
+    fn learned(&self) -> Parts {
+        let mut parts = Parts::default();
+        for (family, before) in &self.before.tables {
+            let Some(after) = self.after.tables.get(family) else { continue };
+            let maps = before
+                .sets
+                .iter()
+                .filter(|(name, set)| set.spec.dynamic.is_some() && after.sets.contains_key(*name));
+            let sets: BTreeMap<_, _> = maps
+                .map(|(name, set)| {
+                    (name.clone(), SetParts { spec: set.spec.clone(), keys: Keys::All })
+                })
+                .collect();
+            if !sets.is_empty() {
+                parts.tables.insert(*family, TableParts { structure: false, sets });
+            }
+        }
+        parts
+    }
+}
+
+impl View for Differences {
+    fn observe(&mut self, kernel: &mut impl Tables) -> Result<Snapshot, Setback> {
+        if !std::mem::take(&mut self.is_first) {
+            self.catch_up(kernel)?;
+        }
+        let parts = self.learned();
+        if !parts.tables.is_empty() && may_outlive(&diff(&self.before, &self.after), &self.after) {
+            self.reads += 1;
+            let read = kernel.read(&parts)?.ruleset;
+            for (family, table) in read.tables {
+                let there = self.before.tables.get_mut(&family).expect("asked for");
+                for (name, set) in table.sets {
+                    there.sets.get_mut(&name).expect("asked for").elements = set.elements;
+                }
+            }
+        }
+        Ok(Snapshot { ruleset: self.before.clone(), generation: self.generation })
+    }
+
+    fn desired(&self) -> &Ruleset {
+        &self.after
+    }
+
+    fn committed(&mut self, transaction: &Transaction) {
+        transaction.apply(&mut self.before);
+    }
+}
+
+/// What somebody else may have changed.
+pub(super) struct Suspected {
+    parts: Parts,
+    desired: Ruleset,
+}
+
+impl Suspected {
+    /// `None` if it is more than can be compared by parts.
+    pub(super) fn new(suspects: &Suspects, desired: &Desired) -> Option<Self> {
+        let mut parts = Parts::default();
+        let mut wanted = BTreeMap::new();
+        for (family, table) in &suspects.tables {
+            let (read, part) = compared(*family, table, desired)?;
+            parts.tables.insert(*family, read);
+            wanted.insert(*family, part);
+        }
+        Some(Self { parts, desired: desired.parts(&wanted) })
+    }
+}
+
+/// What to read of a table and what to compare it with.
+fn compared(
+    family: Family,
+    suspects: &TableSuspects,
+    desired: &Desired,
+) -> Option<(TableParts, Part)> {
+    let structure = suspects.structure;
+    let mut read = TableParts { structure, sets: BTreeMap::new() };
+    let mut part = Part { structure, elements: BTreeMap::new() };
+    if suspects.everything {
+        return None;
+    }
+    for name in suspects.elements.keys() {
+        // One that is none of weir's goes with all that is in it.
+        let Some(spec) = desired.spec(family, name) else { continue };
+        // What was learned cannot be told from what somebody put there without the rules about it.
+        if spec.dynamic.is_some() {
+            return None;
+        }
+        let keys = suspects.keys(name.as_str(), &spec, family);
+        part.elements.insert(name.clone(), keys.clone());
+        let keys = if spec.interval { Keys::All } else { Keys::These(keys) };
+        read.sets.insert(name.clone(), SetParts { spec, keys });
+    }
+    Some((read, part))
+}
+
+impl View for Suspected {
+    fn observe(&mut self, kernel: &mut impl Tables) -> Result<Snapshot, Setback> {
+        let mut snapshot = kernel.read(&self.parts)?;
+        for (family, parts) in &self.parts.tables {
+            let desired = self.desired.tables.get(family);
+            if !parts.structure
+                && let Some(there) = snapshot.ruleset.tables.get_mut(family)
+            {
+                there.comment = desired.and_then(|table| table.comment.clone());
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn desired(&self) -> &Ruleset {
+        &self.desired
+    }
+
+    /// A table or set that has to be made anew needs elements that are not among these parts.
+    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
+        let makes = |action: &Action| {
+            matches!(
+                action,
+                Action::AddTable { .. } | Action::DeleteTable { .. } | Action::AddSet { .. }
+            )
+        };
+        if transaction.operations.iter().any(|operation| makes(&operation.action)) {
+            return Err(Setback::Drifted);
+        }
+        Ok(transaction)
+    }
+}
