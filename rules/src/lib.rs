@@ -23,6 +23,7 @@ pub mod endpoints;
 pub mod learned;
 pub mod nft;
 pub mod numbers;
+pub mod pieces;
 pub mod stale;
 #[cfg(feature = "testing")]
 pub mod testing;
