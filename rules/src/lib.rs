@@ -25,6 +25,7 @@ pub mod hold;
 pub mod learned;
 pub mod nft;
 pub mod numbers;
+pub mod pieces;
 mod slices;
 pub mod stale;
 #[cfg(feature = "testing")]

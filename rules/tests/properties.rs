@@ -1,5 +1,8 @@
 //! What holds for every cluster.
 
+#[path = "properties/pieces.rs"]
+mod pieces;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,0 +1,241 @@
+//! A large transaction in pieces that the kernel takes one by one.
+//!
+//! nf_tables holds a lock for as long as a transaction lasts, about 4 us an element, and whoever
+//! else changes a table waits. So many elements go in several transactions, of which each leaves a
+//! ruleset in which every destination (a virtual address with its protocol and port, or a node
+//! port) is served as before or as after:
+//!
+//! | piece | holds |
+//! |---|---|
+//! | first | what is for all destinations at once: tables, sets, chains, rules, networks; and what does no harm where it is not needed yet |
+//! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these |
+//! | last | what nothing needs any more: rules, chains and sets that go |
+//!
+//! So a change of the settings or of networks, such as of who may use a load balancer, holds from
+//! the first piece on for destinations that are still served as before. In each piece the
+//! operations are in the order in which they were.
+
+mod part;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::Family;
+use crate::compile::names;
+use crate::nft::{Element, Elements, Name, RawKey, SetSpec};
+use crate::transaction::{Action, Operation, Transaction};
+use part::{Part, Parts};
+
+/// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
+/// many elements, unless what must stay together are more. Empty sets that go count for nothing.
+///
+/// One that is no larger stays as it is, and so does one that deletes a table: until it was made
+/// anew, nothing would be served.
+pub fn pieces(transaction: Transaction, most_elements: usize) -> Vec<Transaction> {
+    let count = |operation: &Operation| changed(&operation.action).map_or(0, |(.., e)| e.len());
+    let is_small = transaction.operations.iter().map(count).sum::<usize>() <= most_elements;
+    let deletes_table =
+        |operation: &Operation| matches!(operation.action, Action::DeleteTable { .. });
+    if is_small || transaction.operations.iter().any(deletes_table) {
+        return vec![transaction];
+    }
+    Plan::new(&transaction, most_elements).divide(transaction)
+}
+
+/// The set whose elements an operation changes, what defines the set, and the elements.
+fn changed(action: &Action) -> Option<(&Name, &SetSpec, &Elements)> {
+    match action {
+        Action::AddElements { set, spec, elements }
+        | Action::DeleteElements { set, spec, elements } => Some((set, spec, elements)),
+        _ => None,
+    }
+}
+
+/// Where a change goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    First,
+    With(Part),
+    Last,
+}
+
+/// Knows where each change goes.
+#[derive(Debug, Default)]
+struct Places {
+    /// Sets that the transaction creates.
+    created: BTreeSet<(Family, Name)>,
+    /// Elements of the set of connections to oneself that come.
+    hairpins: BTreeSet<(Family, RawKey)>,
+}
+
+impl Places {
+    fn new(transaction: &Transaction) -> Self {
+        let mut places = Self::default();
+        for Operation { family, action } in &transaction.operations {
+            match action {
+                Action::AddSet { name, .. } => {
+                    places.created.insert((*family, name.clone()));
+                }
+                Action::AddElements { set, elements, .. }
+                    if set.as_str() == names::HAIRPIN_CONNECTIONS =>
+                {
+                    places.hairpins.extend(elements.keys().map(|key| (*family, *key)));
+                }
+                _ => {}
+            }
+        }
+        places
+    }
+
+    /// Where an operation goes that does not change elements.
+    fn of_operation(&self, Operation { family, action }: &Operation) -> Place {
+        match action {
+            Action::DeleteChain { .. } | Action::DeleteSet { .. } => Place::Last,
+            // The chain goes, if not in this transaction.
+            Action::ReplaceRules { new, .. } if new.is_empty() => Place::Last,
+            // Nothing goes to a new chain yet.
+            Action::ReplaceRules { old, .. } if old.is_empty() => Place::First,
+            Action::ReplaceRules { chain, .. } => {
+                Part::of_service(*family, chain).map_or(Place::First, Place::With)
+            }
+            _ => Place::First,
+        }
+    }
+
+    /// Where an element goes that is added or, else, deleted.
+    fn of_element(
+        &self,
+        family: Family,
+        set: &Name,
+        spec: &SetSpec,
+        key: &RawKey,
+        is_added: bool,
+    ) -> Place {
+        if set.as_str() == names::HAIRPIN_CONNECTIONS {
+            // Endpoints are shared. Without a destination that leads to one, its element does
+            // nothing. One that is replaced must go before it comes.
+            let comes = is_added || self.hairpins.contains(&(family, *key));
+            return if comes { Place::First } else { Place::Last };
+        }
+        // Of ranges, the old ones may be in the way of the new.
+        if spec.interval && !self.created.contains(&(family, set.clone())) {
+            return Place::First;
+        }
+        let part = Part::of_destination(family, set, key);
+        part.or_else(|| Part::of_service(family, set)).map_or(Place::First, Place::With)
+    }
+}
+
+/// Which piece each change is in.
+struct Plan {
+    places: Places,
+    parts: BTreeMap<Part, usize>,
+    last: usize,
+}
+
+impl Plan {
+    fn new(transaction: &Transaction, most_elements: usize) -> Self {
+        let places = Places::new(transaction);
+        let mut parts = Parts::default();
+        let (mut first, mut last) = (0, 0);
+        for operation in &transaction.operations {
+            let family = operation.family;
+            let Some((set, spec, elements)) = changed(&operation.action) else {
+                if let Place::With(part) = places.of_operation(operation) {
+                    parts.add(part, 0);
+                }
+                continue;
+            };
+            let is_added = matches!(operation.action, Action::AddElements { .. });
+            for (key, element) in elements {
+                match places.of_element(family, set, spec, key, is_added) {
+                    Place::First => first += 1,
+                    Place::Last => last += 1,
+                    Place::With(part) => parts.add_element(part, family, element),
+                }
+            }
+        }
+        parts.join_by_endpoints(transaction);
+        let mut room = Room { most: most_elements, used: first, piece: 0 };
+        let parts = parts.distribute(|weight| room.take(weight));
+        Self { places, parts, last: room.take(last) }
+    }
+
+    fn piece(&self, place: &Place) -> usize {
+        match place {
+            Place::First => 0,
+            Place::With(part) => self.parts[part],
+            Place::Last => self.last,
+        }
+    }
+
+    fn divide(&self, transaction: Transaction) -> Vec<Transaction> {
+        let mut pieces = vec![Transaction::default(); self.last + 1];
+        for operation in transaction.operations {
+            let family = operation.family;
+            let mut add = |piece: usize, action| {
+                pieces[piece].operations.push(Operation { family, action });
+            };
+            match operation.action {
+                Action::AddElements { set, spec, elements } => {
+                    for (piece, elements) in self.spread(family, &set, &spec, elements, true) {
+                        let (set, spec) = (set.clone(), spec.clone());
+                        add(piece, Action::AddElements { set, spec, elements });
+                    }
+                }
+                Action::DeleteElements { set, spec, elements } => {
+                    for (piece, elements) in self.spread(family, &set, &spec, elements, false) {
+                        let (set, spec) = (set.clone(), spec.clone());
+                        add(piece, Action::DeleteElements { set, spec, elements });
+                    }
+                }
+                action => {
+                    let operation = Operation { family, action };
+                    let piece = self.piece(&self.places.of_operation(&operation));
+                    pieces[piece].operations.push(operation);
+                }
+            }
+        }
+        pieces
+    }
+
+    /// Elements by piece.
+    fn spread(
+        &self,
+        family: Family,
+        set: &Name,
+        spec: &SetSpec,
+        elements: Elements,
+        is_added: bool,
+    ) -> BTreeMap<usize, Elements> {
+        let mut pieces: BTreeMap<usize, Vec<(RawKey, Element)>> = BTreeMap::new();
+        for (key, element) in elements {
+            let place = self.places.of_element(family, set, spec, &key, is_added);
+            pieces.entry(self.piece(&place)).or_default().push((key, element));
+        }
+        let sorted = pieces.into_iter().map(|(piece, list)| (piece, list.into_iter().collect()));
+        sorted.collect()
+    }
+}
+
+/// What is left of the present piece.
+struct Room {
+    most: usize,
+    used: usize,
+    piece: usize,
+}
+
+impl Room {
+    /// The piece for so many elements: the present one if they fit, else the next.
+    fn take(&mut self, weight: usize) -> usize {
+        if weight > 0 && self.used > 0 && self.used + weight > self.most {
+            self.piece += 1;
+            self.used = 0;
+        }
+        self.used += weight;
+        self.piece
+    }
+}
+
+#[cfg(test)]
+#[path = "pieces_tests.rs"]
+mod tests;

@@ -1,0 +1,201 @@
+//! Which changes must stay together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cluster::Family;
+use crate::compile::names;
+use crate::nft::{Data, Element, Elements, Name, RawKey, Verdict};
+use crate::transaction::{Action, Transaction};
+
+/// Changes that must stay together.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// All that an address has.
+    Address(Family, RawKey),
+    /// All that a node port has, by protocol and port.
+    NodePort(Family, RawKey),
+    /// The sets and chains of a Service's own, by its namespace and name.
+    Service(Family, String),
+}
+
+impl Part {
+    /// The part of an element, if its set is one of those whose keys begin with a destination.
+    pub(super) fn of_destination(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
+        let begin = |length: usize| {
+            RawKey::from_bytes(&key.as_bytes()[..length]).expect("shorter than a key")
+        };
+        match set.as_str() {
+            names::CLUSTER_IPS
+            | names::SERVICES
+            | names::ENDPOINTS
+            | names::NO_ENDPOINT_SERVICES
+            | names::FIREWALL_IPS
+            | names::AFFINITY_SERVICES => Some(Part::Address(
+                family,
+                begin(match family {
+                    Family::Ipv4 => 4,
+                    Family::Ipv6 => 16,
+                }),
+            )),
+            // A protocol and a port take four bytes each.
+            names::NODEPORTS
+            | names::NODEPORT_ENDPOINTS
+            | names::NO_ENDPOINT_NODEPORTS
+            | names::AFFINITY_NODEPORTS => Some(Part::NodePort(family, begin(8))),
+            _ => None,
+        }
+    }
+
+    /// The part of a chain or set that is a Service's own: its name ends with the Service's, and
+    /// a port's behind it. Only such a name has a slash.
+    pub(super) fn of_service(family: Family, name: &Name) -> Option<Self> {
+        let (head, tail) = name.as_str().split_once('/')?;
+        let sides = ["external-", "local-", "nodeport-"];
+        let kinds = ["affinity-", "learn-", "endpoints-", "firewall-", "source-ranges-"];
+        let head = sides.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
+        let namespace = kinds.iter().find_map(|kind| head.strip_prefix(kind)).unwrap_or(head);
+        let service = tail.split('/').next().unwrap_or(tail);
+        Some(Part::Service(family, format!("{namespace}/{service}")))
+    }
+}
+
+/// Parts, how many elements each changes, and which are one.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    indices: BTreeMap<Part, usize>,
+    nodes: Vec<Node>,
+}
+
+/// A node of a union-find forest.
+#[derive(Debug)]
+struct Node {
+    parent: usize,
+    weight: usize,
+}
+
+impl Parts {
+    /// Adds to a part a change of so many elements.
+    pub(super) fn add(&mut self, part: Part, weight: usize) -> usize {
+        let next = self.nodes.len();
+        let index = *self.indices.entry(part).or_insert(next);
+        if index == next {
+            self.nodes.push(Node { parent: index, weight: 0 });
+        }
+        let root = self.root(index);
+        self.nodes[root].weight += weight;
+        index
+    }
+
+    /// Adds an element to a part, which is one with the Service's whose chain it goes to.
+    pub(super) fn add_element(&mut self, part: Part, family: Family, element: &Element) {
+        let index = self.add(part, 1);
+        if let Data::Verdict(Verdict::Goto(chain)) = &element.data
+            && let Some(service) = Part::of_service(family, chain)
+        {
+            let service = self.add(service, 0);
+            self.join(index, service);
+        }
+    }
+
+    /// Joins destinations to the Services whose chains they go to before and after.
+    ///
+    /// Their verdicts do not change, so that they do not tell. But where a Service's own chains or
+    /// lists change, that is because of an endpoint that came or went, and all destinations that
+    /// have the list change by the same. Services that only share such an endpoint may be joined
+    /// too, which does no harm.
+    pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
+        let learnable = self.learnable(transaction);
+        if learnable.is_empty() {
+            return;
+        }
+        for (family, set, elements) in element_changes(transaction) {
+            let verdicts = match set.as_str() {
+                names::ENDPOINTS => names::SERVICES,
+                names::NODEPORT_ENDPOINTS => names::NODEPORTS,
+                _ => continue,
+            };
+            for (key, element) in elements {
+                let Data::Values(endpoint) = element.data else { continue };
+                let Some(services) = learnable.get(&(family, endpoint)) else { continue };
+                if has_verdict(transaction, family, verdicts, key) {
+                    continue;
+                }
+                let Some(part) = Part::of_destination(family, set, key) else { continue };
+                let index = self.add(part, 0);
+                services.iter().for_each(|&service| self.join(index, service));
+            }
+        }
+    }
+
+    /// The Services whose lists of what may be learned change, by the endpoint.
+    fn learnable(
+        &mut self,
+        transaction: &Transaction,
+    ) -> BTreeMap<(Family, RawKey), BTreeSet<usize>> {
+        let mut found: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+        for (family, set, elements) in element_changes(transaction) {
+            let Some(part) = Part::of_service(family, set) else { continue };
+            let service = self.add(part, 0);
+            // Of what has been learned, only that goes whose endpoint goes.
+            let listed = elements.iter().filter(|(_, element)| element.data == Data::Nothing);
+            for (endpoint, _) in listed {
+                found.entry((family, *endpoint)).or_default().insert(service);
+            }
+        }
+        found
+    }
+
+    /// Gives every part the number that its weight, together with all that is one with it, gets.
+    pub(super) fn distribute(
+        mut self,
+        mut number: impl FnMut(usize) -> usize,
+    ) -> BTreeMap<Part, usize> {
+        let mut numbers = vec![None; self.nodes.len()];
+        let indices = std::mem::take(&mut self.indices);
+        let numbered = indices.into_iter().map(|(part, index)| {
+            let root = self.root(index);
+            let weight = self.nodes[root].weight;
+            (part, *numbers[root].get_or_insert_with(|| number(weight)))
+        });
+        numbered.collect()
+    }
+
+    fn root(&mut self, mut index: usize) -> usize {
+        while self.nodes[index].parent != index {
+            let parent = self.nodes[index].parent;
+            self.nodes[index].parent = self.nodes[parent].parent;
+            index = parent;
+        }
+        index
+    }
+
+    fn join(&mut self, one: usize, other: usize) {
+        let (one, other) = (self.root(one), self.root(other));
+        if one != other {
+            self.nodes[other].parent = one;
+            self.nodes[one].weight += self.nodes[other].weight;
+        }
+    }
+}
+
+/// Elements that come or go, also with their set.
+fn element_changes(transaction: &Transaction) -> impl Iterator<Item = (Family, &Name, &Elements)> {
+    transaction.operations.iter().filter_map(|operation| match &operation.action {
+        Action::AddElements { set, elements, .. }
+        | Action::DeleteElements { set, elements, .. } => Some((operation.family, set, elements)),
+        Action::DeleteSet { name, set } => Some((operation.family, name, &set.elements)),
+        _ => None,
+    })
+}
+
+/// Whether the verdict on the destination of a slot changes.
+fn has_verdict(transaction: &Transaction, family: Family, verdicts: &str, slot: &RawKey) -> bool {
+    let bytes = slot.as_bytes();
+    // The slot is the last four bytes.
+    let Some(destination) = RawKey::from_bytes(&bytes[..bytes.len().saturating_sub(4)]) else {
+        return false;
+    };
+    element_changes(transaction).any(|(of, set, elements)| {
+        of == family && set.as_str() == verdicts && elements.contains_key(&destination)
+    })
+}
