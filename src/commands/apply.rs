@@ -11,9 +11,9 @@ use crate::sync::{Flows, LiveConnections, reconcile};
 /// Makes the kernel equal to the manifests.
 pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?;
-    let kernel = Kernel::open()?;
+    let mut kernel = Kernel::open()?;
     let start = Instant::now();
-    let changes = reconcile(&kernel, &desired.ruleset)?.changes;
+    let changes = reconcile(&mut kernel, desired.ruleset)?;
     let elapsed = start.elapsed();
     let mut flows = Flows::new(LiveConnections::default());
     changes.iter().for_each(|change| flows.note(&change.transaction));

@@ -71,8 +71,8 @@ struct Message {
 pub(super) struct Culprit {
     /// The operation, by its index; `None` for the batch as a whole.
     pub(super) operation: Option<usize>,
-    /// The part of it.
-    pub(super) part: usize,
+    /// The part of it; `None` if the kernel does not tell which of several.
+    pub(super) part: Option<usize>,
     /// In a rule, the expression.
     pub(super) expression: Option<usize>,
 }
@@ -135,18 +135,18 @@ impl<'a> Batch<'a> {
     pub(super) fn culprit(&self, sequence: u32, offset: Option<u32>) -> Culprit {
         let index = sequence.wrapping_sub(self.sequence) as usize;
         let Some(message) = index.checked_sub(1).and_then(|i| self.messages.get(i)) else {
-            return Culprit { operation: None, part: 0, expression: None };
+            return Culprit { operation: None, part: None, expression: None };
         };
         let bytes = &self.bytes[message.start..];
         let at = |list| offset.and_then(|offset| index_in_list(bytes, list, offset as usize));
         let part = match (message.parts.as_slice(), at(SET_ELEM_LIST_ELEMENTS)) {
-            ([part], _) => *part,
-            (parts, Some(index)) => parts.get(index).copied().unwrap_or(0),
-            (parts, None) => parts.first().copied().unwrap_or(0),
+            ([part], _) => Some(*part),
+            (parts, Some(index)) => parts.get(index).copied(),
+            (_, None) => None,
         };
         Culprit {
             operation: Some(message.operation),
-            part: part as usize,
+            part: part.map(|part| part as usize),
             expression: at(RULE_EXPRESSIONS),
         }
     }

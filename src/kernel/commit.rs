@@ -142,9 +142,10 @@ fn aborted(errno: i32, bytes: usize) -> Option<CommitError> {
 fn refusal(errno: i32, culprit: &Culprit, transaction: &Transaction) -> CommitError {
     let operation = culprit.operation.and_then(|index| transaction.operations.get(index));
     let command = operation
-        .map_or_else(|| "the transaction".to_owned(), |operation| operation.command(culprit.part));
+        .map_or_else(|| "the transaction".to_owned(), |operation| operation.command(culprit.part.unwrap_or(0)));
     CommitError::Refused {
         operation: culprit.operation,
+        part: culprit.part,
         command,
         hint: operation.and_then(|operation| hint(errno, operation, culprit)),
         source: io::Error::from_raw_os_error(errno),
@@ -156,7 +157,7 @@ fn hint(errno: i32, operation: &Operation, culprit: &Culprit) -> Option<String> 
     let (what, module) = match &operation.action {
         _ if errno != libc::ENOENT => return None,
         Action::ReplaceRules { new, .. } => {
-            let rule = new.get(culprit.part.checked_sub(1)?)?;
+            let rule = new.get(culprit.part?.checked_sub(1)?)?;
             let instructions = compile_rule(rule, operation.family);
             let expression = instructions.get(culprit.expression?)?.expression().to_owned();
             // These also answer so when what they name is not there.

@@ -85,6 +85,9 @@ pub enum CommitError {
     Refused {
         /// The operation's index in the transaction; `None` where it is about all of it.
         operation: Option<usize>,
+        /// Which part of it, as `Operation::command` counts them; `None` where the kernel does not
+        /// tell. Of several elements kernels tell since 5.19 (`nf_tables_newsetelem`).
+        part: Option<usize>,
         /// The operation in nft syntax.
         command: String,
         /// What may be done about it.

@@ -21,7 +21,7 @@ mod socket;
 mod userdata;
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use nftnl::nftnl_sys::libc;
@@ -47,7 +47,7 @@ enum Request {
     Read(Parts, mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
     Port(mpsc::Sender<u32>),
-    Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
+    Commit(Arc<Transaction>, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
     Others(Vec<Wanted>, mpsc::Sender<Result<Others, DumpError>>),
     Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
 }
@@ -121,12 +121,12 @@ impl Kernel {
     /// is still of that one.
     pub fn commit(
         &self,
-        transaction: Transaction,
+        transaction: impl Into<Arc<Transaction>>,
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         let (answer, result) = mpsc::channel();
         self.requests
-            .send(Request::Commit(transaction, generation, answer))
+            .send(Request::Commit(transaction.into(), generation, answer))
             .map_err(|_| CommitError::Gone)?;
         result.recv().map_err(|_| CommitError::Gone)?
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Backoff;
-use crate::kernel::monitor::{Heard, Suspects};
+use crate::kernel::{Heard, Suspects};
 
 /// So many repairs in a row are made at once; from then on pauses grow.
 const MOST_AT_ONCE: u32 = 5;

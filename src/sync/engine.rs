@@ -17,8 +17,7 @@ use super::commit::Setback;
 use super::drift::Drift;
 use super::views::{Differences, Suspected, Whole};
 use super::{Change, SyncError, Tables};
-use crate::kernel::CommitError;
-use crate::kernel::monitor::Heard;
+use crate::kernel::{CommitError, Heard};
 
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
 const MOST_STEPS: u32 = 256;
@@ -199,8 +198,8 @@ impl<K: Tables> Engine<K> {
 
     fn take_note(&mut self, heard: &Heard) {
         self.drift.note(heard);
-        if let (Trust::Equal(known), Some(generation)) = (&mut self.trust, heard.generation) {
-            *known = generation;
+        if let (Trust::Equal(_), Some(generation)) = (self.trust, heard.generation) {
+            self.trust = Trust::Equal(generation);
         }
     }
 

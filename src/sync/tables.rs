@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tracing::warn;
 use weir_rules::transaction::Transaction;
 
-use crate::kernel::monitor::{Heard, Monitor};
-use crate::kernel::{CommitError, Committed, DumpError, Kernel, Parts, Snapshot};
+use crate::kernel::{
+    CommitError, Committed, DumpError, Heard, Kernel, Monitor, Parts, Snapshot,
+};
 
 /// Transactions with more elements than this are not listened to: the kernel tells each element of
 /// them, which costs it as much again as the transaction.
@@ -70,12 +71,19 @@ pub struct Live {
     monitor: Monitor,
     /// Whether something may have been missed while nobody listened.
     has_missed: bool,
+    /// Whether the kernel's thread may have another socket by now.
+    has_failed: bool,
 }
 
 impl Live {
     /// Listens to what the monitor hears beside the kernel's answers.
     pub fn new(kernel: Kernel, monitor: Monitor) -> Self {
-        Self { kernel, monitor, has_missed: false }
+        Self { kernel, monitor, has_missed: false, has_failed: false }
+    }
+
+    fn noting<T, E>(&mut self, result: Result<T, E>) -> Result<T, E> {
+        self.has_failed |= result.is_err();
+        result
     }
 
     /// Commits a transaction of which too much would be heard.
@@ -103,11 +111,13 @@ impl Live {
 
 impl Tables for Live {
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
-        self.kernel.dump()
+        let result = self.kernel.dump();
+        self.noting(result)
     }
 
     fn read(&mut self, parts: &Parts) -> Result<Snapshot, DumpError> {
-        Tables::read(&mut self.kernel, parts)
+        let result = Tables::read(&mut self.kernel, parts);
+        self.noting(result)
     }
 
     fn commit(
@@ -116,10 +126,12 @@ impl Tables for Live {
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         let counts = transaction.counts();
-        if counts.added.elements + counts.removed.elements > MOST_HEARD {
-            return self.commit_unheard(transaction, generation);
-        }
-        Tables::commit(&mut self.kernel, transaction, generation)
+        let result = if counts.added.elements + counts.removed.elements > MOST_HEARD {
+            self.commit_unheard(transaction, generation)
+        } else {
+            Tables::commit(&mut self.kernel, transaction, generation)
+        };
+        self.noting(result)
     }
 
     fn frees_chains_at_once(&self) -> bool {
@@ -127,13 +139,13 @@ impl Tables for Live {
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {
-        self.kernel.generation()
+        let result = self.kernel.generation();
+        self.noting(result)
     }
 
     fn heard(&mut self) -> Heard {
-        // After some failures the kernel's thread has another socket.
-        if let Ok(port) = self.kernel.port() {
-            self.monitor.set_own(port);
+        if std::mem::take(&mut self.has_failed) {
+            self.monitor.set_own(self.kernel.port());
         }
         let mut heard = self.monitor.drain();
         heard.is_lossy |= std::mem::take(&mut self.has_missed);

@@ -13,8 +13,9 @@ use weir_rules::transaction::{Action, Transaction};
 use super::Tables;
 use super::bring::View;
 use super::commit::Setback;
-use crate::kernel::monitor::{Heard, Suspects, TableSuspects};
-use crate::kernel::{Keys, Parts, SetParts, Snapshot, TableParts};
+use crate::kernel::{
+    Heard, Keys, Parts, SetParts, Snapshot, Suspects, TableParts, TableSuspects,
+};
 
 /// All of weir's tables.
 pub(super) struct Whole {

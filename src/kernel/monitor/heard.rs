@@ -28,6 +28,13 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Adds what was heard later.
+    pub fn merge(&mut self, later: Self) {
+        self.generation = later.generation.or(self.generation);
+        later.commits.into_iter().for_each(|commit| self.push(commit));
+        self.is_lossy |= later.is_lossy;
+    }
+
     /// Takes note of a commit.
     pub(super) fn push(&mut self, commit: ForeignCommit) {
         let is_full = self.commits.len() == MAX_COMMITS;

@@ -202,6 +202,7 @@ fn refusal(errno: i32, culprit: &Culprit, removals: &[Removal]) -> CommitError {
     let removal = culprit.operation.and_then(|index| removals.get(index));
     CommitError::Refused {
         operation: culprit.operation,
+        part: culprit.part,
         command: removal.map_or_else(|| "the transaction".to_owned(), Removal::to_string),
         hint: None,
         source: io::Error::from_raw_os_error(errno),
