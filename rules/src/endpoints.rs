@@ -68,6 +68,22 @@ pub fn choose(
     chosen
 }
 
+/// Whether a port has a usable endpoint anywhere: [`PortEndpoints::any`] without the choice.
+pub fn has_usable(port: &ServicePort, family: Family, slices: &[&EndpointSlice]) -> bool {
+    let is_ready = |slice: &&EndpointSlice| slice.endpoints.iter().any(|endpoint| endpoint.ready);
+    let mut of_port = slices.iter().filter(|slice| slice.family == family && has(slice, port));
+    // Mostly the first endpoint decides. Who drains does not count if another slice says otherwise.
+    of_port.any(|slice| is_ready(slice)) || {
+        let nowhere = Place { node: "", zone: None };
+        let found = candidates(port, family, slices, nowhere);
+        found.iter().any(|c| is_draining(c.endpoint))
+    }
+}
+
+fn has(slice: &EndpointSlice, port: &ServicePort) -> bool {
+    slice.ports.iter().any(|p| p.name == port.name && p.protocol == port.protocol)
+}
+
 /// Every endpoint of a port that still answers, whether new connections go to it or not: also
 /// those that terminate while others are ready, and those elsewhere or in another zone.
 pub fn serving(

@@ -21,6 +21,7 @@ pub mod config;
 pub mod desired;
 pub mod diff;
 pub mod endpoints;
+pub mod facts;
 pub mod hold;
 pub mod learned;
 pub mod nft;

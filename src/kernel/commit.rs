@@ -141,8 +141,10 @@ fn aborted(errno: i32, bytes: usize) -> Option<CommitError> {
 /// The error for what the kernel refused.
 fn refusal(errno: i32, culprit: &Culprit, transaction: &Transaction) -> CommitError {
     let operation = culprit.operation.and_then(|index| transaction.operations.get(index));
-    let command = operation
-        .map_or_else(|| "the transaction".to_owned(), |operation| operation.command(culprit.part.unwrap_or(0)));
+    let command = operation.map_or_else(
+        || "the transaction".to_owned(),
+        |operation| operation.command(culprit.part.unwrap_or(0)),
+    );
     CommitError::Refused {
         operation: culprit.operation,
         part: culprit.part,

@@ -16,6 +16,11 @@ pub(super) struct Own {
     pub(super) transactions: IntCounter,
     pub(super) transaction_bytes: Histogram,
     pub(super) repairs: IntCounter,
+    pub(super) foreign_commits: IntCounter,
+    pub(super) recompiled: IntCounter,
+    pub(super) reads: IntCounterVec,
+    pub(super) refusals: IntCounter,
+    pub(super) set_aside: IntGauge,
     pub(super) update: Histogram,
     pub(super) flow_failures: IntCounter,
     pub(super) config_is_good: IntGauge,
@@ -55,6 +60,27 @@ impl Own {
             repairs: book.counter(
                 "weir_repairs_total",
                 "How often weir has undone what somebody else did to its tables.",
+            ),
+            foreign_commits: book.counter(
+                "weir_foreign_commits_total",
+                "Transactions of others that changed weir's tables.",
+            ),
+            recompiled: book.counter(
+                "weir_recompiled_services_total",
+                "Services that were compiled because something changed that they depend on.",
+            ),
+            reads: book.counters(
+                "weir_kernel_reads_total",
+                &["what"],
+                "How often weir's tables were read from the kernel: all of them, or parts.",
+            ),
+            refusals: book.counter(
+                "weir_refused_services_total",
+                "How often the kernel has refused a Service for a new reason.",
+            ),
+            set_aside: book.gauge(
+                "weir_set_aside_services",
+                "Services that the kernel refuses. They stay as they were, and are tried again.",
             ),
             update: book.histogram(
                 "weir_update_duration_seconds",

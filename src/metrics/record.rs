@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::Family;
-use weir_rules::nft::Ruleset;
 use weir_rules::numbers::Numbers;
+use weir_rules::transaction::Tally;
 
 use super::{Metrics, family_name};
-use crate::sync::{Change, Cleaning};
+use crate::sync::{Cleaning, Synced};
 
 impl Metrics {
     /// The configuration was read; it is in use if it is good.
@@ -56,12 +56,22 @@ impl Metrics {
         }
     }
 
-    /// The kernel has committed transactions.
-    pub(crate) fn committed(&self, changes: &[Change], is_repair: bool) {
+    /// So many transactions of others have changed weir's tables.
+    pub(crate) fn heard(&self, commits: usize) {
+        self.own.foreign_commits.inc_by(commits as u64);
+    }
+
+    /// A sync has done this. So many Services are set aside.
+    pub(crate) fn worked(&self, synced: &Synced, set_aside: usize) {
         let own = &self.own;
-        own.transactions.inc_by(changes.len() as u64);
-        own.repairs.inc_by(u64::from(is_repair && !changes.is_empty()));
-        for change in changes {
+        own.recompiled.inc_by(synced.recompiled as u64);
+        own.reads.with_label_values(&["all"]).inc_by(synced.dumps);
+        own.reads.with_label_values(&["part"]).inc_by(synced.reads);
+        own.refusals.inc_by(synced.set_aside.len() as u64);
+        own.set_aside.set(set_aside as i64);
+        own.transactions.inc_by(synced.changes.len() as u64);
+        own.repairs.inc_by(u64::from(synced.repairs > 0));
+        for change in &synced.changes {
             own.transaction_bytes.observe(change.bytes as f64);
             let counts = change.transaction.counts();
             own.count("added", &counts.added);
@@ -80,36 +90,34 @@ impl Metrics {
         histogram.with_label_values(&[family_name(family)]).observe(seconds);
     }
 
-    /// This is programmed; the numbers are in the order of [`Family::ALL`].
-    pub(crate) fn programmed(&self, ruleset: &Ruleset, numbers: &[Numbers; 2]) {
-        self.count_objects(ruleset);
+    /// This is programmed, in the order of [`Family::ALL`].
+    pub(crate) fn programmed(&self, objects: &[Tally; 2], numbers: &[Numbers; 2]) {
+        for (family, objects) in Family::ALL.into_iter().zip(objects) {
+            self.count_objects(family, objects);
+        }
         for (family, numbers) in Family::ALL.into_iter().zip(numbers) {
             let label = family_name(family);
-            self.own.services.with_label_values(&[label]).set(numbers.services as i64);
-            self.own.endpoints.with_label_values(&[label]).set(numbers.endpoints as i64);
+            self.own.services.with_label_values(&[label]).set(numbers.services.into());
+            self.own.endpoints.with_label_values(&[label]).set(numbers.endpoints.into());
             let without =
                 [("internal", numbers.no_local_internal), ("external", numbers.no_local_external)];
             for (policy, count) in without {
                 let gauge = &self.proxy.no_local_endpoints;
-                gauge.with_label_values(&[policy, label]).set(count as i64);
+                gauge.with_label_values(&[policy, label]).set(count.into());
             }
         }
     }
 
-    fn count_objects(&self, ruleset: &Ruleset) {
-        for (family, table) in &ruleset.tables {
-            let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
-            let elements = table.sets.values().map(|set| set.elements.len()).sum();
-            let kinds = [
-                ("set", table.sets.len()),
-                ("chain", table.chains.len()),
-                ("rule", rules),
-                ("element", elements),
-            ];
-            for (kind, count) in kinds {
-                let label = [family_name(*family), kind];
-                self.own.objects.with_label_values(&label).set(count as i64);
-            }
+    fn count_objects(&self, family: Family, objects: &Tally) {
+        let kinds = [
+            ("set", objects.sets),
+            ("chain", objects.chains),
+            ("rule", objects.rules),
+            ("element", objects.elements),
+        ];
+        for (kind, count) in kinds {
+            let label = [family_name(family), kind];
+            self.own.objects.with_label_values(&label).set(count as i64);
         }
     }
 

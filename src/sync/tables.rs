@@ -5,9 +5,7 @@ use std::sync::Arc;
 use tracing::warn;
 use weir_rules::transaction::Transaction;
 
-use crate::kernel::{
-    CommitError, Committed, DumpError, Heard, Kernel, Monitor, Parts, Snapshot,
-};
+use crate::kernel::{CommitError, Committed, DumpError, Heard, Kernel, Monitor, Parts, Snapshot};
 
 /// Transactions with more elements than this are not listened to: the kernel tells each element of
 /// them, which costs it as much again as the transaction.

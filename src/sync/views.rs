@@ -13,9 +13,7 @@ use weir_rules::transaction::{Action, Transaction};
 use super::Tables;
 use super::bring::View;
 use super::commit::Setback;
-use crate::kernel::{
-    Heard, Keys, Parts, SetParts, Snapshot, Suspects, TableParts, TableSuspects,
-};
+use crate::kernel::{Heard, Keys, Parts, SetParts, Snapshot, Suspects, TableParts, TableSuspects};
 
 /// All of weir's tables.
 pub(super) struct Whole {

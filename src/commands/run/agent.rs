@@ -7,20 +7,23 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::cluster::Family;
 use weir_rules::config::Config;
+use weir_rules::facts::Facts;
+use weir_rules::stale::Effect;
 
 use super::addresses::Addresses;
 use super::events::Events;
+use super::others::Others;
 use super::reader::Reader;
 use super::retry::Retry;
-use crate::commands::input::{self, Desired};
+use crate::commands::input;
 use crate::commands::{Failure, chain};
 use crate::config::{Periods, Settings};
 use crate::host;
-use crate::kernel::{DumpError, Kernel};
+use crate::kernel::{DumpError, Heard};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
-use crate::sync::{CleanError, Flows, Follower, LiveConnections};
-use crate::takeover::{Takeover, serves_anything};
+use crate::sync::{CleanError, Engine, Flows, Live, LiveConnections, Synced};
+use crate::takeover::Takeover;
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -34,17 +37,17 @@ pub(super) struct Agent {
     config: Config,
     periods: Periods,
     events: Events,
-    /// None until the cluster is known: then nothing is touched.
-    desired: Option<Desired>,
-    follower: Follower<Kernel>,
+    facts: Facts,
+    engine: Engine<Live>,
+    others: Others,
     tables_retry: Retry,
     flows: Flows<LiveConnections>,
+    /// What the changes mean for UDP flows that are in what is desired and not programmed yet.
+    effect: Effect,
     flows_retry: Retry,
     flows_removed: usize,
     ports_are_closed: bool,
     node_is_missing: bool,
-    /// When to look for changes by others again.
-    next_look: Instant,
     /// Whether the thread that talks to the kernel has ended.
     is_cut_off: bool,
     has_programmed: bool,
@@ -64,7 +67,7 @@ impl Agent {
         reader: Reader,
         config: Config,
         periods: Periods,
-        kernel: Kernel,
+        kernel: Live,
         events: Events,
         observed: Arc<Observed>,
     ) -> Self {
@@ -74,16 +77,17 @@ impl Agent {
             config,
             periods,
             events,
-            desired: None,
-            follower: Follower::new(kernel),
+            facts: Facts::default(),
+            engine: Engine::new(kernel),
+            others: Others::default(),
             tables_retry: Retry::default(),
             flows: Flows::new(LiveConnections::default()),
+            effect: Effect::default(),
             flows_retry: Retry::default(),
             flows_removed: 0,
             ports_are_closed: false,
             // In manifests there need not be one.
             node_is_missing,
-            next_look: Instant::now(),
             is_cut_off: false,
             has_programmed: false,
             was_equal: false,
@@ -110,7 +114,7 @@ impl Agent {
 
     /// Reads manifests and kernel in full.
     pub(super) fn reload_all(&mut self) {
-        self.follower.distrust();
+        self.engine.distrust();
         match self.reader {
             Reader::Manifests(_) => {
                 self.is_held = false;
@@ -160,19 +164,26 @@ impl Agent {
         }
     }
 
+    /// Programs what has changed; if `always`, also what depends on settings and addresses.
     fn compile(&mut self, always: bool) {
         let start = Instant::now();
         self.reader.reload();
-        let touched = self.reader.take_touched();
-        let Some(cluster) = self.reader.cluster().filter(|_| always || !touched.is_empty()) else {
+        let mut touched = self.reader.take_touched();
+        let Some(cluster) = self.reader.cluster() else { return };
+        touched.surroundings |= always;
+        if touched.is_empty() {
             return;
-        };
-        let closed = input::closed_node_ports(cluster, &self.config);
+        }
+        let change = self.facts.update(cluster, &self.config, &touched);
+        self.effect.merge(change.effect);
+        let has_node_ports = self.facts.has_node_ports();
+        let node = cluster.node.as_ref();
+        let closed = input::closed_node_ports(has_node_ports, node, &self.config);
         if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
             warn!("{note}");
         }
         self.ports_are_closed = closed.is_some();
-        let is_missing = cluster.node.is_none();
+        let is_missing = node.is_none();
         if is_missing && !self.node_is_missing {
             let node = &self.config.node_name;
             warn!(
@@ -182,15 +193,20 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
-        self.desired = Some(Desired::new(cluster, &self.config));
-        self.observed.wants(cluster, &self.config, self.addresses.known());
+        self.engine.touch(touched);
+        self.observed.wants(&self.facts);
+        if change.checks || always {
+            let own = self.addresses.known();
+            self.observed.wants_checks(&self.facts, cluster, &self.config, own);
+        }
         self.triggers.extend(self.reader.take_triggers());
         self.sync(start, Cause::Update);
     }
 
-    /// Repairs what somebody else has changed, and tries again what has failed.
+    /// Does what waits for its time or for somebody else, and looks whether the kernel has been
+    /// changed without a word.
     pub(super) fn look(&mut self) {
-        if self.desired.is_none() {
+        if self.reader.cluster().is_none() {
             return;
         }
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
@@ -201,50 +217,55 @@ impl Agent {
         if self.addresses.known().is_none() {
             self.look_at_addresses();
         }
-        if self.tables_retry.is_failing() {
-            if self.tables_retry.is_due() {
-                self.sync(Instant::now(), Cause::Retry);
-            }
-        } else if self.next_look <= Instant::now() && self.follower.has_drifted() {
-            let start = Instant::now();
-            self.sync(start, Cause::Repair);
-            // Where others change their own tables without rest, all of weir's are read each time:
-            // no more than a tenth of the time is spent so.
-            self.next_look = start + 10 * start.elapsed();
+        let heard = self.engine.look();
+        self.note_heard(&heard);
+        if self.tables_retry.is_due() {
+            self.sync(Instant::now(), Cause::Retry);
         } else if self.flows_retry.is_due() {
             self.clean_flows();
+        }
+        self.keep_up();
+    }
+
+    /// Somebody has committed something to nf_tables.
+    pub(super) fn hear(&mut self) {
+        let heard = self.engine.hear();
+        self.note_heard(&heard);
+        self.keep_up();
+    }
+
+    fn note_heard(&mut self, heard: &Heard) {
+        self.observed.heard(heard.commits.len());
+        self.others.note(heard);
+    }
+
+    /// When [`Self::keep_up`] is to be called, if the kernel can be talked to.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.engine.due().filter(|_| !self.tables_retry.is_failing())
+    }
+
+    /// Repairs what somebody else has changed, and tries what the kernel has refused, when it is
+    /// time.
+    pub(super) fn keep_up(&mut self) {
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            let cause = if self.engine.has_drifted() { Cause::Repair } else { Cause::Retry };
+            self.sync(Instant::now(), cause);
         }
     }
 
     fn sync(&mut self, start: Instant, cause: Cause) {
-        let Some(desired) = &self.desired else { return };
-        match self.follower.sync(&desired.ruleset) {
-            Ok(changes) => {
+        let Some(cluster) = self.reader.cluster() else { return };
+        let mut synced = Synced::default();
+        let result = self.engine.sync(cluster, &self.config, &mut synced);
+        self.observed.worked(&synced, self.engine.set_aside());
+        self.tell(start, cause, &synced);
+        match result {
+            Ok(()) => {
                 let triggers = self.triggers.drain(..);
-                let ruleset = &desired.ruleset;
-                self.observed.synced(cause, start.elapsed(), &changes, ruleset, triggers);
-                let is_repair = cause == Cause::Repair && !changes.is_empty();
-                let cause = match cause {
-                    Cause::Update => self.reader.name(),
-                    Cause::Repair => "repair",
-                    Cause::Retry => "retry",
-                    Cause::Full => "full",
-                };
-                if is_repair {
-                    warn!("somebody else has changed weir's tables; they are as they were again");
-                }
-                if !std::mem::replace(&mut self.was_equal, true) && changes.is_empty() {
+                self.observed.synced(cause, start.elapsed(), self.engine.objects(), triggers);
+                self.flows.note_effect(std::mem::take(&mut self.effect));
+                if !std::mem::replace(&mut self.was_equal, true) && synced.changes.is_empty() {
                     info!("the kernel holds all of it already");
-                }
-                self.has_programmed |= !changes.is_empty();
-                for change in changes {
-                    self.flows.note(&change.transaction);
-                    let counts = change.transaction.counts();
-                    let elapsed_us = start.elapsed().as_micros();
-                    info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
-                    for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
-                        debug!("{sign} {line}");
-                    }
                 }
                 if self.tables_retry.succeeded() {
                     info!("the kernel is equal to the {} again", self.reader.name());
@@ -258,6 +279,43 @@ impl Agent {
                 if let Some(news) = self.tables_retry.failed(chain(&failure), self.periods.sync) {
                     error!("{news}; trying again");
                     self.events.not_programmed(news);
+                }
+            }
+        }
+    }
+
+    /// Tells what a sync has done.
+    fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
+        self.note_heard(&synced.heard);
+        if synced.repairs > 0 {
+            let text = self.others.take_text(synced.pause);
+            warn!("{text}");
+            self.events.repaired(&text);
+        }
+        for refused in &synced.set_aside {
+            let (service, reason) = (&refused.service, &refused.reason);
+            error!(%service, "{reason}; the Service stays as it was, and is tried again");
+            self.events.refused(service, reason);
+        }
+        for service in &synced.taken {
+            info!(%service, "the kernel takes the Service now");
+        }
+        self.has_programmed |= !synced.changes.is_empty();
+        for (index, change) in synced.changes.iter().enumerate() {
+            self.flows.note(&change.transaction);
+            let counts = change.transaction.counts();
+            let elapsed_us = start.elapsed().as_micros();
+            let cause = match cause {
+                _ if index < synced.repairs => "repair",
+                Cause::Update => self.reader.name(),
+                Cause::Repair => "repair",
+                Cause::Retry => "retry",
+                Cause::Full => "full",
+            };
+            info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
+            if tracing::enabled!(tracing::Level::DEBUG) {
+                for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
+                    debug!("{sign} {line}");
                 }
             }
         }
@@ -278,9 +336,10 @@ impl Agent {
     }
 
     /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
-    /// server has taken kube-proxy's place on the node.
+    /// server has taken kube-proxy's place on the node; and every cluster has at least the Service
+    /// of its API server, so that one without is no reason to remove what may still serve.
     fn take_over(&mut self) {
-        let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
+        let serves = self.facts.has_endpoints();
         if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
             self.takeover = Some(Takeover::start());
         }
@@ -289,9 +348,8 @@ impl Agent {
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
     /// a failure is no reason to program it again.
     fn clean_flows(&mut self) {
-        let Some(desired) = &self.desired else { return };
         let start = Instant::now();
-        let result = self.flows.clean(&desired.serving);
+        let result = self.flows.clean(self.facts.serving());
         if let Some(cleaning) = self.flows.take_cleaning() {
             self.observed.flows_cleaned(&cleaning, start.elapsed());
         }

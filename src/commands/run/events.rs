@@ -47,6 +47,20 @@ impl Events {
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
 
+    /// Somebody else has changed weir's tables, and they are as they were again.
+    pub(super) fn repaired(&self, text: &str) {
+        self.record(self.node(), Severity::Warning, "ProxyRulesRepaired", SYNC, text.to_owned());
+    }
+
+    /// The kernel does not take a Service.
+    pub(super) fn refused(&self, service: &NamespacedName, why: &str) {
+        let NamespacedName { namespace, name } = service.clone();
+        let about = ObjectKey { kind: Kind::Service, namespace, name };
+        let node = &self.node_name;
+        let note = format!("node {node}: {why}; the Service stays as it was, and is tried again");
+        self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
+    }
+
     /// The kernel is not as the cluster wants it.
     pub(super) fn not_programmed(&self, why: &str) {
         let note = format!("Services may be served as they were before: {why}; trying again");

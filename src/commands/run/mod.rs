@@ -8,6 +8,7 @@ mod directory;
 mod events;
 mod logging;
 mod manifests;
+mod others;
 mod pace;
 mod reader;
 mod retry;
@@ -34,12 +35,15 @@ use super::Failure;
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
 use crate::config::{ClientConnection, Flags, Logging, Periods, Resolved, Settings, to_configz};
 use crate::host;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Monitor, Notice};
+
 use crate::observe::Observed;
 use crate::serve::{Servers, Serving};
 use crate::source::api::{Access, Limits, Server};
+use crate::sync::Live;
 
-/// How often weir looks whether somebody else has changed nf_tables, which costs one small message.
+/// How often weir looks after what waits, and whether nf_tables was changed without its hearing of it,
+/// which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many `syncPeriod`s work may wait until it is unhealthy.
 const HEALTH_LIMIT_PERIODS: u32 = 2;
@@ -132,6 +136,9 @@ fn keep_equal(
 ) -> Result<ExitCode, Failure> {
     host::raise_file_limit();
     let kernel = Kernel::open()?;
+    // Before anything is read, so that nothing is missed.
+    let monitor = Monitor::open(kernel.port())?;
+    let waker = monitor.waker()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
         let (changes, reader, events) = match from {
@@ -152,8 +159,11 @@ fn keep_equal(
         let tell = move |service: &NamespacedName, why: &str| teller.no_health_check(service, why);
         let _servers = Servers::start(serving, observed, Box::new(tell))?;
         events.started();
+        let notice = Notice::new(waker)?;
+        let kernel = Live::new(kernel, monitor);
         let agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
-        follow(changes, configuration, agent, Pace::new(periods.min_sync), observed).await
+        let pace = Pace::new(periods.min_sync);
+        follow(changes, configuration, notice, agent, pace, observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -164,6 +174,7 @@ fn keep_equal(
 async fn follow(
     mut changes: Changes,
     mut configuration: Configuration,
+    mut notice: Notice,
     mut agent: Agent,
     mut pace: Pace,
     observed: &Observed,
@@ -206,6 +217,11 @@ async fn follow(
                 }
             },
             _ = addresses.next() => Box::new(Agent::look_at_addresses),
+            told = notice.told() => {
+                told?;
+                Box::new(Agent::hear)
+            }
+            () = until(agent.due()) => Box::new(Agent::keep_up),
             _ = look.tick() => {
                 if changes.renew() {
                     Box::new(|agent| agent.read(Vec::new(), false))
@@ -218,4 +234,12 @@ async fn follow(
     }
     info!("stopping; what is programmed stays");
     Ok(())
+}
+
+/// Waits until then, or for ever.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
 }
