@@ -21,7 +21,7 @@ fn value(observed: &Observed, series: &str) -> f64 {
 
 fn sync(observed: &Observed, cause: Cause) {
     let triggers = [].into_iter();
-    observed.synced(cause, Duration::from_millis(3), &[], [Tally::default(); 2], triggers);
+    observed.synced(cause, Duration::from_millis(3), [Tally::default(); 2], triggers);
 }
 
 fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
@@ -93,7 +93,7 @@ fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_star
     let mut state = State::default();
     let program = |state: &mut State| {
         let triggers = state.changes_mut().take_triggers();
-        observed.synced(Cause::Update, Duration::ZERO, &[], [Tally::default(); 2], triggers);
+        observed.synced(Cause::Update, Duration::ZERO, [Tally::default(); 2], triggers);
     };
     let before = observed.start - Duration::from_secs(1);
     state.apply(Update::Applied(slice("10.244.0.2", Some(before))));
@@ -209,7 +209,7 @@ fn the_numbers_are_those_of_what_is_programmed() {
     observed.wants(&Facts::of(&cluster, &Config::new("node-a")));
     let text = observed.metrics().text().unwrap();
     assert!(!text.contains(services), "it is not programmed yet\n{text}");
-    observed.synced(Cause::Update, Duration::ZERO, &[], objects, [].into_iter());
+    observed.synced(Cause::Update, Duration::ZERO, objects, [].into_iter());
     assert_eq!(value(&observed, services), 1.0);
     let rules = |family: &str| {
         let labels = format!("{{ip_family=\"{family}\",kind=\"rule\"}}");

@@ -212,7 +212,7 @@ fn program(observed: &Observed, cluster: &Cluster) {
     let facts = Facts::of(cluster, &config);
     observed.wants(&facts);
     observed.wants_checks(&facts, cluster, &config, Some(&own.into()));
-    observed.synced(Cause::Update, Duration::ZERO, &[], [Tally::default(); 2], [].into_iter());
+    observed.synced(Cause::Update, Duration::ZERO, [Tally::default(); 2], [].into_iter());
 }
 
 /// Asks until the answer is as it should be, for the server follows what is programmed in its own

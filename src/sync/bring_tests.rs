@@ -1,5 +1,6 @@
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::sync::Arc;
 
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
@@ -10,6 +11,8 @@ use weir_rules::nft::{
 use weir_rules::transaction::{Action, Operation};
 
 use super::*;
+use crate::kernel::{CommitError, Committed, DumpError, Heard, Parts};
+use crate::sync::reconcile;
 
 /// A kernel that answers as told and otherwise does what it is asked to.
 #[derive(Default)]
@@ -26,7 +29,7 @@ struct Fake {
 }
 
 impl Tables for Fake {
-    fn dump(&self) -> Result<Snapshot, DumpError> {
+    fn dump(&mut self) -> Result<Snapshot, DumpError> {
         Ok(Snapshot { ruleset: self.ruleset.borrow().clone(), generation: Some(1) })
     }
 
@@ -34,9 +37,17 @@ impl Tables for Fake {
         !self.known_old
     }
 
+    fn read(&mut self, _: &Parts) -> Result<Snapshot, DumpError> {
+        unreachable!("all is compared")
+    }
+
+    fn heard(&mut self) -> Heard {
+        Heard::default()
+    }
+
     fn commit(
-        &self,
-        transaction: Transaction,
+        &mut self,
+        transaction: &Arc<Transaction>,
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         self.commits.set(self.commits.get() + 1);
@@ -50,17 +61,17 @@ impl Tables for Fake {
         }
         if let Some(index) = transaction.operations.iter().position(|o| deletes_absent(o, &ruleset))
         {
-            return Err(refused(&transaction, index, 2));
+            return Err(refused(transaction, index, 2));
         }
         let deletion = transaction.operations.iter().position(|o| o.deletes_chain());
         if let Some(index) = deletion.filter(|_| self.old && transaction.operations.len() > 1) {
-            return Err(refused(&transaction, index, 16));
+            return Err(refused(transaction, index, 16));
         }
         transaction.apply(&mut ruleset);
         Ok(Committed { bytes: 1 })
     }
 
-    fn generation(&self) -> Result<u32, DumpError> {
+    fn generation(&mut self) -> Result<u32, DumpError> {
         Ok(1)
     }
 }
@@ -75,6 +86,7 @@ fn deletes_absent(operation: &Operation, ruleset: &Ruleset) -> bool {
 fn refused(transaction: &Transaction, index: usize, errno: i32) -> CommitError {
     CommitError::Refused {
         operation: Some(index),
+        part: Some(0),
         command: transaction.operations[index].command(0),
         hint: None,
         source: io::Error::from_raw_os_error(errno),
@@ -89,25 +101,25 @@ fn ruleset(chains: &[&str]) -> Ruleset {
 
 #[test]
 fn an_equal_kernel_is_sent_nothing() {
-    let kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
-    assert!(reconcile(&kernel, &ruleset(&["a"])).unwrap().changes.is_empty());
+    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
+    assert!(reconcile(&mut kernel, ruleset(&["a"])).unwrap().is_empty());
     assert_eq!(kernel.commits.get(), 0);
 }
 
 #[test]
 fn all_changes_go_in_one_transaction() {
-    let kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
+    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
     let desired = ruleset(&["b", "c"]);
-    assert_eq!(reconcile(&kernel, &desired).unwrap().changes.len(), 1);
+    assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 1);
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(kernel.commits.get(), 1);
 }
 
 #[test]
 fn a_change_by_others_in_between_is_read_again() {
-    let kernel = Fake { stale: 3.into(), ..Fake::default() };
+    let mut kernel = Fake { stale: 3.into(), ..Fake::default() };
     let desired = ruleset(&["a"]);
-    assert_eq!(reconcile(&kernel, &desired).unwrap().changes.len(), 1);
+    assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 1);
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(kernel.commits.get(), 4);
 }
@@ -115,19 +127,18 @@ fn a_change_by_others_in_between_is_read_again() {
 /// Others change their own tables, which count in the same generation.
 #[test]
 fn others_who_never_rest_do_not_keep_weir_from_its_tables() {
-    let kernel = Fake { stale: u32::MAX.into(), ..Fake::default() };
+    let mut kernel = Fake { stale: u32::MAX.into(), ..Fake::default() };
     let desired = ruleset(&["a"]);
-    let reconciled = reconcile(&kernel, &desired).unwrap();
+    reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
-    assert_eq!(reconciled.generation, None, "not known to be equal at any");
     assert_eq!(kernel.commits.get(), STRICT_ATTEMPTS + 1);
 }
 
 #[test]
 fn a_busy_chain_goes_in_a_second_transaction() {
-    let kernel = Fake { ruleset: ruleset(&["a"]).into(), old: true, ..Fake::default() };
+    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), old: true, ..Fake::default() };
     let desired = ruleset(&["b"]);
-    let changes = reconcile(&kernel, &desired).unwrap().changes;
+    let changes = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
     let lines: Vec<Vec<String>> = changes
         .iter()
@@ -139,10 +150,10 @@ fn a_busy_chain_goes_in_a_second_transaction() {
 /// A transaction that is bound to fail is not sent.
 #[test]
 fn a_kernel_that_is_known_to_be_old_is_sent_two_transactions_at_once() {
-    let kernel =
+    let mut kernel =
         Fake { ruleset: ruleset(&["a"]).into(), old: true, known_old: true, ..Fake::default() };
     let desired = ruleset(&["b"]);
-    assert_eq!(reconcile(&kernel, &desired).unwrap().changes.len(), 2);
+    assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 2);
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(kernel.commits.get(), 2);
 }
@@ -192,11 +203,11 @@ fn a_client_that_comes_just_before_its_endpoint_goes_is_forgotten_too() {
     let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
     learn(table, 7, 1);
     learn(table, 8, 2);
-    let kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    let mut kernel = Fake { ruleset: observed.into(), ..Fake::default() };
     kernel.meanwhile.set(Some(|table| learn(table, 9, 1)));
-    let reconciled = reconcile(&kernel, &affinity(&[2])).unwrap();
+    let changes = reconcile(&mut kernel, affinity(&[2])).unwrap();
     assert_eq!(clients(&kernel), [key(8)]);
-    assert_eq!(reconciled.changes.len(), 2, "endpoint and clients, then the late one");
+    assert_eq!(changes.len(), 2, "endpoint and clients, then the late one");
 }
 
 #[test]
@@ -204,12 +215,12 @@ fn a_client_that_expires_before_it_is_taken_away_is_no_failure() {
     let mut observed = affinity(&[1, 2]);
     let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
     learn(table, 7, 1);
-    let kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    let mut kernel = Fake { ruleset: observed.into(), ..Fake::default() };
     kernel.meanwhile.set(Some(|table| {
         table.sets.get_mut(MAP).expect("it is there").elements.clear();
     }));
-    let reconciled = reconcile(&kernel, &affinity(&[2])).unwrap();
+    let changes = reconcile(&mut kernel, affinity(&[2])).unwrap();
     assert_eq!(clients(&kernel), []);
-    assert_eq!(reconciled.changes.len(), 1);
+    assert_eq!(changes.len(), 1);
     assert_eq!(kernel.commits.get(), 2);
 }

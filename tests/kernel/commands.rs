@@ -404,7 +404,7 @@ fn a_busy_neighbour_keeps_weir_from_nothing() {
 
 /// What a socket can send at once is bounded in a user namespace: by net.core.wmem_max, doubled.
 #[test]
-fn a_transaction_that_does_not_fit_a_user_namespace_is_refused_whole() {
+fn what_a_user_namespace_does_not_send_at_once_goes_in_parts() {
     let limit = fs::read_to_string("/proc/sys/net/core/wmem_max").expect("the limit");
     let limit: usize = limit.trim().parse().expect("a number");
     // An endpoint takes more than 40 bytes.
@@ -423,10 +423,9 @@ fn a_transaction_that_does_not_fit_a_user_namespace_is_refused_whole() {
     fs::write(&path, many).expect("it can be written");
     let mut unshare = tool("unshare");
     unshare.args(["--map-root-user", "--net", "sh", "-c"]);
-    unshare.arg("\"$0\" apply -f \"$1\"; code=$?; nft list tables; exit $code");
+    unshare.arg("\"$0\" apply -f \"$1\" && \"$0\" diff -f \"$1\"");
     unshare.arg(weir().get_program()).arg(&path);
-    let failed = unshare.output().expect("it runs");
-    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
-    assert!(stderr(&failed).contains("raise net.core.wmem_max"), "{}", stderr(&failed));
-    assert_eq!(stdout(&failed), "");
+    let applied = ok(unshare.output().expect("it runs"));
+    let commits = applied.lines().filter(|line| line.starts_with("added ")).count();
+    assert!(commits > 1, "{applied}");
 }
