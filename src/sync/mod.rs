@@ -9,6 +9,7 @@ use weir_rules::align::align;
 use weir_rules::diff::diff;
 use weir_rules::learned::{adopt, may_outlive};
 use weir_rules::nft::Ruleset;
+use weir_rules::pieces::pieces;
 use weir_rules::transaction::Transaction;
 
 pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
@@ -24,6 +25,11 @@ const ATTEMPTS: u32 = 20;
 /// would never come to an end. Its own tables are its own: it then commits all the same, and what
 /// the kernel refuses (`ENOENT`, `EEXIST`) because it was read too early is read again.
 const STRICT_ATTEMPTS: u32 = 4;
+
+/// How many elements a transaction changes at most, but for those that must change together. For as
+/// long as it lasts nobody else can change nf_tables: some 60 ms (kernel 6.18 took 52 to 104 ms for
+/// 33,600 elements, 136 to 159 ms for 67,200).
+const MOST_ELEMENTS: usize = 25_000;
 
 /// Why the kernel could not be made equal.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +109,8 @@ impl Tables for Kernel {
     }
 }
 
-/// Makes the kernel equal to the desired ruleset, in one transaction; none if it is already.
+/// Makes the kernel equal to the desired ruleset, in one transaction; none if it is already, and
+/// several where one would keep others from nf_tables for too long ([`pieces`]).
 ///
 /// Chains go in a second transaction where the kernel cannot delete them together with the last
 /// element that goes to them. So do clients that were learned between the reading and a transaction
@@ -138,25 +145,43 @@ pub fn reconcile(kernel: &impl Tables, desired: &Ruleset) -> Result<Reconciled, 
         if transaction.is_empty() {
             return Ok(Reconciled { changes, generation });
         }
-        match kernel.commit(transaction.clone(), generation) {
-            Ok(Committed { bytes }) => {
-                changes.push(Change { transaction, bytes });
+        match commit(kernel, transaction, generation, &mut changes) {
+            Ok(generation) => {
                 if !std::mem::take(&mut keep_chains) && !look_again {
-                    // A commit counts the generation up, and this was the next one.
-                    let generation = generation.map(|generation| generation.wrapping_add(1));
                     return Ok(Reconciled { changes, generation });
                 }
             }
-            Err(error) if !keep_chains && is_busy_chain(&error, &transaction) => keep_chains = true,
-            Err(error)
-                if attempt < ATTEMPTS && was_read_too_early(&error, generation, &transaction) =>
+            Err((error, piece)) if !keep_chains && is_busy_chain(&error, &piece) => {
+                keep_chains = true;
+            }
+            Err((error, piece))
+                if attempt < ATTEMPTS && was_read_too_early(&error, generation, &piece) =>
             {
-                keep_learned = is_expired(&error, &transaction);
+                keep_learned = is_expired(&error, &piece);
                 attempt += 1;
             }
-            Err(error) => return Err(error.into()),
+            Err((error, _)) => return Err(error.into()),
         }
     }
+}
+
+/// Commits a transaction piece by piece, and takes note of each. Gives the generation behind the
+/// last, if it is known, or else why a piece failed. Then those behind it are not tried.
+fn commit(
+    kernel: &impl Tables,
+    transaction: Transaction,
+    mut generation: Option<u32>,
+    changes: &mut Vec<Change>,
+) -> Result<Option<u32>, (CommitError, Transaction)> {
+    for piece in pieces(transaction, MOST_ELEMENTS) {
+        match kernel.commit(piece.clone(), generation) {
+            Ok(Committed { bytes }) => changes.push(Change { transaction: piece, bytes }),
+            Err(error) => return Err((error, piece)),
+        }
+        // A commit counts the generation up, and this was the next one.
+        generation = generation.map(|generation| generation.wrapping_add(1));
+    }
+    Ok(generation)
 }
 
 /// Whether a transaction failed because of what others did after the kernel was read.
