@@ -1,16 +1,20 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::Arc;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 
-use weir_rules::cluster::Family;
+use weir_rules::cluster::{Family, Protocol};
+use weir_rules::compile::names;
 use weir_rules::nft::{
     Chain, CtField, Data, Element, Lifetime, Name, RawKey, Rule, Selector, Set, SetData, SetSpec,
-    Statement, Table,
+    Statement, Table, slot_selector,
 };
 
 use weir_rules::transaction::{Action, Operation};
 
 use super::*;
+use crate::sync::commit::MOST_ELEMENTS;
 use crate::kernel::{CommitError, Committed, DumpError, Heard, Parts};
 use crate::sync::reconcile;
 
@@ -20,6 +24,10 @@ struct Fake {
     ruleset: RefCell<Ruleset>,
     commits: Cell<u32>,
     stale: Cell<u32>,
+    /// The number of a commit before which somebody else changes something.
+    late: Cell<u32>,
+    /// The generation that each commit asks for.
+    generations: RefCell<Vec<Option<u32>>>,
     /// What packets do between the next dump and its commit.
     meanwhile: Cell<Option<fn(&mut Table)>>,
     /// Like a kernel before 6.2: a chain cannot go with the last reference to it.
@@ -51,6 +59,10 @@ impl Tables for Fake {
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         self.commits.set(self.commits.get() + 1);
+        self.generations.borrow_mut().push(generation);
+        if self.commits.get() == self.late.get() {
+            return Err(CommitError::Stale);
+        }
         if generation.is_some() && self.stale.get() > 0 {
             self.stale.set(self.stale.get() - 1);
             return Err(CommitError::Stale);
@@ -156,6 +168,46 @@ fn a_kernel_that_is_known_to_be_old_is_sent_two_transactions_at_once() {
     assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 2);
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(kernel.commits.get(), 2);
+}
+
+/// A map with somewhat more elements than go in two transactions.
+fn large_map() -> Ruleset {
+    let key = vec![Selector::Daddr, Selector::L4proto, Selector::Dport, slot_selector()];
+    let spec = SetSpec::new(key, SetData::Values(vec![Selector::Daddr, Selector::Dport]));
+    let element = |index: usize| {
+        let address = Ipv4Addr::from(0x0a00_0000 + index as u32).into();
+        let port = NonZeroU16::MIN;
+        let key = RawKey::new().address(address).protocol(Protocol::Tcp).port(port).slot(0);
+        (key, Element::new(Data::Values(RawKey::new().address(address).port(port))))
+    };
+    let elements = (0..2 * MOST_ELEMENTS + 10).map(element).collect();
+    let table = Table {
+        sets: [(names::ENDPOINTS.into(), Set { elements, ..Set::new(spec) })].into(),
+        ..Table::default()
+    };
+    Ruleset { tables: [(Family::Ipv4, table)].into() }
+}
+
+#[test]
+fn a_large_transaction_goes_in_pieces_each_at_the_generation_of_the_one_before() {
+    let mut kernel = Fake::default();
+    let desired = large_map();
+    let changes = reconcile(&mut kernel, desired.clone()).unwrap();
+    assert_eq!(*kernel.ruleset.borrow(), desired);
+    assert_eq!(*kernel.generations.borrow(), [Some(1), Some(2), Some(3)]);
+    let added = |change: &Change| change.transaction.counts().added.elements;
+    let added: Vec<_> = changes.iter().map(added).collect();
+    assert_eq!(added, [MOST_ELEMENTS, MOST_ELEMENTS, 10]);
+}
+
+#[test]
+fn what_is_left_of_the_pieces_is_read_again_after_a_change_by_others() {
+    let mut kernel = Fake { late: 2.into(), ..Fake::default() };
+    let desired = large_map();
+    reconcile(&mut kernel, desired.clone()).unwrap();
+    assert_eq!(*kernel.ruleset.borrow(), desired);
+    assert_eq!(*kernel.generations.borrow(), [Some(1), Some(2), Some(1), Some(2)]);
+    assert_eq!(reconciled.changes.len(), 3, "nothing twice");
 }
 
 const MAP: &str = "affinity";
