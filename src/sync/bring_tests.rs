@@ -1,8 +1,8 @@
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::sync::Arc;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::names;
@@ -14,8 +14,8 @@ use weir_rules::nft::{
 use weir_rules::transaction::{Action, Operation};
 
 use super::*;
-use crate::sync::commit::MOST_ELEMENTS;
 use crate::kernel::{CommitError, Committed, DumpError, Heard, Parts};
+use crate::sync::commit::MOST_ELEMENTS;
 use crate::sync::reconcile;
 
 /// A kernel that answers as told and otherwise does what it is asked to.
@@ -204,10 +204,10 @@ fn a_large_transaction_goes_in_pieces_each_at_the_generation_of_the_one_before()
 fn what_is_left_of_the_pieces_is_read_again_after_a_change_by_others() {
     let mut kernel = Fake { late: 2.into(), ..Fake::default() };
     let desired = large_map();
-    reconcile(&mut kernel, desired.clone()).unwrap();
+    let changes = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(*kernel.generations.borrow(), [Some(1), Some(2), Some(1), Some(2)]);
-    assert_eq!(reconciled.changes.len(), 3, "nothing twice");
+    assert_eq!(changes.len(), 3, "nothing twice");
 }
 
 const MAP: &str = "affinity";
