@@ -1,6 +1,6 @@
 //! What holds for a transaction in pieces, whatever the clusters and the size.
 
-use weir_rules::cluster::EndpointPort;
+use weir_rules::cluster::{EndpointPort, EndpointSlice, Slices};
 use weir_rules::pieces::pieces;
 use weir_rules::transaction::Transaction;
 
@@ -62,7 +62,8 @@ fn with_clients(mut ruleset: Ruleset, cluster: &Cluster, config: &Config) -> Rul
 /// has an address that no Service has.
 fn well_served(mut cluster: Cluster) -> Cluster {
     let names: Vec<_> = cluster.services.keys().cloned().collect();
-    for (index, slice) in cluster.slices.values_mut().enumerate() {
+    let serving = |(index, (name, slice)): (usize, (&NamespacedName, &EndpointSlice))| {
+        let mut slice = slice.clone();
         if !cluster.services.contains_key(&slice.service) && !names.is_empty() {
             slice.service = names[index % names.len()].clone();
         }
@@ -74,7 +75,9 @@ fn well_served(mut cluster: Cluster) -> Cluster {
         };
         slice.ports = ports.iter().map(port).collect();
         slice.endpoints.iter_mut().for_each(|endpoint| endpoint.address = away(endpoint.address));
-    }
+        (name.clone(), slice)
+    };
+    cluster.slices = cluster.slices.iter().enumerate().map(serving).collect();
     if let Some(node) = &mut cluster.node {
         node.addresses.splice(..0, NODE_ADDRESSES.map(|address| address.parse().expect("one")));
     }
@@ -110,7 +113,7 @@ fn packets(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Vec<Pa
 /// clients stay, or where endpoints are.
 fn touch(cluster: &mut Cluster, kind: u8, index: Index) {
     let services: Vec<_> = cluster.services.values_mut().collect();
-    let slices: Vec<_> = cluster.slices.values_mut().collect();
+    let slices: Vec<NamespacedName> = cluster.slices.keys().cloned().collect();
     if services.is_empty() || slices.is_empty() {
         return;
     }
@@ -127,8 +130,10 @@ fn touch(cluster: &mut Cluster, kind: u8, index: Index) {
         }
         2 => service.session_affinity = 60.try_into().ok(),
         _ => {
-            let slice = slices.into_iter().nth(slice).expect("within");
+            let name = &slices[slice];
+            let mut slice = cluster.slices.get(name).expect("it is there").clone();
             slice.endpoints.iter_mut().for_each(|e| e.node = Some("node-b".into()));
+            cluster.slices.insert(name.clone(), slice);
         }
     }
 }
@@ -282,7 +287,7 @@ proptest! {
         };
         let desired = compile(&b, &config);
         let after = adopt(&before, align(&before, &desired)).into_owned();
-        let empty = Cluster { services: BTreeMap::new(), slices: BTreeMap::new(), ..b.clone() };
+        let empty = Cluster { services: BTreeMap::new(), slices: Slices::default(), ..b.clone() };
         let as_before = with_program(&before, &after, &compile(&empty, &config));
         let packets = [packets(&a, &config, &own), packets(&b, &config, &own)].concat();
         let mut ruleset = before.clone();
