@@ -24,12 +24,37 @@ pub enum OpenError {
     },
 }
 
-/// Why the kernel's state could not be read.
+/// Why the kernel's state could not be read. Reading has no effect, so that it can always be tried
+/// again, on another socket where this one has failed; the variants tell when that may help.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The kernel refused or broke off a dump.
     #[error("cannot read {what} from nf_tables")]
     Refused {
+        /// What was being read.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The question could not be sent, or its answer was lost or did not come in time.
+    #[error("the kernel's answer about {what} was lost")]
+    AnswerLost {
+        /// What was being read.
+        what: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The kernel is at something else (`EBUSY`, `EAGAIN`), even on a new socket: later.
+    #[error("nf_tables is busy and tells nothing about {what}")]
+    Busy {
+        /// What was being read.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel has no memory for the answer.
+    #[error("the kernel has no memory for an answer about {what}")]
+    OutOfMemory {
         /// What was being read.
         what: &'static str,
         /// What the kernel said.
@@ -67,10 +92,12 @@ pub enum CommitError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The ruleset is of another generation than the transaction was made for.
+    /// The ruleset is of another generation than the transaction was made for. Nothing was
+    /// committed: it has to be read again.
     #[error("somebody else changed nf_tables in the meantime")]
     Stale,
-    /// The transaction is longer than the socket can send at once.
+    /// The transaction is longer than the socket can send at once. Nothing was committed: it can be
+    /// split.
     #[error(
         "a transaction of {bytes} bytes does not fit the socket's send buffer of {limit}: \
          raise net.core.wmem_max, or run with CAP_NET_ADMIN in the initial user namespace"
@@ -81,10 +108,25 @@ pub enum CommitError {
         /// The send buffer's size as the kernel reports it.
         limit: usize,
     },
-    /// Sending failed.
+    /// The kernel has no memory for the transaction (`ENOMEM`, and in sending `ENOBUFS`), of which
+    /// nothing was committed: a part of it may do.
+    #[error("the kernel has no memory for a transaction of {bytes} bytes")]
+    OutOfMemory {
+        /// Its length.
+        bytes: usize,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The kernel is at something else (`EAGAIN`) and has committed nothing: later. When nf_tables
+    /// lacks a module it loads that and begins anew, of which nothing is told here.
+    #[error("nf_tables is busy and takes no transaction")]
+    Busy(#[source] io::Error),
+    /// Sending failed, for a reason that has nothing to do with this transaction. Nothing was
+    /// committed.
     #[error("cannot send a transaction to nf_tables")]
     Send(#[source] io::Error),
-    /// The kernel's answer was lost: whether the transaction was committed is not known.
+    /// The kernel's answer was lost: whether the transaction was committed is not known, and only
+    /// reading will tell.
     #[error("the kernel's answer to a transaction was lost")]
     AnswerLost(#[source] io::Error),
     /// The thread that owns the socket has ended.

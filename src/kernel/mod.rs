@@ -7,8 +7,11 @@
 
 mod attribute;
 mod batch;
+mod commit;
+mod decode;
 mod dump;
 mod error;
+mod exchange;
 mod expression;
 mod message;
 mod object;
@@ -21,13 +24,12 @@ use std::sync::mpsc;
 use std::thread;
 
 use nftnl::nftnl_sys::libc;
-use weir_rules::nft::compile_rule;
-use weir_rules::transaction::{Action, Operation, Transaction};
+use weir_rules::transaction::Transaction;
 
-use batch::{Batch, Culprit};
+pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
-use message::{Header, Reply, Scratch};
+use message::Scratch;
 use others::{Others, Removal, Wanted};
 use socket::Socket;
 
@@ -40,16 +42,10 @@ pub struct Kernel {
 enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
+    Port(mpsc::Sender<u32>),
     Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
     Others(Vec<Wanted>, mpsc::Sender<Result<Others, DumpError>>),
     Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
-}
-
-/// What a commit took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Committed {
-    /// The length of the batch in bytes.
-    pub bytes: usize,
 }
 
 impl Kernel {
@@ -82,6 +78,18 @@ impl Kernel {
         let (answer, result) = mpsc::channel();
         self.requests.send(Request::Dump(answer)).map_err(|_| DumpError::Gone)?;
         result.recv().map_err(|_| DumpError::Gone)?
+    }
+
+    /// The port id of the socket that commits, which the kernel puts on what it tells of a commit; 0,
+    /// which is nobody's, if the thread that owns the socket has ended.
+    ///
+    /// A socket that has failed is replaced when it is next used, by one with another port id. So
+    /// this is to be asked again after every request that has failed.
+    pub fn port(&self) -> u32 {
+        let (answer, result) = mpsc::channel();
+        // If the thread has ended, so has the channel.
+        let _ = self.requests.send(Request::Port(answer));
+        result.recv().unwrap_or(0)
     }
 
     /// The generation of the kernel's ruleset: another number after every commit by anybody.
@@ -151,22 +159,22 @@ impl Worker {
 
     /// Whoever asked may have gone away; the answer is then dropped.
     fn answer(&mut self, request: Request) {
+        self.socket.renew();
         match request {
             Request::Dump(answer) => {
-                let _ = answer.send(dump::dump(
-                    &mut self.socket,
-                    &mut self.scratch,
-                    &mut self.sequence,
-                ));
+                let _ = answer.send(self.patiently(Self::dump));
             }
             Request::Generation(answer) => {
-                let _ = answer.send(self.generation());
+                let _ = answer.send(self.patiently(Self::generation));
+            }
+            Request::Port(answer) => {
+                let _ = answer.send(self.socket.port());
             }
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));
             }
             Request::Others(wanted, answer) => {
-                let _ = answer.send(self.others(&wanted));
+                let _ = answer.send(self.patiently(|worker| worker.others(&wanted)));
             }
             Request::Remove(removals, generation, answer) => {
                 let _ = answer.send(self.remove(&removals, generation));
@@ -174,85 +182,22 @@ impl Worker {
         }
     }
 
-    fn commit(
+    /// Reads, and once more on a new socket if the kernel still is at something else on this one.
+    fn patiently<T>(
         &mut self,
-        transaction: &Transaction,
-        generation: Option<u32>,
-    ) -> Result<Committed, CommitError> {
-        if transaction.is_empty() {
-            return Ok(Committed { bytes: 0 });
-        }
-        let sequence = self.sequence.wrapping_add(1);
-        // `NFT_MSG_DESTROYSETELEM` is there since 6.3.
-        let destroys = is_kernel_at_least((6, 3));
-        let batch = Batch::new(transaction, generation, sequence, destroys, &mut self.scratch);
-        self.sequence = batch.last_sequence();
-        send(&mut self.socket, &batch, |errno, culprit| refusal(errno, culprit, transaction))
-    }
-}
-
-/// Sends a batch and learns what became of it; `refusal` makes the error for what was refused.
-fn send(
-    socket: &mut Socket,
-    batch: &Batch<'_>,
-    refusal: impl FnOnce(i32, &Culprit) -> CommitError,
-) -> Result<Committed, CommitError> {
-    let bytes = batch.bytes().len();
-    socket.send(batch.bytes()).map_err(|(error, limit)| match error.raw_os_error() {
-        Some(libc::EMSGSIZE | libc::ENOBUFS) => CommitError::TooLong { bytes, limit },
-        _ => CommitError::Send(error),
-    })?;
-    read_verdict(socket, batch, refusal)?;
-    Ok(Committed { bytes })
-}
-
-/// What the kernel said. It has processed the batch before `send` returned, so that all its
-/// answers are waiting. An acknowledgement of the last operation and no error means that the
-/// batch was committed; an acknowledgement alone does not.
-fn read_verdict(
-    socket: &mut Socket,
-    batch: &Batch<'_>,
-    refusal: impl FnOnce(i32, &Culprit) -> CommitError,
-) -> Result<(), CommitError> {
-    let mut first_error = None;
-    let mut acknowledged = false;
-    let mut lost = None;
-    loop {
-        let messages = match socket.receive() {
-            Ok(Some(messages)) => messages,
-            Ok(None) => break,
-            // More answers than the socket holds: the kernel drops the later ones, and says so
-            // before it hands out the earlier ones.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && lost.is_none() => {
-                lost = Some(error);
-                continue;
+        read: impl Fn(&mut Self) -> Result<T, DumpError>,
+    ) -> Result<T, DumpError> {
+        match read(self) {
+            Err(DumpError::Busy { .. }) => {
+                self.socket.renew();
+                read(self)
             }
-            Err(error) => return Err(CommitError::AnswerLost(error)),
-        };
-        for message in messages {
-            let message = message.map_err(CommitError::AnswerLost)?;
-            let Some(header) = Header::read(message).filter(|h| batch.contains(h.sequence)) else {
-                continue;
-            };
-            match header.reply(message) {
-                Reply::Status { errno: 0, .. } => {
-                    acknowledged |= header.sequence == batch.last_sequence();
-                }
-                Reply::Status { errno, offset } if first_error.is_none() => {
-                    first_error = Some((errno, batch.culprit(header.sequence, offset)));
-                }
-                Reply::Status { .. } | Reply::Content => {}
-            }
+            result => result,
         }
     }
-    match first_error {
-        Some((libc::ERESTART, _)) => Err(CommitError::Stale),
-        Some((errno, culprit)) => Err(refusal(errno, &culprit)),
-        None if acknowledged && lost.is_none() => Ok(()),
-        None => {
-            let nothing = || io::ErrorKind::UnexpectedEof.into();
-            Err(CommitError::AnswerLost(lost.unwrap_or_else(nothing)))
-        }
+
+    fn dump(&mut self) -> Result<Snapshot, DumpError> {
+        dump::dump(&mut self.socket, &mut self.scratch, &mut self.sequence)
     }
 }
 
@@ -269,45 +214,6 @@ fn first_answer(error: DumpError) -> OpenError {
             OpenError::Socket { step: "use the netlink socket", source: io::Error::other(other) }
         }
     }
-}
-
-/// The error for what the kernel refused.
-fn refusal(errno: i32, culprit: &Culprit, transaction: &Transaction) -> CommitError {
-    let operation = culprit.operation.and_then(|index| transaction.operations.get(index));
-    let command = operation
-        .map_or_else(|| "the transaction".to_owned(), |operation| operation.command(culprit.part));
-    CommitError::Refused {
-        operation: culprit.operation,
-        command,
-        hint: operation.and_then(|operation| hint(errno, operation, culprit)),
-        source: io::Error::from_raw_os_error(errno),
-    }
-}
-
-/// What an operator can do about a refusal.
-fn hint(errno: i32, operation: &Operation, culprit: &Culprit) -> Option<String> {
-    let (what, module) = match &operation.action {
-        _ if errno != libc::ENOENT => return None,
-        Action::ReplaceRules { new, .. } => {
-            let rule = new.get(culprit.part.checked_sub(1)?)?;
-            let instructions = compile_rule(rule, operation.family);
-            let expression = instructions.get(culprit.expression?)?.expression().to_owned();
-            // These also answer so when what they name is not there.
-            if ["lookup", "immediate"].contains(&expression.as_str()) {
-                return None;
-            }
-            (format!("expression `{expression}`"), format!("nft_{expression}"))
-        }
-        Action::AddSet { spec, .. } if spec.counter => {
-            ("expression `counter`".to_owned(), "nft_counter".to_owned())
-        }
-        Action::AddChain { base: Some(base), .. } => {
-            let kind = batch::chain_type(base.kind);
-            (format!("chain type `{kind}`"), format!("nft_chain_{kind}"))
-        }
-        _ => return None,
-    };
-    Some(format!("this kernel lacks the nftables {what}: module {module} or its like"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use mnl::mnl_sys;
 use nftnl::nftnl_sys::libc;
@@ -9,10 +10,10 @@ use nftnl::nftnl_sys::libc;
 use super::error::OpenError;
 
 /// Room for answers: errors and acknowledgements are small, and a batch asks for one of these.
-const RECEIVE_BUFFER_BYTES: libc::c_int = 8 << 20;
-/// How long a dump may stay silent, in milliseconds. The kernel fills the next part of a dump
-/// while the one before is read, so that it never is.
-const SILENCE_MS: libc::c_int = 10_000;
+pub(super) const RECEIVE_BUFFER_BYTES: libc::c_int = 8 << 20;
+/// How long an answer may take. The kernel answers while it is sent to, and fills the next part of a
+/// dump while the one before is read, so that none ever takes any time.
+const SILENCE: Duration = Duration::from_secs(10);
 /// The kernel sends a dump in datagrams of at most 32 KiB (`netlink_dump` of af_netlink.c).
 const DATAGRAM_BYTES: usize = 64 << 10;
 
@@ -20,10 +21,18 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 pub(super) struct Socket {
     inner: mnl::Socket,
     buffer: Box<[u64]>,
+    /// Whether answers may still come that belong to no request to come, or a dump may still run,
+    /// in which the kernel begins no other (`EBUSY`).
+    is_doubtful: bool,
 }
 
 impl Socket {
     pub(super) fn open() -> Result<Self, OpenError> {
+        Self::with_buffer(RECEIVE_BUFFER_BYTES)
+    }
+
+    /// A socket with a receive buffer of this size.
+    pub(super) fn with_buffer(bytes: libc::c_int) -> Result<Self, OpenError> {
         let step = |step| move |source| OpenError::Socket { step, source };
         let inner =
             mnl::Socket::open(mnl::Bus::Netfilter).map_err(|error| match error.raw_os_error() {
@@ -37,13 +46,30 @@ impl Socket {
         // place in it.
         on(libc::NETLINK_CAP_ACK).map_err(step("set NETLINK_CAP_ACK"))?;
         on(libc::NETLINK_EXT_ACK).map_err(step("set NETLINK_EXT_ACK"))?;
-        // The "force" option needs CAP_NET_ADMIN in the initial user namespace.
-        set_option(&inner, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
-            .or_else(|_| {
-                set_option(&inner, libc::SOL_SOCKET, libc::SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            })
-            .map_err(step("set the receive buffer's size"))?;
-        Ok(Self { inner, buffer: vec![0; DATAGRAM_BYTES / size_of::<u64>()].into() })
+        set_receive_buffer(&inner, bytes).map_err(step("set the receive buffer's size"))?;
+        let buffer = vec![0; DATAGRAM_BYTES / size_of::<u64>()].into();
+        Ok(Self { inner, buffer, is_doubtful: false })
+    }
+
+    /// The socket's address, which is in everything that the kernel tells of what it has done.
+    pub(super) fn port(&self) -> u32 {
+        self.inner.portid()
+    }
+
+    /// Takes note that nobody knows what will come next: a new socket is needed.
+    pub(super) fn doubt(&mut self) {
+        self.is_doubtful = true;
+    }
+
+    /// Puts a new socket in its place if nobody knows what would come next. If none can be had,
+    /// this one has to do: answers are told apart by their sequence numbers, and a dump that still
+    /// runs is one that the kernel tells of.
+    pub(super) fn renew(&mut self) {
+        if self.is_doubtful
+            && let Ok(new) = Self::open()
+        {
+            *self = new;
+        }
     }
 
     /// Sends one datagram, for which the send buffer grows if it may. On failure, the buffer's
@@ -56,7 +82,7 @@ impl Socket {
             let _ = set_option(&self.inner, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, needed)
                 .or_else(|_| set_option(&self.inner, libc::SOL_SOCKET, libc::SO_SNDBUF, needed));
         }
-        match self.inner.send(datagram) {
+        match uninterrupted(|| self.inner.send(datagram)) {
             Ok(sent) if sent == datagram.len() => Ok(()),
             Ok(_) => Err((io::ErrorKind::WriteZero.into(), self.send_buffer())),
             Err(error) => Err((error, self.send_buffer())),
@@ -81,8 +107,8 @@ impl Socket {
 
     /// The next datagram that waits, or `None` if none does.
     pub(super) fn receive(&mut self) -> io::Result<Option<mnl::NlMessages<'_>>> {
-        match self.inner.recv(bytes_mut(&mut self.buffer)) {
-            Ok(messages) => Ok(Some(messages)),
+        match uninterrupted(|| self.inner.recv_raw(bytes_mut(&mut self.buffer))) {
+            Ok(length) => Ok(Some(self.messages(length))),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(error),
         }
@@ -90,18 +116,51 @@ impl Socket {
 
     /// The next datagram, once it is there.
     pub(super) fn receive_blocking(&mut self) -> io::Result<mnl::NlMessages<'_>> {
+        self.receive_within(SILENCE)
+    }
+
+    fn receive_within(&mut self, limit: Duration) -> io::Result<mnl::NlMessages<'_>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            match uninterrupted(|| self.inner.recv_raw(bytes_mut(&mut self.buffer))) {
+                Ok(length) => return Ok(self.messages(length)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(deadline)?,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The messages at the beginning of the buffer.
+    fn messages(&mut self, length: usize) -> mnl::NlMessages<'_> {
+        mnl::NlMessages::new(&bytes_mut(&mut self.buffer)[..length])
+    }
+
+    /// Waits until there is something to receive, or a signal comes. Behind the deadline that is an
+    /// error.
+    fn wait(&self, deadline: Instant) -> io::Result<()> {
         let mut poll =
             libc::pollfd { fd: self.inner.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        loop {
-            // SAFETY: `poll` is one entry, and the socket is open.
-            match unsafe { libc::poll(&mut poll, 1, SILENCE_MS) } {
-                0 => return Err(io::ErrorKind::TimedOut.into()),
-                1.. => return self.inner.recv(bytes_mut(&mut self.buffer)),
-                _ => match io::Error::last_os_error() {
-                    error if error.kind() == io::ErrorKind::Interrupted => {}
-                    error => return Err(error),
-                },
-            }
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Rounded up, so that it does not spin in the last of them.
+        let milliseconds = left.as_micros().div_ceil(1000).try_into().unwrap_or(libc::c_int::MAX);
+        // SAFETY: `poll` is one entry, and the socket is open.
+        match unsafe { libc::poll(&mut poll, 1, milliseconds) } {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            1.. => Ok(()),
+            _ => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}
+
+/// Calls again what a signal has interrupted.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
         }
     }
 }
@@ -122,8 +181,16 @@ fn set_flags(socket: &mnl::Socket) -> io::Result<()> {
     if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Makes a socket's receive buffer as large as it may be, up to this many bytes. The kernel doubles
+/// what it is asked for.
+pub(super) fn set_receive_buffer(socket: &impl AsRawFd, bytes: libc::c_int) -> io::Result<()> {
+    // The "force" option needs CAP_NET_ADMIN in the initial user namespace.
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, bytes)
+        .or_else(|_| set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes))
+}
+
 fn set_option(
-    socket: &mnl::Socket,
+    socket: &impl AsRawFd,
     level: libc::c_int,
     option: libc::c_int,
     value: libc::c_int,
@@ -135,3 +202,7 @@ fn set_option(
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

@@ -13,9 +13,10 @@ use weir_rules::cluster::Family;
 
 use super::attribute::{chain, rule, table};
 use super::batch::{Batch, Culprit};
+use super::commit::send;
 use super::error::{CommitError, DumpError};
 use super::object;
-use super::{Kernel, Request, Worker, send};
+use super::{Kernel, Request, Worker};
 
 /// What to read of the tables of one name, of either family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

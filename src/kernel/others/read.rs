@@ -8,8 +8,9 @@ use weir_rules::nft::Verdict;
 
 use super::{Chains, OtherChain, OtherRule, Others, Policy, Wanted};
 use crate::kernel::attribute::{chain, expression, rule, table};
-use crate::kernel::dump::{Failure, Reader, steadily};
+use crate::kernel::dump::{Reader, steadily};
 use crate::kernel::error::DumpError;
+use crate::kernel::exchange::Failure;
 use crate::kernel::expression::read_verdict;
 use crate::kernel::object::{self, ExpressionRef};
 use crate::kernel::{Worker, userdata};

@@ -1,0 +1,94 @@
+//! Asking the kernel, and reading its answer to the end.
+
+use std::io;
+
+use nftnl::nftnl_sys::libc;
+
+use super::error::DumpError;
+use super::message::Header;
+use super::socket::Socket;
+
+/// Why one attempt at reading failed.
+pub(super) enum Failure {
+    /// The ruleset changed under it.
+    Interrupted,
+    /// It would fail again, if it was tried at once on the same socket.
+    Final(DumpError),
+}
+
+impl From<DumpError> for Failure {
+    fn from(error: DumpError) -> Self {
+        Failure::Final(error)
+    }
+}
+
+/// What a message is to a request.
+pub(super) enum Answer {
+    /// More follow.
+    Part,
+    /// The last.
+    Last,
+    /// It answers something else.
+    Strange,
+}
+
+/// Sends a datagram and hands the messages that come to `each`, until that says which is the last.
+///
+/// If this fails, more may come on this socket, or a dump still runs: it is to be replaced.
+pub(super) fn exchange(
+    socket: &mut Socket,
+    what: &'static str,
+    datagram: &[u8],
+    each: impl FnMut(Header, &[u8]) -> Result<Answer, Failure>,
+) -> Result<(), Failure> {
+    let result = converse(socket, what, datagram, each);
+    if let Err(Failure::Final(_)) = result {
+        socket.doubt();
+    }
+    result
+}
+
+fn converse(
+    socket: &mut Socket,
+    what: &'static str,
+    datagram: &[u8],
+    mut each: impl FnMut(Header, &[u8]) -> Result<Answer, Failure>,
+) -> Result<(), Failure> {
+    let lost = |source| Failure::Final(DumpError::AnswerLost { what, source });
+    socket.send(datagram).map_err(|(error, _)| lost(error))?;
+    let mut is_last = false;
+    while !is_last {
+        let mut is_strange = false;
+        for message in socket.receive_blocking().map_err(lost)? {
+            let message = message.map_err(lost)?;
+            let header = Header::read(message).ok_or(DumpError::Undecodable { what })?;
+            match each(header, message)? {
+                Answer::Part => {}
+                Answer::Last => is_last = true,
+                Answer::Strange => is_strange = true,
+            }
+        }
+        if is_strange {
+            socket.doubt();
+        }
+    }
+    Ok(())
+}
+
+/// What an error means that the kernel answers with.
+pub(super) fn refused(what: &'static str, errno: i32) -> Failure {
+    let source = io::Error::from_raw_os_error(errno);
+    match errno {
+        // `ENOENT`: it was deleted after it was listed.
+        libc::EINTR | libc::ENOENT => Failure::Interrupted,
+        // Another dump still runs on the socket (`netlink_dump_start` of net/netlink/af_netlink.c).
+        libc::EBUSY | libc::EAGAIN => Failure::Final(DumpError::Busy { what, source }),
+        // `ENOBUFS`: of the socket's receive buffer (`nfnetlink_unicast` of nfnetlink.c).
+        libc::ENOMEM | libc::ENOBUFS => Failure::Final(DumpError::OutOfMemory { what, source }),
+        _ => Failure::Final(DumpError::Refused { what, source }),
+    }
+}
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+pub(super) mod tests;
