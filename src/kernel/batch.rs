@@ -20,13 +20,13 @@ use super::userdata;
 const ELEMENTS_BYTES: usize = u16::MAX as usize - 2 * MAX_ELEMENT_BYTES;
 
 /// `NFTA_SET_ELEM_LIST_TABLE`, `_SET`, `_ELEMENTS` of linux/netfilter/nf_tables.h.
-const SET_ELEM_LIST_TABLE: u16 = 1;
-const SET_ELEM_LIST_SET: u16 = 2;
-const SET_ELEM_LIST_ELEMENTS: u16 = 3;
+pub(super) const SET_ELEM_LIST_TABLE: u16 = 1;
+pub(super) const SET_ELEM_LIST_SET: u16 = 2;
+pub(super) const SET_ELEM_LIST_ELEMENTS: u16 = 3;
 /// `NFTA_RULE_EXPRESSIONS`.
 const RULE_EXPRESSIONS: u16 = 4;
 /// `NFTA_LIST_ELEM`.
-const LIST_ELEM: u16 = 1;
+pub(super) const LIST_ELEM: u16 = 1;
 /// `NFT_SET_MAP`, `NFT_SET_INTERVAL`.
 const SET_F_MAP: u32 = libc::NFT_SET_MAP as u32;
 const SET_F_INTERVAL: u32 = libc::NFT_SET_INTERVAL as u32;

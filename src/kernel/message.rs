@@ -32,6 +32,8 @@ pub(super) struct Header {
     pub(super) kind: u16,
     pub(super) flags: u16,
     pub(super) sequence: u32,
+    /// The port id of the socket that it answers, or that caused it.
+    pub(super) port: u32,
 }
 
 /// An answer to a request, or the end of a dump.
@@ -47,11 +49,13 @@ pub(super) enum Reply {
 impl Header {
     /// The header of a message.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
-        let &[_, _, _, _, k0, k1, f0, f1, s0, s1, s2, s3] = message.first_chunk()?;
+        let &[_, _, _, _, k0, k1, f0, f1, s0, s1, s2, s3, p0, p1, p2, p3] =
+            message.first_chunk()?;
         Some(Self {
             kind: u16::from_ne_bytes([k0, k1]),
             flags: u16::from_ne_bytes([f0, f1]),
             sequence: u32::from_ne_bytes([s0, s1, s2, s3]),
+            port: u32::from_ne_bytes([p0, p1, p2, p3]),
         })
     }
 
@@ -80,6 +84,12 @@ impl Header {
 pub(super) fn find_attribute(message: &[u8], kind: u16) -> Option<&[u8]> {
     let (start, end, _) = attributes(message, HEADERS, message.len()).find(|a| a.2 == kind)?;
     message.get(start + 4..end)
+}
+
+/// The value of the first attribute of a type within the value of another.
+pub(super) fn nested_attribute(list: &[u8], kind: u16) -> Option<&[u8]> {
+    let (start, end, _) = attributes(list, 0, list.len()).find(|a| a.2 == kind)?;
+    list.get(start + 4..end)
 }
 
 /// The attributes between two offsets: where each begins and ends, and its type.

@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod expression;
 mod message;
+mod monitor;
 mod object;
 pub mod others;
 mod socket;
@@ -30,6 +31,7 @@ pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
 use message::Scratch;
+pub use monitor::{ForeignCommit, Heard, Monitor, Notice, Process, Suspects, TableSuspects};
 use others::{Others, Removal, Wanted};
 use socket::Socket;
 
@@ -80,7 +82,7 @@ impl Kernel {
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
-    /// The port id of the socket that commits, which the kernel puts on what it tells of a commit; 0,
+    /// The port id of the socket that commits, by which a [`Monitor`] knows weir's own commits; 0,
     /// which is nobody's, if the thread that owns the socket has ended.
     ///
     /// A socket that has failed is replaced when it is next used, by one with another port id. So

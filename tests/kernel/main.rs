@@ -12,6 +12,7 @@ mod commands;
 mod conntrack;
 mod kernel_layer;
 mod listing;
+mod monitor;
 mod oracle;
 mod packets;
 mod policies;

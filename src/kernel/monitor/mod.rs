@@ -1,0 +1,127 @@
+//! Hearing what others do to nf_tables.
+//!
+//! The kernel tells it to a multicast group, one message for each thing that a commit changes. It
+//! tells nothing of what packets put into maps, nor of what expires there.
+
+#![deny(unsafe_code)]
+
+mod heard;
+mod hearing;
+mod notice;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use nftnl::nftnl_sys::libc;
+
+pub use heard::{ForeignCommit, Heard, Process, Suspects, TableSuspects};
+use hearing::Hearing;
+pub use notice::Notice;
+
+use super::error::OpenError;
+use super::socket::{RECEIVE_BUFFER_BYTES, set_receive_buffer};
+
+/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
+const GROUP: u32 = 7;
+/// More than the kernel puts into one datagram: a page or two (`nft_commit_notify` of
+/// nf_tables_api.c).
+const DATAGRAM_BYTES: usize = 64 << 10;
+
+/// Hears of every commit to nf_tables in the network namespace in which it was opened.
+///
+/// What was committed before is not told, so open it before the first reading.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+    hearing: Hearing,
+    buffer: Vec<u8>,
+}
+
+impl Monitor {
+    /// Hears from now on. `own` is the port id of the socket whose commits are weir's own
+    /// ([`Kernel::port`](super::Kernel::port)).
+    pub fn open(own: u32) -> Result<Self, OpenError> {
+        Self::with_buffer(own, RECEIVE_BUFFER_BYTES)
+    }
+
+    fn with_buffer(own: u32, bytes: libc::c_int) -> Result<Self, OpenError> {
+        let failed = |step| move |source| OpenError::Socket { step, source };
+        let mut socket =
+            Socket::new(NETLINK_NETFILTER).map_err(|error| match error.raw_os_error() {
+                Some(libc::EPROTONOSUPPORT) => OpenError::NoNfnetlink,
+                _ => failed("open a netlink socket to hear of commits")(error),
+            })?;
+        socket.set_non_blocking(true).map_err(failed("set flags of the monitor's socket"))?;
+        set_receive_buffer(&socket, bytes)
+            .map_err(failed("set the size of the monitor's receive buffer"))?;
+        socket.bind_auto().map_err(failed("bind the monitor's socket"))?;
+        // From others than the kernel it then takes nothing that is sent to it alone.
+        socket.connect(&SocketAddr::new(0, 0)).map_err(failed("connect the monitor's socket"))?;
+        socket.add_membership(GROUP).map_err(|error| match error.raw_os_error() {
+            Some(libc::EPERM) => OpenError::NotPermitted,
+            _ => failed("join the group that hears of commits")(error),
+        })?;
+        let buffer = Vec::with_capacity(DATAGRAM_BYTES);
+        Ok(Self { socket, hearing: Hearing::new(own), buffer })
+    }
+
+    /// From now on takes the commits of this socket for weir's own:
+    /// [`Kernel::port`](super::Kernel::port) may change.
+    pub fn set_own(&mut self, own: u32) {
+        self.hearing.own = own;
+    }
+
+    /// Everything that has been told since this was last asked. Never waits.
+    ///
+    /// A commit that has been told by half is kept for the next time.
+    pub fn drain(&mut self) -> Heard {
+        loop {
+            self.buffer.clear();
+            // With this flag it answers how long the datagram was, not how much of it there was
+            // room for.
+            match self.socket.recv(&mut self.buffer, libc::MSG_TRUNC) {
+                Ok(length) if length == self.buffer.len() => self.hearing.datagram(&self.buffer),
+                Ok(_) => self.hearing.lose(),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return self.hearing.take(),
+                    io::ErrorKind::Interrupted => {}
+                    // More was told than the buffer holds. What it holds is still there, and the
+                    // kernel tells nothing more until all of that is read.
+                    _ if error.raw_os_error() == Some(libc::ENOBUFS) => self.hearing.lose(),
+                    _ => {
+                        self.hearing.lose();
+                        return self.hearing.take();
+                    }
+                },
+            }
+        }
+    }
+
+    /// Hears nothing until [`Monitor::resume`]: for a large transaction of weir's own, of which
+    /// every element would be told.
+    pub fn pause(&mut self) -> io::Result<()> {
+        self.socket.drop_membership(GROUP)
+    }
+
+    /// Hears again.
+    ///
+    /// What was told before the pause and not yet asked for is dropped, and what happened in it is
+    /// not known. Whoever wants to know compares generations *after* this: a commit that is told
+    /// by half has been counted before.
+    pub fn resume(&mut self) -> io::Result<()> {
+        self.drain();
+        self.hearing = Hearing::new(self.hearing.own);
+        self.socket.add_membership(GROUP)
+    }
+
+    /// A descriptor that becomes readable when there is something to drain. It is a duplicate, to
+    /// be read by nobody; [`Notice`] waits on it.
+    pub fn waker(&self) -> io::Result<OwnedFd> {
+        self.socket.as_fd().try_clone_to_owned()
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
