@@ -17,6 +17,7 @@ mod message;
 mod monitor;
 mod object;
 pub mod others;
+mod parts;
 mod socket;
 mod userdata;
 
@@ -33,6 +34,7 @@ pub use error::{CommitError, DumpError, OpenError};
 use message::Scratch;
 pub use monitor::{ForeignCommit, Heard, Monitor, Notice, Process, Suspects, TableSuspects};
 use others::{Others, Removal, Wanted};
+pub use parts::{Keys, Parts, SetParts, TableParts};
 use socket::Socket;
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
@@ -43,6 +45,7 @@ pub struct Kernel {
 
 enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
+    Read(Parts, mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
     Port(mpsc::Sender<u32>),
     Commit(Transaction, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
@@ -79,6 +82,13 @@ impl Kernel {
     pub fn dump(&self) -> Result<Snapshot, DumpError> {
         let (answer, result) = mpsc::channel();
         self.requests.send(Request::Dump(answer)).map_err(|_| DumpError::Gone)?;
+        result.recv().map_err(|_| DumpError::Gone)?
+    }
+
+    /// Reads these parts of weir's tables, all of one generation.
+    pub fn read(&self, parts: Parts) -> Result<Snapshot, DumpError> {
+        let (answer, result) = mpsc::channel();
+        self.requests.send(Request::Read(parts, answer)).map_err(|_| DumpError::Gone)?;
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
@@ -166,6 +176,9 @@ impl Worker {
             Request::Dump(answer) => {
                 let _ = answer.send(self.patiently(Self::dump));
             }
+            Request::Read(parts, answer) => {
+                let _ = answer.send(self.patiently(|worker| worker.read(&parts)));
+            }
             Request::Generation(answer) => {
                 let _ = answer.send(self.patiently(Self::generation));
             }
@@ -200,6 +213,10 @@ impl Worker {
 
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
         dump::dump(&mut self.socket, &mut self.scratch, &mut self.sequence)
+    }
+
+    fn read(&mut self, parts: &Parts) -> Result<Snapshot, DumpError> {
+        parts::read(&mut self.socket, &mut self.scratch, &mut self.sequence, parts)
     }
 }
 

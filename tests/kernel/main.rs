@@ -15,6 +15,7 @@ mod listing;
 mod monitor;
 mod oracle;
 mod packets;
+mod parts;
 mod policies;
 mod privilege;
 mod run;

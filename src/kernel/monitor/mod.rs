@@ -17,6 +17,7 @@ use nftnl::nftnl_sys::libc;
 
 pub use heard::{ForeignCommit, Heard, Process, Suspects, TableSuspects};
 use hearing::Hearing;
+pub(super) use hearing::{DATA_VALUE, SET_ELEM_KEY};
 pub use notice::Notice;
 
 use super::error::OpenError;
