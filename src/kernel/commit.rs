@@ -182,4 +182,4 @@ fn hint(errno: i32, operation: &Operation, culprit: &Culprit) -> Option<String> 
 
 #[cfg(test)]
 #[path = "commit_tests.rs"]
-mod tests;
+pub(super) mod tests;

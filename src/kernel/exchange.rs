@@ -91,4 +91,4 @@ pub(super) fn refused(what: &'static str, errno: i32) -> Failure {
 
 #[cfg(test)]
 #[path = "exchange_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,7 @@
 mod attribute;
 mod batch;
 mod commit;
+mod decode;
 mod dump;
 mod error;
 mod exchange;

@@ -10,10 +10,8 @@ use super::batch::{
     LIST_ELEM, SET_ELEM_LIST_ELEMENTS, SET_ELEM_LIST_SET, SET_ELEM_LIST_TABLE, concatenated_width,
     reorder,
 };
-use super::dump::{
-    REQUEST_SET, REQUEST_TABLE, Reader, Snapshot, nf_tables, put_elements, read_element, read_set,
-    steadily,
-};
+use super::decode::{put_elements, read_element, read_set};
+use super::dump::{REQUEST_SET, REQUEST_TABLE, Reader, Snapshot, nf_tables, steadily};
 use super::error::DumpError;
 use super::exchange::{Answer, Failure, exchange, refused};
 use super::expression::protocol_family;

@@ -282,6 +282,7 @@ fn what_packets_put_into_a_set_and_what_expires_there_is_not_told() {
         });
     }
     assert_eq!(node.monitor.drain(), Heard::default());
+    assert_eq!(node.changed("add chain ip weir more"), structure(Family::Ipv4), "it still hears");
 }
 
 #[test]

@@ -179,7 +179,6 @@ fn a_set_that_is_not_what_it_was_thought_to_be_is_told_as_it_is() {
     assert_eq!(read, with_elements_of_dump(&node, names::CLUSTER_IPS));
 }
 
-/// They have counters, too, which are no part of the model.
 #[test]
 fn verdicts_and_comments_come_with_an_element() {
     let key = |i| address(i).protocol(Protocol::Udp).port(53.try_into().expect("a port"));

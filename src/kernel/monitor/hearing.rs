@@ -136,6 +136,8 @@ impl TableSuspects {
     fn suspect(&mut self, kind: u16, message: &[u8]) -> Option<()> {
         match kind {
             NEWTABLE | DELTABLE | DESTROYTABLE => self.suspect_everything(),
+            // Of a hundred thousand, most need not be looked at.
+            NEWSETELEM | DELSETELEM | DESTROYSETELEM if self.everything => {}
             NEWSETELEM | DELSETELEM | DESTROYSETELEM => {
                 let set = text(find_attribute(message, SET_ELEM_LIST_SET)?);
                 match keys(message) {
