@@ -8,11 +8,12 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use weir_rules::checks::{Check, check_addresses, checks};
+use weir_rules::checks::{Check, check_addresses};
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
-use weir_rules::nft::Ruleset;
+use weir_rules::facts::Facts;
 use weir_rules::numbers::Numbers;
+use weir_rules::transaction::Tally;
 
 use crate::health::{Health, Moment};
 use crate::metrics::Metrics;
@@ -146,19 +147,27 @@ impl Observed {
         self.metrics.set_pending(minus(seen, wanted.programmed));
     }
 
-    /// The cluster asks for something, maybe new, of a node with these addresses. While they are not
-    /// known, the health checks stay where they are.
-    pub fn wants(&self, cluster: &Cluster, config: &Config, own: Option<&BTreeSet<IpAddr>>) {
-        let numbers = Family::ALL.map(|family| Numbers::of(family, cluster, config));
-        let checks = own.map(|own| addressed(cluster, config, own));
+    /// The cluster asks for something, maybe new.
+    pub fn wants(&self, facts: &Facts) {
         let mut wanted = lock(&self.wanted);
         wanted.notice();
         wanted.compiled = wanted.seen;
-        wanted.numbers = numbers;
-        if let Some(checks) = checks {
-            wanted.checks = checks;
-        }
+        wanted.numbers = *facts.numbers();
         self.metrics.queued();
+    }
+
+    /// The cluster asks for health checks, maybe others, of a node with these addresses. While they
+    /// are not known, the checks stay where they are.
+    pub fn wants_checks(
+        &self,
+        facts: &Facts,
+        cluster: &Cluster,
+        config: &Config,
+        own: Option<&BTreeSet<IpAddr>>,
+    ) {
+        if let Some(own) = own {
+            lock(&self.wanted).checks = addressed(facts, cluster, config, own);
+        }
     }
 
     /// What was read is held back for a while.
@@ -166,14 +175,14 @@ impl Observed {
         lock(&self.wanted).notice();
     }
 
-    /// The kernel has been made equal to what is wanted, and holds this ruleset. `triggers` are the
-    /// times of the changes that were waiting for it.
+    /// The kernel has been made equal to what is wanted, and holds so many objects of each family, in
+    /// the order of [`Family::ALL`]. `triggers` are the times of the changes that were waiting for it.
     pub fn synced(
         &self,
         cause: Cause,
         took: Duration,
         changes: &[Change],
-        ruleset: &Ruleset,
+        objects: [Tally; 2],
         triggers: impl Iterator<Item = (Family, Timestamp)>,
     ) {
         let now = Moment::now();
@@ -195,7 +204,7 @@ impl Observed {
         if let Some(noticed) = wanted.noticed.take_if(|_| is_all) {
             self.metrics.update_took(now.at.duration_since(noticed));
         }
-        self.metrics.programmed(ruleset, &wanted.numbers);
+        self.metrics.programmed(&objects, &wanted.numbers);
         self.checks.send_if_modified(|checks| {
             let is_new = *checks != wanted.checks;
             checks.clone_from(&wanted.checks);
@@ -220,9 +229,8 @@ fn minus(now: [u64; 2], before: [u64; 2]) -> [u64; 2] {
 }
 
 /// The health checks of a cluster at the addresses where this node answers them.
-fn addressed(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Checks {
-    let all = checks(cluster, config);
-    if all.is_empty() {
+fn addressed(facts: &Facts, cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Checks {
+    if facts.checks().next().is_none() {
         return Checks::new();
     }
     let addresses: BTreeMap<Family, Vec<IpAddr>> = Family::ALL
@@ -231,7 +239,7 @@ fn addressed(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Chec
         .map(|(family, addresses)| (family, addresses.into_iter().collect()))
         .collect();
     let mut found = Checks::new();
-    for check in all {
+    for check in facts.checks() {
         for address in &addresses[&check.family] {
             // The API server gives no port to two Services; if it did, the first by name has it.
             found

@@ -1,6 +1,5 @@
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::NodePortAddresses;
-use weir_rules::nft::{Chain, Rule, Table};
 
 use super::*;
 use crate::source::api::{Listed, State, Update};
@@ -22,7 +21,7 @@ fn value(observed: &Observed, series: &str) -> f64 {
 
 fn sync(observed: &Observed, cause: Cause) {
     let triggers = [].into_iter();
-    observed.synced(cause, Duration::from_millis(3), &[], &Ruleset::default(), triggers);
+    observed.synced(cause, Duration::from_millis(3), &[], [Tally::default(); 2], triggers);
 }
 
 fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
@@ -72,7 +71,7 @@ fn changes_are_pending_until_they_are_programmed() {
     // A repair programs what was wanted before.
     sync(&observed, Cause::Repair);
     assert_eq!(told("endpoint_changes_pending"), 2.0);
-    observed.wants(&Cluster::default(), &Config::new("node-a"), None);
+    observed.wants(&Facts::default());
     sync(&observed, Cause::Update);
     assert_eq!(told("endpoint_changes_pending"), 0.0);
     state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.2")]));
@@ -94,7 +93,7 @@ fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_star
     let mut state = State::default();
     let program = |state: &mut State| {
         let triggers = state.changes_mut().take_triggers();
-        observed.synced(Cause::Update, Duration::ZERO, &[], &Ruleset::default(), triggers);
+        observed.synced(Cause::Update, Duration::ZERO, &[], [Tally::default(); 2], triggers);
     };
     let before = observed.start - Duration::from_secs(1);
     state.apply(Update::Applied(slice("10.244.0.2", Some(before))));
@@ -139,14 +138,13 @@ fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
 #[tokio::test(start_paused = true)]
 async fn an_update_is_measured_from_its_notice_with_all_attempts() {
     let observed = observed();
-    let config = Config::new("node-a");
     observed.step_begins();
-    observed.wants(&Cluster::default(), &config, None);
+    observed.wants(&Facts::default());
     observed.sync_failed();
     observed.step_ends(true);
     tokio::time::advance(Duration::from_secs(2)).await;
     observed.step_begins();
-    observed.wants(&Cluster::default(), &config, None);
+    observed.wants(&Facts::default());
     sync(&observed, Cause::Update);
     observed.step_ends(false);
     assert_eq!(value(&observed, "weir_update_duration_seconds_sum"), 2.0);
@@ -207,16 +205,17 @@ fn the_numbers_are_those_of_what_is_programmed() {
     let convert::Object::Service(service, _) = converted.object else { panic!() };
     let name = weir_rules::cluster::NamespacedName::new("default", "a");
     cluster.services.insert(name, service);
-    let chain = Chain { rules: vec![Rule::new([]), Rule::new([])], ..Chain::default() };
-    let table = Table { chains: [("one".into(), chain)].into(), ..Table::default() };
-    let ruleset = Ruleset { tables: [(Family::Ipv4, table)].into() };
-    observed.wants(&cluster, &Config::new("node-a"), None);
+    let objects = [Tally { rules: 2, ..Tally::default() }, Tally { rules: 3, ..Tally::default() }];
+    observed.wants(&Facts::of(&cluster, &Config::new("node-a")));
     let text = observed.metrics().text().unwrap();
     assert!(!text.contains(services), "it is not programmed yet\n{text}");
-    observed.synced(Cause::Update, Duration::ZERO, &[], &ruleset, [].into_iter());
+    observed.synced(Cause::Update, Duration::ZERO, &[], objects, [].into_iter());
     assert_eq!(value(&observed, services), 1.0);
-    let rules = r#"weir_programmed_objects{ip_family="IPv4",kind="rule"}"#;
-    assert_eq!(value(&observed, rules), 2.0);
+    let rules = |family: &str| {
+        let labels = format!("{{ip_family=\"{family}\",kind=\"rule\"}}");
+        value(&observed, &format!("weir_programmed_objects{labels}"))
+    };
+    assert_eq!((rules("IPv4"), rules("IPv6")), (2.0, 3.0));
 }
 
 #[test]
@@ -238,7 +237,7 @@ fn health_checks_stay_where_they_are_while_the_nodes_addresses_are_not_known() {
         Config { node_port_addresses: NodePortAddresses::Cidrs(networks), ..Config::new("node-a") };
     let addresses = |own: Option<&str>| {
         let own = own.map(|own| [own.parse().unwrap()].into());
-        observed.wants(&cluster, &config, own.as_ref());
+        observed.wants_checks(&Facts::of(&cluster, &config), &cluster, &config, own.as_ref());
         sync(&observed, Cause::Update);
         observed.checks().borrow().keys().map(ToString::to_string).collect::<Vec<_>>()
     };

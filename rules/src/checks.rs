@@ -25,43 +25,32 @@ pub struct Check {
     pub local_endpoints: usize,
 }
 
-/// The health checks of a cluster, by Service and family.
-pub fn checks(cluster: &Cluster, config: &Config) -> Vec<Check> {
-    let services = cluster.services.iter();
-    services.flat_map(|(name, service)| of_service(name, service, cluster, config)).collect()
-}
-
-/// The health checks of a Service, one for each of its families.
-fn of_service(
+/// The health checks of a Service with these slices, one for each of its families, on a node of
+/// this name.
+pub fn checks(
     name: &NamespacedName,
     service: &Service,
-    cluster: &Cluster,
-    config: &Config,
+    slices: &[&EndpointSlice],
+    node: &str,
 ) -> Vec<Check> {
     let Some(port) = service.health_check_node_port else { return Vec::new() };
-    let slices = cluster.slices.of(name);
     let check = |family| Check {
         service: name.clone(),
         family,
         port,
-        local_endpoints: local_endpoints(family, &slices, config),
+        local_endpoints: local_endpoints(family, slices, node),
     };
-    Family::ALL.into_iter().filter(|family| serves(service, *family)).map(check).collect()
+    Family::ALL.into_iter().filter(|family| service.serves(*family)).map(check).collect()
 }
 
 /// How many ready endpoints of different addresses the proxy's own node has.
-fn local_endpoints(family: Family, slices: &[&EndpointSlice], config: &Config) -> usize {
-    let is_local = |node: Option<&str>| node == Some(config.node_name.as_str());
+fn local_endpoints(family: Family, slices: &[&EndpointSlice], node: &str) -> usize {
     // kube-proxy knows endpoints by their port.
     let slices = slices.iter().filter(|slice| slice.family == family && !slice.ports.is_empty());
     let found = slices
         .flat_map(|slice| &slice.endpoints)
-        .filter(|endpoint| endpoint.ready && is_local(endpoint.node.as_deref()));
+        .filter(|endpoint| endpoint.ready && endpoint.node.as_deref() == Some(node));
     found.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
-}
-
-fn serves(service: &Service, family: Family) -> bool {
-    service.cluster_ips.iter().any(|ip| Family::of(*ip) == family)
 }
 
 /// The addresses at which the health checks of a family are answered on a node that has `own`

@@ -47,12 +47,8 @@ fn local(address: &str) -> Endpoint {
 
 /// The numbers of local endpoints of the checks, by family.
 fn counted(service: Service, slices: Vec<EndpointSlice>) -> Vec<(Family, usize)> {
-    let mut cluster = Cluster::default();
-    cluster.services.insert(name(), service);
-    for (index, slice) in slices.into_iter().enumerate() {
-        cluster.slices.insert(NamespacedName::new("default", format!("web-{index}")), slice);
-    }
-    let checks = checks(&cluster, &Config::new("node-a"));
+    let slices: Vec<&EndpointSlice> = slices.iter().collect();
+    let checks = checks(&name(), &service, &slices, "node-a");
     checks.into_iter().map(|check| (check.family, check.local_endpoints)).collect()
 }
 

@@ -142,6 +142,16 @@ pub struct Service {
 }
 
 impl Service {
+    /// Whether it is served in a family: whether it has a ClusterIP of it.
+    pub fn serves(&self, family: Family) -> bool {
+        self.cluster_ips.iter().any(|address| Family::of(*address) == family)
+    }
+
+    /// Whether a port of it has a node port.
+    pub fn has_node_port(&self) -> bool {
+        self.ports.iter().any(|port| port.node_port.is_some())
+    }
+
     /// Whether a port of it can be reached from outside the cluster.
     pub fn is_externally_accessible(&self, port: &ServicePort) -> bool {
         port.node_port.is_some()

@@ -20,6 +20,7 @@ pub mod compile;
 pub mod config;
 pub mod diff;
 pub mod endpoints;
+pub mod facts;
 pub mod learned;
 pub mod nft;
 pub mod numbers;

@@ -1,37 +1,32 @@
 //! What a cluster asks for, in numbers.
 
-use crate::cluster::{Cluster, EndpointSlice, Family, Service, TrafficPolicy};
-use crate::config::Config;
+use std::ops::{AddAssign, SubAssign};
+
+use crate::cluster::{EndpointSlice, Family, Service, TrafficPolicy};
 use crate::endpoints::{Place, choose};
 
 /// How much of what there is in one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// Services with a ClusterIP of the family.
-    pub services: usize,
+    pub services: u32,
     /// Endpoints in the EndpointSlices of these Services.
-    pub endpoints: usize,
+    pub endpoints: u32,
     /// Ports of Services with `internalTrafficPolicy: Local` that have endpoints, but none here.
-    pub no_local_internal: usize,
+    pub no_local_internal: u32,
     /// The same for `externalTrafficPolicy: Local`, where anybody outside can get there.
-    pub no_local_external: usize,
+    pub no_local_external: u32,
 }
 
 impl Numbers {
-    /// The numbers of a family.
-    pub fn of(family: Family, cluster: &Cluster, config: &Config) -> Self {
-        let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
-        let place = Place { node: &config.node_name, zone };
+    /// What a Service with these slices counts in a family, on a node of this name.
+    pub fn of(family: Family, service: &Service, slices: &[&EndpointSlice], node: &str) -> Self {
         let mut numbers = Self::default();
-        let has_family = |service: &Service| {
-            service.cluster_ips.iter().any(|address| Family::of(*address) == family)
-        };
-        for (name, service) in cluster.services.iter().filter(|(_, service)| has_family(service)) {
-            let mut slices = cluster.slices.of(name);
-            slices.retain(|slice| slice.family == family);
-            numbers.services += 1;
-            numbers.endpoints += slices.iter().map(|slice| slice.endpoints.len()).sum::<usize>();
-            numbers.add_ports(service, family, &slices, place);
+        if service.serves(family) {
+            let of_family = slices.iter().filter(|slice| slice.family == family);
+            numbers.services = 1;
+            numbers.endpoints = of_family.map(|slice| slice.endpoints.len() as u32).sum();
+            numbers.add_ports(service, family, slices, node);
         }
         numbers
     }
@@ -42,7 +37,7 @@ impl Numbers {
         service: &Service,
         family: Family,
         slices: &[&EndpointSlice],
-        place: Place<'_>,
+        node: &str,
     ) {
         let is_local = |policy| policy == TrafficPolicy::Local;
         let internal = is_local(service.internal_traffic_policy);
@@ -52,11 +47,30 @@ impl Numbers {
         for port in &service.ports {
             let external =
                 is_local(service.external_traffic_policy) && service.is_externally_accessible(port);
-            let chosen = choose(service, port, family, slices, place);
+            // Hints narrow down the list of policy Cluster, which is not asked for.
+            let chosen = choose(service, port, family, slices, Place { node, zone: None });
             let has_only_others = chosen.any && chosen.local.is_empty();
-            self.no_local_internal += usize::from(has_only_others && internal);
-            self.no_local_external += usize::from(has_only_others && external);
+            self.no_local_internal += u32::from(has_only_others && internal);
+            self.no_local_external += u32::from(has_only_others && external);
         }
+    }
+}
+
+impl AddAssign for Numbers {
+    fn add_assign(&mut self, other: Self) {
+        self.services += other.services;
+        self.endpoints += other.endpoints;
+        self.no_local_internal += other.no_local_internal;
+        self.no_local_external += other.no_local_external;
+    }
+}
+
+impl SubAssign for Numbers {
+    fn sub_assign(&mut self, other: Self) {
+        self.services -= other.services;
+        self.endpoints -= other.endpoints;
+        self.no_local_internal -= other.no_local_internal;
+        self.no_local_external -= other.no_local_external;
     }
 }
 
@@ -72,7 +86,7 @@ mod tests {
         let node = endpoint_node.map(str::to_owned);
         let endpoint = Endpoint { node, ..Endpoint::new([10, 244, 0, 2].into()) };
         let slice = EndpointSlice {
-            service: name.clone(),
+            service: name,
             family: Family::Ipv4,
             ports: vec![EndpointPort {
                 name: String::new(),
@@ -81,12 +95,7 @@ mod tests {
             }],
             endpoints: endpoint_node.map(|_| endpoint).into_iter().collect(),
         };
-        let cluster = Cluster {
-            services: [(name.clone(), service)].into(),
-            slices: [(name, slice)].into(),
-            ..Cluster::default()
-        };
-        Numbers::of(Family::Ipv4, &cluster, &Config::new("node-a"))
+        Numbers::of(Family::Ipv4, &service, &[&slice], "node-a")
     }
 
     fn service(

@@ -250,9 +250,9 @@ fn service() -> impl Strategy<Value = Service> {
         vec(port, 0..4),
         (policy(), policy()),
         vec(network(), 0..3),
-        option::of(select(vec![1, 10800])),
+        (option::of(select(vec![1, 10800])), option::of(self::port())),
     )
-        .prop_map(|(addresses, ports, policies, source_ranges, affinity)| Service {
+        .prop_map(|(addresses, ports, policies, source_ranges, (affinity, check))| Service {
             cluster_ips: addresses.0,
             external_ips: addresses.1,
             load_balancer_ips: addresses.2,
@@ -261,7 +261,7 @@ fn service() -> impl Strategy<Value = Service> {
             external_traffic_policy: policies.1,
             source_ranges,
             session_affinity: affinity.and_then(NonZeroU32::new),
-            health_check_node_port: None,
+            health_check_node_port: check,
         })
 }
 

@@ -1,6 +1,6 @@
 //! What the commands that run once have in common: manifests in, a ruleset out.
 
-use weir_rules::cluster::{Cluster, Family};
+use weir_rules::cluster::{Cluster, Family, Node, Service};
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, NodePortAddresses};
 use weir_rules::nft::Ruleset;
@@ -38,7 +38,9 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
         let empty = "there is nothing in the input: no document, not even an empty List";
         return Err(Failure(notes.into_iter().chain([empty.to_owned()]).collect()));
     }
-    let remarks = [nothing_to_serve(&cluster), closed_node_ports(&cluster, &config)];
+    let has_node_ports = cluster.services.values().any(Service::has_node_port);
+    let closed = closed_node_ports(has_node_ports, cluster.node.as_ref(), &config);
+    let remarks = [nothing_to_serve(&cluster), closed];
     for note in notes.iter().chain(remarks.iter().flatten()) {
         super::say(&format!("note: {note}"));
     }
@@ -54,11 +56,14 @@ fn nothing_to_serve(cluster: &Cluster) -> Option<String> {
 }
 
 /// A word on node ports that are not served because the Node is not known.
-pub(super) fn closed_node_ports(cluster: &Cluster, config: &Config) -> Option<String> {
-    let wanted = cluster.services.values().flat_map(|s| &s.ports).any(|p| p.node_port.is_some());
+pub(super) fn closed_node_ports(
+    has_node_ports: bool,
+    node: Option<&Node>,
+    config: &Config,
+) -> Option<String> {
     let unknown = config.node_port_addresses == NodePortAddresses::Primary
-        && Family::ALL.iter().all(|&f| config.primary_address(cluster.node.as_ref(), f).is_none());
-    (wanted && unknown).then(|| {
+        && Family::ALL.iter().all(|&f| config.primary_address(node, f).is_none());
+    (has_node_ports && unknown).then(|| {
         format!(
             "node ports are not served: there is no Node {} with an address in the input; add it, \
              or give --hostname-override or --nodeport-addresses",

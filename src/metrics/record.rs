@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::Family;
-use weir_rules::nft::Ruleset;
 use weir_rules::numbers::Numbers;
+use weir_rules::transaction::Tally;
 
 use super::{Metrics, family_name};
 use crate::sync::{Change, Cleaning};
@@ -80,36 +80,34 @@ impl Metrics {
         histogram.with_label_values(&[family_name(family)]).observe(seconds);
     }
 
-    /// This is programmed; the numbers are in the order of [`Family::ALL`].
-    pub(crate) fn programmed(&self, ruleset: &Ruleset, numbers: &[Numbers; 2]) {
-        self.count_objects(ruleset);
+    /// This is programmed, in the order of [`Family::ALL`].
+    pub(crate) fn programmed(&self, objects: &[Tally; 2], numbers: &[Numbers; 2]) {
+        for (family, objects) in Family::ALL.into_iter().zip(objects) {
+            self.count_objects(family, objects);
+        }
         for (family, numbers) in Family::ALL.into_iter().zip(numbers) {
             let label = family_name(family);
-            self.own.services.with_label_values(&[label]).set(numbers.services as i64);
-            self.own.endpoints.with_label_values(&[label]).set(numbers.endpoints as i64);
+            self.own.services.with_label_values(&[label]).set(numbers.services.into());
+            self.own.endpoints.with_label_values(&[label]).set(numbers.endpoints.into());
             let without =
                 [("internal", numbers.no_local_internal), ("external", numbers.no_local_external)];
             for (policy, count) in without {
                 let gauge = &self.proxy.no_local_endpoints;
-                gauge.with_label_values(&[policy, label]).set(count as i64);
+                gauge.with_label_values(&[policy, label]).set(count.into());
             }
         }
     }
 
-    fn count_objects(&self, ruleset: &Ruleset) {
-        for (family, table) in &ruleset.tables {
-            let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
-            let elements = table.sets.values().map(|set| set.elements.len()).sum();
-            let kinds = [
-                ("set", table.sets.len()),
-                ("chain", table.chains.len()),
-                ("rule", rules),
-                ("element", elements),
-            ];
-            for (kind, count) in kinds {
-                let label = [family_name(*family), kind];
-                self.own.objects.with_label_values(&label).set(count as i64);
-            }
+    fn count_objects(&self, family: Family, objects: &Tally) {
+        let kinds = [
+            ("set", objects.sets),
+            ("chain", objects.chains),
+            ("rule", objects.rules),
+            ("element", objects.elements),
+        ];
+        for (kind, count) in kinds {
+            let label = [family_name(family), kind];
+            self.own.objects.with_label_values(&label).set(count as i64);
         }
     }
 

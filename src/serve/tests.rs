@@ -7,7 +7,8 @@ use weir_rules::cluster::{
     ServicePort,
 };
 use weir_rules::config::{Config, NodePortAddresses};
-use weir_rules::nft::Ruleset;
+use weir_rules::facts::Facts;
+use weir_rules::transaction::Tally;
 
 use super::*;
 use crate::commands::chain;
@@ -208,8 +209,10 @@ fn program(observed: &Observed, cluster: &Cluster) {
         ..Config::new("node-a")
     };
     let own = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
-    observed.wants(cluster, &config, Some(&own.into()));
-    observed.synced(Cause::Update, Duration::ZERO, &[], &Ruleset::default(), [].into_iter());
+    let facts = Facts::of(cluster, &config);
+    observed.wants(&facts);
+    observed.wants_checks(&facts, cluster, &config, Some(&own.into()));
+    observed.synced(Cause::Update, Duration::ZERO, &[], [Tally::default(); 2], [].into_iter());
 }
 
 /// Asks until the answer is as it should be, for the server follows what is programmed in its own

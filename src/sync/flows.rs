@@ -74,8 +74,6 @@ pub struct Flows<C> {
     connections: C,
     /// What has happened since then.
     effect: Effect,
-    /// Who was serving when it was last asked for.
-    serving: Option<Serving>,
     /// What came of looking last, until it is asked for.
     last: Option<Cleaning>,
 }
@@ -84,12 +82,18 @@ impl<C: Connections> Flows<C> {
     /// Nothing is known yet, so that the whole table will be compared once.
     pub fn new(connections: C) -> Self {
         let effect = Effect { is_any: true, ..Effect::default() };
-        Self { connections, effect, serving: None, last: None }
+        Self { connections, effect, last: None }
     }
 
     /// Takes note of a commit.
     pub fn note(&mut self, transaction: &Transaction) {
         self.effect.merge(Effect::of(transaction));
+    }
+
+    /// Takes note of what changes of the cluster mean, which have been programmed: a commit whose
+    /// answer was lost is never taken note of itself.
+    pub fn note_effect(&mut self, effect: Effect) {
+        self.effect.merge(effect);
     }
 
     /// The whole table will be compared once more: the node may have other addresses than before, or
@@ -103,12 +107,6 @@ impl<C: Connections> Flows<C> {
     ///
     /// The order matters: an entry that goes before the ruleset has changed comes back as it was.
     pub fn clean(&mut self, serving: &Serving) -> Result<usize, CleanError> {
-        if self.serving.as_ref() != Some(serving) {
-            // A commit whose answer was lost is never taken note of.
-            let before = self.serving.replace(serving.clone());
-            self.effect.merge(before.map_or_else(Effect::default, |old| old.until(serving)));
-            self.effect.is_any = true;
-        }
         if !self.effect.is_any {
             return Ok(0);
         }

@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Protocol, Service, ServicePort};
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice};
+use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Touched};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
 use weir_rules::diff::diff;
+use weir_rules::facts::Facts;
 
 use super::*;
 
@@ -107,6 +108,12 @@ fn serving(endpoint: Option<&str>) -> Serving {
     Serving::new(&cluster(endpoint), &Config::new("node-a"))
 }
 
+/// What the change means, whatever is known of its commit.
+fn effect(from: Option<&str>, to: Option<&str>) -> Effect {
+    let (from, to, config) = (cluster(from), cluster(to), Config::new("node-a"));
+    Facts::of(&from, &config).update(&to, &config, &Touched::between(&from, &to)).effect
+}
+
 fn transaction(from: Option<&str>, to: Option<&str>) -> Transaction {
     let compiled = |endpoint| compile(&cluster(endpoint), &Config::new("node-a"));
     diff(&compiled(from), &compiled(to))
@@ -140,6 +147,7 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 2);
     // Who serves may change without a commit.
+    cleaner.note_effect(effect(OLD, NEW));
     assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 2);
     assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [2, 0], failed: false }));
     assert_eq!(cleaner.connections.reads, 3);
@@ -156,13 +164,17 @@ fn what_failed_is_tried_again_until_it_succeeds() {
         |fake| fake.delete_fails_from = Some(2),
     ];
     for break_it in break_it {
-        for (commit, after) in [(transaction(OLD, None), None), (transaction(OLD, NEW), NEW)] {
+        for (after, is_answered) in [(None, true), (NEW, true), (None, false), (NEW, false)] {
             let mut fake = Fake::default();
             let mut cleaner = Flows::new(&mut fake);
             cleaner.clean(&serving(OLD)).unwrap();
             cleaner.connections.flows = flows(&[1, 2, 3]);
             break_it(cleaner.connections);
-            cleaner.note(&commit);
+            if is_answered {
+                cleaner.note(&transaction(OLD, after));
+            } else {
+                cleaner.note_effect(effect(OLD, after));
+            }
             for _ in 0..2 {
                 cleaner.clean(&serving(after)).unwrap_err();
             }
@@ -183,6 +195,7 @@ fn a_commit_without_an_answer_is_made_up_for() {
     let mut cleaner = Flows::new(&mut fake);
     cleaner.clean(&serving(OLD)).unwrap();
     cleaner.connections.flows = flows(&[1, 2]);
+    cleaner.note_effect(effect(OLD, None));
     assert_eq!(cleaner.clean(&serving(None)).unwrap(), 2);
 }
 

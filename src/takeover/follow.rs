@@ -8,8 +8,6 @@ use std::thread;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
-use weir_rules::compile::names;
-use weir_rules::nft::Ruleset;
 
 use super::{Error, IpvsConnections, Report, remove_leftovers};
 use crate::commands::chain;
@@ -20,13 +18,6 @@ use crate::sync::Backoff;
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Pauses after failures grow to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Whether weir's own tables are fit to take over with. Every cluster has at least the Service of its
-/// API server; a server that tells of none is no reason to remove what may still serve.
-pub fn serves_anything(ruleset: &Ruleset) -> bool {
-    let services = ruleset.tables.values().filter_map(|table| table.sets.get(names::SERVICES));
-    services.into_iter().any(|map| !map.elements.is_empty())
-}
 
 /// A take-over that is going on, or is over.
 #[derive(Debug)]

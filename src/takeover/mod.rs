@@ -20,7 +20,7 @@ mod plan;
 mod report;
 mod saved;
 
-pub use follow::{Takeover, serves_anything};
+pub use follow::Takeover;
 pub use report::Report;
 
 use crate::kernel::Kernel;

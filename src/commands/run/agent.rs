@@ -6,13 +6,18 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::cluster::Family;
+use weir_rules::compile::compile;
 use weir_rules::config::Config;
+use weir_rules::facts::Facts;
+use weir_rules::nft::{Ruleset, Table};
+use weir_rules::stale::Effect;
+use weir_rules::transaction::Tally;
 
 use super::addresses::Addresses;
 use super::events::Events;
 use super::reader::Reader;
 use super::retry::Retry;
-use crate::commands::input::{self, Desired};
+use crate::commands::input;
 use crate::commands::{Failure, chain};
 use crate::config::{Periods, Settings};
 use crate::host;
@@ -20,7 +25,7 @@ use crate::kernel::{DumpError, Kernel};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
 use crate::sync::{CleanError, Flows, Follower, LiveConnections};
-use crate::takeover::{Takeover, serves_anything};
+use crate::takeover::Takeover;
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -35,10 +40,13 @@ pub(super) struct Agent {
     periods: Periods,
     events: Events,
     /// None until the cluster is known: then nothing is touched.
-    desired: Option<Desired>,
+    desired: Option<Ruleset>,
+    facts: Facts,
     follower: Follower<Kernel>,
     tables_retry: Retry,
     flows: Flows<LiveConnections>,
+    /// What the changes mean for UDP flows that are in what is desired and not programmed yet.
+    effect: Effect,
     flows_retry: Retry,
     flows_removed: usize,
     ports_are_closed: bool,
@@ -75,9 +83,11 @@ impl Agent {
             periods,
             events,
             desired: None,
+            facts: Facts::default(),
             follower: Follower::new(kernel),
             tables_retry: Retry::default(),
             flows: Flows::new(LiveConnections::default()),
+            effect: Effect::default(),
             flows_retry: Retry::default(),
             flows_removed: 0,
             ports_are_closed: false,
@@ -167,12 +177,16 @@ impl Agent {
         let Some(cluster) = self.reader.cluster().filter(|_| always || !touched.is_empty()) else {
             return;
         };
-        let closed = input::closed_node_ports(cluster, &self.config);
+        let change = self.facts.update(cluster, &self.config, &touched);
+        self.effect.merge(change.effect);
+        let has_node_ports = self.facts.has_node_ports();
+        let node = cluster.node.as_ref();
+        let closed = input::closed_node_ports(has_node_ports, node, &self.config);
         if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
             warn!("{note}");
         }
         self.ports_are_closed = closed.is_some();
-        let is_missing = cluster.node.is_none();
+        let is_missing = node.is_none();
         if is_missing && !self.node_is_missing {
             let node = &self.config.node_name;
             warn!(
@@ -182,8 +196,12 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
-        self.desired = Some(Desired::new(cluster, &self.config));
-        self.observed.wants(cluster, &self.config, self.addresses.known());
+        self.desired = Some(compile(cluster, &self.config));
+        self.observed.wants(&self.facts);
+        if change.checks || always {
+            let own = self.addresses.known();
+            self.observed.wants_checks(&self.facts, cluster, &self.config, own);
+        }
         self.triggers.extend(self.reader.take_triggers());
         self.sync(start, Cause::Update);
     }
@@ -218,11 +236,12 @@ impl Agent {
 
     fn sync(&mut self, start: Instant, cause: Cause) {
         let Some(desired) = &self.desired else { return };
-        match self.follower.sync(&desired.ruleset) {
+        match self.follower.sync(desired) {
             Ok(changes) => {
                 let triggers = self.triggers.drain(..);
-                let ruleset = &desired.ruleset;
-                self.observed.synced(cause, start.elapsed(), &changes, ruleset, triggers);
+                let objects = objects(desired);
+                self.observed.synced(cause, start.elapsed(), &changes, objects, triggers);
+                self.flows.note_effect(std::mem::take(&mut self.effect));
                 let is_repair = cause == Cause::Repair && !changes.is_empty();
                 let cause = match cause {
                     Cause::Update => self.reader.name(),
@@ -278,9 +297,10 @@ impl Agent {
     }
 
     /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
-    /// server has taken kube-proxy's place on the node.
+    /// server has taken kube-proxy's place on the node; and every cluster has at least the Service
+    /// of its API server, so that one without is no reason to remove what may still serve.
     fn take_over(&mut self) {
-        let serves = self.desired.as_ref().is_some_and(|it| serves_anything(&it.ruleset));
+        let serves = self.facts.has_endpoints();
         if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
             self.takeover = Some(Takeover::start());
         }
@@ -289,9 +309,8 @@ impl Agent {
     /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
     /// a failure is no reason to program it again.
     fn clean_flows(&mut self) {
-        let Some(desired) = &self.desired else { return };
         let start = Instant::now();
-        let result = self.flows.clean(&desired.serving);
+        let result = self.flows.clean(self.facts.serving());
         if let Some(cleaning) = self.flows.take_cleaning() {
             self.observed.flows_cleaned(&cleaning, start.elapsed());
         }
@@ -317,4 +336,16 @@ impl Agent {
             }
         }
     }
+}
+
+/// How many objects there are, in the order of [`Family::ALL`].
+fn objects(ruleset: &Ruleset) -> [Tally; 2] {
+    let count = |table: &Table| Tally {
+        tables: 1,
+        sets: table.sets.len(),
+        chains: table.chains.len(),
+        rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
+        elements: table.sets.values().map(|set| set.elements.len()).sum(),
+    };
+    Family::ALL.map(|family| ruleset.tables.get(&family).map(count).unwrap_or_default())
 }

@@ -1,8 +1,14 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::*;
-use crate::cluster::{Endpoint, EndpointPort, NamespacedName, Node};
-use crate::compile::compile;
-use crate::config::NodePortAddresses;
+use crate::cluster::{
+    Cluster, Endpoint, EndpointPort, EndpointSlice, NamespacedName, Node, Service, ServicePort,
+    Touched, TrafficPolicy,
+};
+use crate::compile::{compile, names};
+use crate::config::{Config, DetectLocal, NodePortAddresses};
 use crate::diff::diff;
+use crate::facts::Facts;
 use crate::nft::Ruleset;
 
 const HERE: &str = "node-a";
@@ -271,6 +277,12 @@ fn effect(from: &Ruleset, to: &Cluster) -> Effect {
     Effect::of(&diff(from, &compile(to, &config())))
 }
 
+/// What the change from one cluster to another means, whatever is committed.
+fn effect_of_change(from: &Cluster, to: &Cluster) -> Effect {
+    let mut facts = Facts::of(from, &config());
+    facts.update(to, &config(), &Touched::between(from, to)).effect
+}
+
 #[test]
 fn of_what_is_no_longer_served_translated_flows_go() {
     let full = cluster(service(), endpoints());
@@ -294,11 +306,11 @@ fn of_what_is_no_longer_served_translated_flows_go() {
         let effect = effect(&compile(&full, &config()), &after);
         assert!(effect.is_any);
         let serving = Serving::new(&after, &config());
-        let before = Serving::new(&full, &config());
-        let gone = |d: &&Destination| !serving.destinations.contains_key(d);
+        let gone = |d: &&Destination| serving.answerers(d).is_none();
         let really_gone: BTreeSet<_> = effect.removed.iter().filter(gone).copied().collect();
-        assert_eq!(before.until(&serving), Effect { is_any: true, removed: really_gone });
-        assert_eq!(before.until(&before), Effect::default());
+        let known = Effect { is_any: true, removed: really_gone };
+        assert_eq!(effect_of_change(&full, &after), known);
+        assert_eq!(effect_of_change(&full, &full), Effect::default());
         let stale = |flow: &Flow| serving.is_stale(flow, &own(), &effect.removed);
         for ((address, port), left) in DESTINATIONS.into_iter().zip(left) {
             let translated = flow(OUTSIDE, address, port, Some("10.244.0.2"));
@@ -322,9 +334,11 @@ fn only_changes_of_udp_destinations_are_any() {
     other_cidr.service_cidrs.push("10.97.0.0/16".parse().unwrap());
     for same in [&full, &tcp_gone, &other_cidr] {
         assert_eq!(effect(&compiled, same), Effect::default());
+        assert_eq!(effect_of_change(&full, same), Effect::default());
     }
     let fewer = cluster(service(), endpoints()[..1].to_vec());
     assert!(effect(&compiled, &fewer).is_any);
+    assert_eq!(effect_of_change(&full, &fewer), Effect { is_any: true, removed: [].into() });
     let from_nothing = effect(&Ruleset::default(), &full);
     assert!(from_nothing.is_any && from_nothing.removed.is_empty());
     let mut udp_gone = full.clone();

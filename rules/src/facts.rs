@@ -1,0 +1,200 @@
+//! What follows from each Service beside the ruleset, kept up to date at the cost of what changes.
+//!
+//! What a Service adds to a total is kept with it, so that it can be taken out again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::checks::{Check, checks};
+use crate::cluster::{
+    Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, Touched, TrafficPolicy,
+};
+use crate::config::{Config, NodePortAddresses};
+use crate::endpoints::{Place, choose, has_usable};
+use crate::numbers::Numbers;
+use crate::stale::{Effect, Serving};
+
+/// What follows from the Services of a cluster on one node. By default, of an empty cluster.
+///
+/// It is for clusters in which no claim is made twice, such as the sources give
+/// ([`claims`](crate::claims)): where two Services have one destination, each counts for itself.
+/// Only [`Serving`] is exact then, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The node that decides which endpoints are local: the only thing beside a Service and its
+    /// slices that what is kept of a Service depends on. Zones are about hints, and so about the
+    /// ruleset.
+    node_name: String,
+    node_port_addresses: Option<NodePortAddresses>,
+    services: BTreeMap<NamespacedName, Share>,
+    numbers: [Numbers; 2],
+    with_node_ports: usize,
+    with_endpoints: usize,
+    /// The health checks of each Service that has any.
+    checks: BTreeMap<NamespacedName, Vec<Check>>,
+    serving: Serving,
+}
+
+/// What a change means for what follows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FactsChange {
+    /// What it means for UDP flows, once it is programmed.
+    pub effect: Effect,
+    /// Whether there may be other health checks, or other addresses where they are answered.
+    pub checks: bool,
+}
+
+/// What a Service adds to the totals. There is one for each Service, so that it is kept small.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Share {
+    numbers: [Numbers; 2],
+    has_node_port: bool,
+    has_endpoints: bool,
+}
+
+impl Facts {
+    /// What follows from all of a cluster.
+    pub fn of(cluster: &Cluster, config: &Config) -> Self {
+        let mut facts = Self::default();
+        facts.update(cluster, config, &Touched::all(cluster));
+        facts
+    }
+
+    /// Takes note of what has changed in a cluster since the last time. Other settings and another
+    /// node are seen without being told. It costs what the touched Services do; if the node's name
+    /// is another one, what all do.
+    pub fn update(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> FactsChange {
+        let mut change = FactsChange::default();
+        if self.node_name != config.node_name {
+            self.node_name.clone_from(&config.node_name);
+            let names = cluster.services.keys().chain(self.services.keys());
+            let names: BTreeSet<NamespacedName> = names.cloned().collect();
+            names.iter().for_each(|name| self.update_service(name, cluster, &mut change));
+        } else {
+            let names = touched.services.iter();
+            names.for_each(|name| self.update_service(name, cluster, &mut change));
+        }
+        self.surround(cluster, config, &mut change);
+        change
+    }
+
+    /// How much there is, in the order of [`Family::ALL`].
+    pub fn numbers(&self) -> &[Numbers; 2] {
+        &self.numbers
+    }
+
+    /// The health checks of load balancers, by Service and family.
+    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+        self.checks.values().flatten()
+    }
+
+    /// Who may go on answering UDP flows.
+    pub fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
+    /// Whether any Service has a node port.
+    pub fn has_node_ports(&self) -> bool {
+        self.with_node_ports > 0
+    }
+
+    /// Whether anybody is sent to an endpoint from a virtual address: whether there is an element in
+    /// [`SERVICES`](crate::compile::names::SERVICES).
+    pub fn has_endpoints(&self) -> bool {
+        self.with_endpoints > 0
+    }
+
+    fn update_service(
+        &mut self,
+        name: &NamespacedName,
+        cluster: &Cluster,
+        change: &mut FactsChange,
+    ) {
+        let slices = cluster.slices.of(name);
+        let service = cluster.services.get(name);
+        self.update_share(name, service.map(|it| Share::of(it, &slices, &self.node_name)));
+        let checks = service.map(|it| checks(name, it, &slices, &self.node_name));
+        change.checks |= self.update_checks(name, checks.unwrap_or_default());
+        change.effect.merge(self.serving.update(name, service, &slices, &self.node_name));
+    }
+
+    /// Takes out of the totals what a Service has added, and adds what it adds now.
+    fn update_share(&mut self, name: &NamespacedName, share: Option<Share>) {
+        let before = match share {
+            Some(share) => self.services.insert(name.clone(), share),
+            None => self.services.remove(name),
+        };
+        let (before, share) = (before.unwrap_or_default(), share.unwrap_or_default());
+        for (index, total) in self.numbers.iter_mut().enumerate() {
+            *total -= before.numbers[index];
+            *total += share.numbers[index];
+        }
+        self.with_node_ports -= usize::from(before.has_node_port);
+        self.with_node_ports += usize::from(share.has_node_port);
+        self.with_endpoints -= usize::from(before.has_endpoints);
+        self.with_endpoints += usize::from(share.has_endpoints);
+    }
+
+    /// Says whether a Service has other health checks now.
+    fn update_checks(&mut self, name: &NamespacedName, checks: Vec<Check>) -> bool {
+        let before = self.checks.get(name).map_or(&[][..], Vec::as_slice);
+        let is_new = before != checks;
+        if checks.is_empty() {
+            self.checks.remove(name);
+        } else if is_new {
+            self.checks.insert(name.clone(), checks);
+        }
+        is_new
+    }
+
+    /// The settings and the node are few words, which are compared each time.
+    fn surround(&mut self, cluster: &Cluster, config: &Config, change: &mut FactsChange) {
+        let addresses = Some(&config.node_port_addresses);
+        if self.node_port_addresses.as_ref() != addresses {
+            self.node_port_addresses = addresses.cloned();
+            change.checks = true;
+        }
+        let effect = self.serving.surround(cluster, config);
+        // Among them are the node's own networks, where checks are answered.
+        change.checks |= effect.is_any;
+        change.effect.merge(effect);
+    }
+}
+
+impl Share {
+    fn of(service: &Service, slices: &[&EndpointSlice], node: &str) -> Self {
+        let has_endpoints = |family| {
+            service.serves(family)
+                && service.ports.iter().any(|port| sends(service, port, family, slices, node))
+        };
+        Self {
+            numbers: Family::ALL.map(|family| Numbers::of(family, service, slices, node)),
+            has_node_port: service.has_node_port(),
+            has_endpoints: Family::ALL.into_iter().any(has_endpoints),
+        }
+    }
+}
+
+/// Whether a port sends anybody to an endpoint from one of the Service's addresses of a family. Under
+/// policy Local nothing is chosen at a ClusterIP without an endpoint here; at other addresses Pods
+/// are sent elsewhere.
+fn sends(
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    slices: &[&EndpointSlice],
+    node: &str,
+) -> bool {
+    let mut externals = service.external_ips.iter().chain(&service.load_balancer_ips);
+    let is_everywhere = service.internal_traffic_policy == TrafficPolicy::Cluster
+        || externals.any(|address| Family::of(*address) == family);
+    if is_everywhere {
+        has_usable(port, family, slices)
+    } else {
+        let place = Place { node, zone: None };
+        !choose(service, port, family, slices, place).local.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

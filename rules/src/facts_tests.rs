@@ -1,0 +1,126 @@
+use std::num::NonZeroU16;
+
+use super::*;
+use crate::cluster::{Endpoint, EndpointPort, Node, Protocol, Slices};
+
+fn name(name: &str) -> NamespacedName {
+    NamespacedName::new("default", name)
+}
+
+fn config() -> Config {
+    Config::new("node-a")
+}
+
+fn service(cluster_ip: u8) -> Service {
+    Service {
+        cluster_ips: vec![[10, 96, 0, cluster_ip].into()],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Udp,
+            port: NonZeroU16::new(53).unwrap(),
+            node_port: None,
+        }],
+        ..Service::default()
+    }
+}
+
+fn slice(service: &str, address: u8) -> EndpointSlice {
+    let port = EndpointPort { name: String::new(), protocol: Protocol::Udp, port: NonZeroU16::MIN };
+    EndpointSlice {
+        service: name(service),
+        family: Family::Ipv4,
+        ports: vec![port],
+        endpoints: vec![Endpoint::new([10, 244, 0, address].into())],
+    }
+}
+
+/// Services `a` and `b` with an endpoint each.
+fn cluster() -> Cluster {
+    Cluster {
+        services: [(name("a"), service(1)), (name("b"), service(2))].into(),
+        slices: Slices::from([(name("a-1"), slice("a", 1)), (name("b-1"), slice("b", 2))]),
+        ..Cluster::default()
+    }
+}
+
+/// It costs no more than what is touched.
+#[test]
+fn services_that_are_not_touched_are_not_looked_at() {
+    let mut facts = Facts::of(&cluster(), &config());
+    let mut changed = cluster();
+    changed.services.get_mut(&name("a")).unwrap().ports[0].node_port = Some(NonZeroU16::MIN);
+    changed.services.remove(&name("b"));
+    let touched = Touched { services: [name("a")].into(), surroundings: false };
+    facts.update(&changed, &config(), &touched);
+    assert!(facts.has_node_ports());
+    assert_eq!(facts.numbers()[0].services, 2, "the other is still counted");
+}
+
+#[test]
+fn the_first_by_name_has_what_two_claim_and_leaves_it_to_the_other() {
+    let mut twice = cluster();
+    twice.services.insert(name("b"), service(1));
+    let mut facts = Facts::of(&twice, &config());
+    let only = |service: &str, cluster: &Cluster| {
+        let mut only = cluster.clone();
+        only.services.retain(|of, _| *of == name(service));
+        Facts::of(&only, &config())
+    };
+    let mut without = twice.clone();
+    without.services.remove(&name("a"));
+    let touched = Touched { services: [name("a")].into(), surroundings: false };
+    let change = facts.update(&without, &config(), &touched);
+    assert_eq!(change.effect, Effect { is_any: true, removed: [].into() }, "it is still served");
+    assert_eq!(facts.serving(), only("b", &without).serving());
+    // The one behind it may change without a word.
+    let mut again = Facts::of(&twice, &config());
+    twice.slices.insert(name("b-1"), slice("b", 3));
+    let touched = Touched { services: [name("b")].into(), surroundings: false };
+    assert_eq!(again.update(&twice, &config(), &touched), FactsChange::default());
+}
+
+#[test]
+fn health_checks_may_differ_if_they_do_or_are_answered_elsewhere() {
+    let with_check = |port| {
+        let mut cluster = cluster();
+        let service = cluster.services.get_mut(&name("a")).unwrap();
+        service.health_check_node_port = NonZeroU16::new(port);
+        cluster
+    };
+    let differ = |from: &Cluster, to: &Cluster, config: &Config| {
+        let mut facts = Facts::of(from, &self::config());
+        facts.update(to, config, &Touched::between(from, to)).checks
+    };
+    let known = with_check(30100);
+    assert!(!differ(&known, &known, &config()));
+    assert!(differ(&known, &with_check(30101), &config()));
+    assert!(differ(&known, &cluster(), &config()));
+    let mut other_endpoint = known.clone();
+    other_endpoint.slices.insert(name("a-1"), slice("a", 3));
+    assert!(!differ(&known, &other_endpoint, &config()), "as many as before");
+    let addresses = vec![[192, 0, 2, 1].into(), "2001:db8::1".parse().unwrap()];
+    let node = Some(Node { addresses, zone: None, pod_cidrs: vec![] });
+    let with_node = Cluster { node, ..known.clone() };
+    assert!(differ(&known, &with_node, &config()));
+    // The same networks, but only where the node has the addresses.
+    let networks = ["192.0.2.1/32", "2001:db8::1/128"].map(|text| text.parse().unwrap()).into();
+    let node_port_addresses = NodePortAddresses::Cidrs(networks);
+    assert!(differ(&with_node, &with_node, &Config { node_port_addresses, ..config() }));
+}
+
+/// The slice that says more for an endpoint decides, and it says that nobody should go there.
+#[test]
+fn an_endpoint_that_only_one_of_its_slices_lets_drain_is_none() {
+    let mut both = cluster();
+    both.services.remove(&name("b"));
+    let unready = |terminating| {
+        let mut slice = slice("a", 1);
+        let serving = Endpoint { ready: false, terminating, ..slice.endpoints[0].clone() };
+        slice.endpoints = vec![serving];
+        slice
+    };
+    both.slices.insert(name("a-1"), unready(true));
+    assert!(Facts::of(&both, &config()).has_endpoints());
+    both.slices.insert(name("a-2"), unready(false));
+    assert!(!Facts::of(&both, &config()).has_endpoints());
+}

@@ -1,0 +1,256 @@
+//! Who may go on answering UDP flows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Destination, Effect, Flow};
+use crate::cluster::{
+    Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
+};
+use crate::compile::{node_port_networks, pod_networks};
+use crate::config::{Config, DetectLocal};
+use crate::endpoints::{Place, PortEndpoint, serving};
+
+/// Who may go on answering for each UDP destination. As in the ruleset, one that several Services
+/// claim belongs to the first by namespace and name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Those that claim a destination, in order: who answers is the first's. Never empty, and
+    /// hardly ever more than one.
+    destinations: BTreeMap<Destination, Vec<(Arc<NamespacedName>, Answerers)>>,
+    /// The destinations of each Service that has any.
+    of_service: BTreeMap<Arc<NamespacedName>, Vec<Destination>>,
+    node_port_networks: Vec<IpNet>,
+    pods: Pods,
+}
+
+/// Who may answer at one destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answerers {
+    /// All endpoints of the port that still serve.
+    endpoints: Arc<[PortEndpoint]>,
+    locality: Locality,
+}
+
+/// Whether an endpoint on another node may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Locality {
+    /// It may.
+    Anywhere,
+    /// It may not: internalTrafficPolicy Local.
+    Local,
+    /// It may if a Pod or the node itself asks: externalTrafficPolicy Local.
+    LocalFromOutside,
+}
+
+/// Which sources are Pods.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Pods {
+    /// An entry does not tell, for it has no interface. Any source could be one.
+    #[default]
+    Unknown,
+    /// Those in these networks.
+    Networks(Vec<IpNet>),
+}
+
+impl Serving {
+    /// Who serves in this cluster.
+    pub fn new(cluster: &Cluster, config: &Config) -> Self {
+        let mut serving = Self::default();
+        for (name, service) in &cluster.services {
+            let slices = cluster.slices.of(name);
+            serving.update(name, Some(service), &slices, &config.node_name);
+        }
+        serving.surround(cluster, config);
+        serving
+    }
+
+    /// Takes note of a Service as it is now, if there still is one of this name, on a node of that
+    /// name; gives what its changes mean.
+    pub(crate) fn update(
+        &mut self,
+        name: &NamespacedName,
+        service: Option<&Service>,
+        slices: &[&EndpointSlice],
+        node: &str,
+    ) -> Effect {
+        let mut effect = Effect::default();
+        let found = service.map(|service| answerers(service, slices, node)).unwrap_or_default();
+        let before = self.of_service.remove_entry(name);
+        if before.is_none() && found.is_empty() {
+            return effect;
+        }
+        let (name, before) = before.unwrap_or_else(|| (Arc::new(name.clone()), Vec::new()));
+        for destination in before.iter().filter(|it| !found.contains_key(it)) {
+            self.put(*destination, &name, None, &mut effect);
+        }
+        let destinations: Vec<Destination> = found.keys().copied().collect();
+        for (destination, answerers) in found {
+            self.put(destination, &name, Some(answerers), &mut effect);
+        }
+        if !destinations.is_empty() {
+            self.of_service.insert(name, destinations);
+        }
+        effect
+    }
+
+    /// Puts in who answers at a destination of a Service, or takes the Service out there.
+    fn put(
+        &mut self,
+        destination: Destination,
+        name: &Arc<NamespacedName>,
+        answerers: Option<Answerers>,
+        effect: &mut Effect,
+    ) {
+        let claims = self.destinations.entry(destination).or_insert_with(|| Vec::with_capacity(1));
+        let before = claims.first().map(|(_, answerers)| answerers.clone());
+        match (claims.binary_search_by(|(other, _)| other.cmp(name)), answerers) {
+            (Ok(index), Some(answerers)) => claims[index].1 = answerers,
+            (Err(index), Some(answerers)) => claims.insert(index, (Arc::clone(name), answerers)),
+            (Ok(index), None) => drop(claims.remove(index)),
+            (Err(_), None) => {}
+        }
+        effect.is_any |= before.as_ref() != claims.first().map(|(_, answerers)| answerers);
+        if claims.is_empty() {
+            self.destinations.remove(&destination);
+            effect.removed.insert(destination);
+        }
+    }
+
+    /// Takes note of the node and the settings as they are now; gives what their changes mean.
+    pub(crate) fn surround(&mut self, cluster: &Cluster, config: &Config) -> Effect {
+        let networks =
+            Family::ALL.into_iter().flat_map(|family| node_port_networks(family, cluster, config));
+        let networks = networks.collect();
+        let pods = match config.detect_local {
+            DetectLocal::BridgeInterface(_) | DetectLocal::InterfaceNamePrefix(_) => Pods::Unknown,
+            DetectLocal::ClusterCidr(_) | DetectLocal::NodeCidr => {
+                Pods::Networks(pod_networks(cluster, config).to_vec())
+            }
+        };
+        let is_any = self.node_port_networks != networks || self.pods != pods;
+        self.node_port_networks = networks;
+        self.pods = pods;
+        Effect { is_any, ..Effect::default() }
+    }
+
+    /// Whether a flow's entry has to go, on a node that has these addresses. `removed` are
+    /// destinations that weir has served before; those that are served still do not count.
+    pub fn is_stale(
+        &self,
+        flow: &Flow,
+        own: &BTreeSet<IpAddr>,
+        removed: &BTreeSet<Destination>,
+    ) -> bool {
+        if flow.protocol != Protocol::Udp {
+            return false;
+        }
+        let candidates = self.destinations_of(flow, own);
+        let served = candidates.iter().flatten().find_map(|it| self.answerers(it));
+        let Some(answerers) = served else {
+            return flow.is_translated && candidates.iter().flatten().any(|d| removed.contains(d));
+        };
+        if self.may_answer(answerers, flow, own) {
+            return false;
+        }
+        // An entry from before the destination was served does no harm until there is an endpoint.
+        flow.is_translated || !answerers.endpoints.is_empty()
+    }
+
+    /// Who answers at a destination, if it is served.
+    pub(super) fn answerers(&self, destination: &Destination) -> Option<&Answerers> {
+        self.destinations.get(destination)?.first().map(|(_, answerers)| answerers)
+    }
+
+    /// What a flow may be addressed to, in the order in which the ruleset looks: a virtual
+    /// address, then a node port, which is one only at one of the node's own addresses.
+    fn destinations_of(&self, flow: &Flow, own: &BTreeSet<IpAddr>) -> [Option<Destination>; 2] {
+        let address = flow.destination.ip();
+        let Some(port) = NonZeroU16::new(flow.destination.port()) else { return [None, None] };
+        let serves_node_ports = !address.is_loopback()
+            && own.contains(&address)
+            && self.node_port_networks.iter().any(|network| network.contains(&address));
+        let node_port = serves_node_ports.then(|| Destination::NodePort(Family::of(address), port));
+        [Some(Destination::Address(address, port)), node_port]
+    }
+
+    fn may_answer(&self, answerers: &Answerers, flow: &Flow, own: &BTreeSet<IpAddr>) -> bool {
+        let is_inside = || {
+            let source = flow.source.ip();
+            own.contains(&source)
+                || source.is_loopback()
+                || match &self.pods {
+                    Pods::Unknown => true,
+                    Pods::Networks(networks) => networks.iter().any(|net| net.contains(&source)),
+                }
+        };
+        let only_local = match answerers.locality {
+            Locality::Anywhere => false,
+            Locality::Local => true,
+            Locality::LocalFromOutside => !is_inside(),
+        };
+        answerers.endpoints.iter().any(|endpoint| {
+            SocketAddr::new(endpoint.address, endpoint.port.get()) == flow.reply_source
+                && (endpoint.local || !only_local)
+        })
+    }
+}
+
+/// The UDP destinations of a Service on a node of this name, and who answers there.
+fn answerers(
+    service: &Service,
+    slices: &[&EndpointSlice],
+    node: &str,
+) -> BTreeMap<Destination, Answerers> {
+    // Hints say where new connections go, and none of who answers.
+    let place = Place { node, zone: None };
+    let mut destinations = BTreeMap::new();
+    for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+        for family in Family::ALL {
+            add(&mut destinations, service, port, family, slices, place);
+        }
+    }
+    destinations
+}
+
+/// Adds the destinations of a port in one family.
+fn add(
+    destinations: &mut BTreeMap<Destination, Answerers>,
+    service: &Service,
+    port: &ServicePort,
+    family: Family,
+    slices: &[&EndpointSlice],
+    place: Place<'_>,
+) {
+    let is_of_family = |address: &&IpAddr| Family::of(**address) == family;
+    if !service.cluster_ips.iter().any(|address| is_of_family(&address)) {
+        return;
+    }
+    let endpoints: Arc<[PortEndpoint]> = serving(port, family, slices, place).into();
+    let mut add = |destination, locality| {
+        let answerers = || Answerers { endpoints: Arc::clone(&endpoints), locality };
+        destinations.entry(destination).or_insert_with(answerers);
+    };
+    let internal = match service.internal_traffic_policy {
+        TrafficPolicy::Cluster => Locality::Anywhere,
+        TrafficPolicy::Local => Locality::Local,
+    };
+    let external = match service.external_traffic_policy {
+        TrafficPolicy::Cluster => Locality::Anywhere,
+        TrafficPolicy::Local => Locality::LocalFromOutside,
+    };
+    for &address in service.cluster_ips.iter().filter(is_of_family) {
+        add(Destination::Address(address, port.port), internal);
+    }
+    let externals = service.external_ips.iter().chain(&service.load_balancer_ips);
+    for &address in externals.filter(is_of_family) {
+        add(Destination::Address(address, port.port), external);
+    }
+    if let Some(node_port) = port.node_port {
+        add(Destination::NodePort(family, node_port), external);
+    }
+}
