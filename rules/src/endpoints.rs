@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use crate::cluster::{Endpoint, EndpointSlice, Family, Service, ServicePort, TrafficPolicy};
+use crate::cluster::{
+    Endpoint, EndpointPort, EndpointSlice, Family, Service, ServicePort, TrafficPolicy,
+};
 
 /// An address and port that a connection can be sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,20 +70,18 @@ pub fn choose(
     chosen
 }
 
-/// Whether a port has a usable endpoint anywhere: [`PortEndpoints::any`] without the choice.
+/// Whether a port has a usable endpoint anywhere: [`PortEndpoints::any`] without the choice, for
+/// which mostly the first endpoint is enough.
 pub fn has_usable(port: &ServicePort, family: Family, slices: &[&EndpointSlice]) -> bool {
-    let is_ready = |slice: &&EndpointSlice| slice.endpoints.iter().any(|endpoint| endpoint.ready);
-    let mut of_port = slices.iter().filter(|slice| slice.family == family && has(slice, port));
-    // Mostly the first endpoint decides. Who drains does not count if another slice says otherwise.
-    of_port.any(|slice| is_ready(slice)) || {
-        let nowhere = Place { node: "", zone: None };
-        let found = candidates(port, family, slices, nowhere);
-        found.iter().any(|c| is_draining(c.endpoint))
+    let is_of_port = |p: &EndpointPort| p.name == port.name && p.protocol == port.protocol;
+    let has_port = |slice: &EndpointSlice| slice.ports.iter().any(is_of_port);
+    let of_port = slices.iter().filter(|slice| slice.family == family && has_port(slice));
+    if of_port.flat_map(|slice| &slice.endpoints).any(|endpoint| endpoint.ready) {
+        return true;
     }
-}
-
-fn has(slice: &EndpointSlice, port: &ServicePort) -> bool {
-    slice.ports.iter().any(|p| p.name == port.name && p.protocol == port.protocol)
+    // Whether one drains, the slice decides that says most for it, and none says ready.
+    let nowhere = Place { node: "", zone: None };
+    candidates(port, family, slices, nowhere).iter().any(|c| is_draining(c.endpoint))
 }
 
 /// Every endpoint of a port that still answers, whether new connections go to it or not: also

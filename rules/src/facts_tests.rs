@@ -98,9 +98,29 @@ fn health_checks_may_differ_if_they_do_or_are_answered_elsewhere() {
     let mut other_endpoint = known.clone();
     other_endpoint.slices.insert(name("a-1"), slice("a", 3));
     assert!(!differ(&known, &other_endpoint, &config()), "as many as before");
-    let addresses = vec![[192, 0, 2, 1].into()];
+    let addresses = vec![[192, 0, 2, 1].into(), "2001:db8::1".parse().unwrap()];
     let node = Some(Node { addresses, zone: None, pod_cidrs: vec![] });
-    assert!(differ(&known, &Cluster { node, ..known.clone() }, &config()));
-    let node_port_addresses = NodePortAddresses::Cidrs(vec!["192.0.2.0/24".parse().unwrap()]);
-    assert!(differ(&known, &known, &Config { node_port_addresses, ..config() }));
+    let with_node = Cluster { node, ..known.clone() };
+    assert!(differ(&known, &with_node, &config()));
+    // The same networks, but only where the node has the addresses.
+    let networks = ["192.0.2.1/32", "2001:db8::1/128"].map(|text| text.parse().unwrap()).into();
+    let node_port_addresses = NodePortAddresses::Cidrs(networks);
+    assert!(differ(&with_node, &with_node, &Config { node_port_addresses, ..config() }));
+}
+
+/// The slice that says more for an endpoint decides, and it says that nobody should go there.
+#[test]
+fn an_endpoint_that_only_one_of_its_slices_lets_drain_is_none() {
+    let mut both = cluster();
+    both.services.remove(&name("b"));
+    let unready = |terminating| {
+        let mut slice = slice("a", 1);
+        let serving = Endpoint { ready: false, terminating, ..slice.endpoints[0].clone() };
+        slice.endpoints = vec![serving];
+        slice
+    };
+    both.slices.insert(name("a-1"), unready(true));
+    assert!(Facts::of(&both, &config()).has_endpoints());
+    both.slices.insert(name("a-2"), unready(false));
+    assert!(!Facts::of(&both, &config()).has_endpoints());
 }

@@ -164,13 +164,17 @@ fn what_failed_is_tried_again_until_it_succeeds() {
         |fake| fake.delete_fails_from = Some(2),
     ];
     for break_it in break_it {
-        for after in [None, NEW] {
+        for (after, is_answered) in [(None, true), (NEW, true), (None, false), (NEW, false)] {
             let mut fake = Fake::default();
             let mut cleaner = Flows::new(&mut fake);
             cleaner.clean(&serving(OLD)).unwrap();
             cleaner.connections.flows = flows(&[1, 2, 3]);
             break_it(cleaner.connections);
-            cleaner.note(&transaction(OLD, after));
+            if is_answered {
+                cleaner.note(&transaction(OLD, after));
+            } else {
+                cleaner.note_effect(effect(OLD, after));
+            }
             for _ in 0..2 {
                 cleaner.clean(&serving(after)).unwrap_err();
             }
