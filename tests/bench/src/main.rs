@@ -1,23 +1,27 @@
 //! weir-bench: what weir takes, end to end, against what the kernel takes for the same.
 //!
 //! `weir-bench WEIR [PAGE]` runs the program WEIR in a network namespace, against an API server in
-//! this process, measures, and prints a table; with PAGE, a Markdown file, it puts the table there
-//! between two markers. [`options`] tells how to choose what is measured. `make bench` does all this.
+//! this process, measures, and prints tables; with PAGE, a Markdown file, it puts them there between
+//! markers, and a picture beside the page. [`options`] tells how to choose what is measured. `make bench` does all this.
 
 #![forbid(unsafe_code)]
 
 mod client;
+mod cluster;
 mod commits;
 mod figures;
 mod netlink;
 mod node;
 mod options;
+mod path;
+mod plot;
 mod report;
 mod summary;
 mod turn;
 mod usage;
 mod workload;
 
+use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,6 +32,8 @@ use node::Node;
 use options::Options;
 use workload::{NewEndpoints, Shape};
 
+/// The picture's name, beside the page.
+const PICTURE: &str = "change-latency.svg";
 /// How long a rate of changes is kept up.
 const RATE_TIME: Duration = Duration::from_secs(60);
 /// How long nothing happens.
@@ -51,20 +57,46 @@ fn main() -> ExitCode {
         }
     };
     let mut figures = Vec::new();
-    for shape in options.sizes() {
+    let sizes = options.sizes();
+    for &shape in sizes.iter().filter(|shape| options.measures_node(**shape)) {
         eprintln!("{shape}:");
         figures.extend(measure(Path::new(weir), shape, &options));
     }
     figures.extend(report::growth(&figures));
-    let table = report::table(&figures);
-    println!("{table}");
-    match page.map(|page| report::put(Path::new(page), "end-to-end", &table)) {
-        Some(Err(error)) => {
+    let mut sections = Vec::new();
+    if !figures.is_empty() {
+        sections.push(("end-to-end", report::table(&figures)));
+    }
+    if options.measures_path() {
+        sections.push(("path", path::measure(&options.path_sizes())));
+    }
+    let picture = plot::change_latency(&figures);
+    match tell(&sections, picture, page.map(Path::new)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("weir-bench: {error}");
             ExitCode::FAILURE
         }
-        _ => ExitCode::SUCCESS,
     }
+}
+
+/// Prints the sections, and puts them into the page and the picture beside it, if there is a page.
+fn tell(
+    sections: &[(&str, String)],
+    picture: Option<String>,
+    page: Option<&Path>,
+) -> Result<(), String> {
+    for (name, text) in sections {
+        println!("{text}");
+        if let Some(page) = page {
+            report::put(page, name, text)?;
+        }
+    }
+    if let (Some(page), Some(picture)) = (page, picture) {
+        let path = page.with_file_name(PICTURE);
+        fs::write(&path, picture).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// All figures of one size.

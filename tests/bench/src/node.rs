@@ -141,7 +141,7 @@ impl Node {
         })
     }
 
-    /// Makes sure that each Service answers now.
+    /// Makes sure that each Service answers now, and has the kernel forget the connections.
     ///
     /// # Panics
     /// If one does not.
@@ -153,6 +153,7 @@ impl Node {
                 assert!(answers, "svc-{service} does not answer; log:\n{}", self.log());
             }
         });
+        self.bed.node().cmd("conntrack", ["--flush"]);
     }
 }
 

@@ -9,8 +9,10 @@ use crate::workload::{RESERVED, Shape};
 /// What can be chosen, in the order in which it is measured.
 pub(crate) const PARTS: [&str; 11] = [
     "start", "change", "packet", "burst", "rate", "memory", "idle", "drift", "kernel", "restart",
-    "path",
+    PATH,
 ];
+/// The part that needs no weir process.
+const PATH: &str = "path";
 
 /// The size with all the figures.
 const MAIN: Shape = Shape { services: 10_000, endpoints: 10 };
@@ -83,12 +85,21 @@ impl Options {
 
     /// Whether anything is measured in the packets' path.
     pub(crate) fn measures_path(&self) -> bool {
-        self.chosen.as_ref().is_none_or(|of| of.iter().any(|of| of == "path"))
+        self.chosen.as_ref().is_none_or(|of| of.iter().any(|of| of == PATH))
     }
 
-    /// Whether all is measured, so that the report stands for itself.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.chosen.is_none() && self.sizes.is_none()
+    /// Whether anything is measured with weir running.
+    pub(crate) fn measures_node(&self, shape: Shape) -> bool {
+        PARTS.iter().any(|part| *part != PATH && self.measures(part, shape))
+    }
+
+    /// The sizes of which the packets' path is measured.
+    pub(crate) fn path_sizes(&self) -> Vec<Shape> {
+        let sizes = [1000, 10_000, 44_000].map(|services| Shape {
+            services,
+            endpoints: if services > MAIN.services { 3 } else { MAIN.endpoints },
+        });
+        self.sizes.clone().unwrap_or_else(|| sizes.to_vec())
     }
 
     /// How often something is done of which each takes seconds.
@@ -124,7 +135,7 @@ mod tests {
         assert_eq!(options.sizes(), [Shape { services: 2000, endpoints: 10 }]);
         let parts = PARTS.into_iter().filter(|part| options.measures(part, options.sizes()[0]));
         assert_eq!(parts.collect::<Vec<_>>(), ["burst", "idle"]);
-        assert!(!options.measures_path() && !options.is_whole());
+        assert!(!options.measures_path() && options.measures_node(options.sizes()[0]));
     }
 
     #[test]

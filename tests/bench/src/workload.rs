@@ -33,7 +33,8 @@ impl std::fmt::Display for Shape {
     }
 }
 
-fn thousands(number: u32) -> String {
+/// A number with a comma before its thousands.
+pub(crate) fn thousands(number: u32) -> String {
     match number {
         0..1000 => number.to_string(),
         _ => format!("{},{:03}", number / 1000, number % 1000),

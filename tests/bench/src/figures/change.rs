@@ -12,9 +12,7 @@ use crate::summary::Sample;
 use crate::workload::{NewEndpoints, RESERVED, slice};
 
 /// Between two changes at least: what weir does behind a commit is no part of the next.
-const PAUSE: Duration = Duration::from_millis(3);
-/// No more than this part of the time goes into changes, so that a slow proxy has its rest, too.
-const REST: u32 = 1;
+pub(super) const PAUSE: Duration = Duration::from_millis(3);
 
 /// How many changes, and how long to go on with them at most.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +96,8 @@ fn changes(
         let event = node.server.last_write().expect("the event was written");
         let time = commit.at - event;
         times.push(time);
-        thread::sleep(PAUSE.max(time * REST));
+        // A slow proxy has its rest, too.
+        thread::sleep(PAUSE.max(time));
     }
     times
 }
