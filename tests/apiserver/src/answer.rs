@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Resource;
+use crate::object::Object;
 use crate::store::{Key, Told};
 
 /// A Status that tells of a failure.
@@ -33,8 +34,8 @@ pub(crate) fn list(
     version: u64,
     continue_token: Option<&str>,
     remaining: Option<usize>,
-    items: Vec<Value>,
-) -> Value {
+    items: &[&Object],
+) -> String {
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if let Some(token) = continue_token {
         metadata["continue"] = json!(token);
@@ -42,48 +43,58 @@ pub(crate) fn list(
     if let Some(remaining) = remaining {
         metadata["remainingItemCount"] = json!(remaining);
     }
-    json!({"kind": format!("{}List", resource.kind()), "apiVersion": resource.api_version(),
-           "metadata": metadata, "items": items})
+    let (kind, api_version) = (resource.kind(), resource.api_version());
+    let items = items.iter().map(|item| item.text()).collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"kind":"{kind}List","apiVersion":"{api_version}","metadata":{metadata},"items":[{items}]}}"#
+    )
 }
 
 /// The line of an event.
 pub(crate) fn event(resource: Resource, told: Told, version: u64) -> String {
     match told {
-        Told::Object(event, object) => line(event, &typed(resource, object)),
-        Told::Bookmark => line("BOOKMARK", &bookmark(resource, version, false)),
+        Told::Object(event, object) => line(event, &typed(resource, &object)),
+        Told::Bookmark => line("BOOKMARK", &bookmark(resource, version, false).to_string()),
     }
+}
+
+/// The line of the event that tells of an object at the beginning of a watch.
+pub(crate) fn added(resource: Resource, object: &Object) -> String {
+    line("ADDED", &typed(resource, object))
 }
 
 /// The line that ends the objects that a watch begins with.
 pub(crate) fn initial_events_end(resource: Resource, version: u64) -> String {
-    line("BOOKMARK", &bookmark(resource, version, true))
+    line("BOOKMARK", &bookmark(resource, version, true).to_string())
 }
 
 /// The line of an ERROR event.
 pub(crate) fn error_event(status: &Value) -> String {
-    line("ERROR", status)
+    line("ERROR", &status.to_string())
 }
 
 /// An object as a watch gives it: with kind and apiVersion.
-pub(crate) fn typed(resource: Resource, mut object: Value) -> Value {
-    object["kind"] = json!(resource.kind());
-    object["apiVersion"] = json!(resource.api_version());
-    object
+fn typed(resource: Resource, object: &Object) -> String {
+    let (kind, api_version) = (resource.kind(), resource.api_version());
+    // Never empty: there is metadata.
+    let fields = object.text().strip_prefix('{').expect("an object");
+    format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}",{fields}"#)
 }
 
 fn bookmark(resource: Resource, version: u64, ends_initial_events: bool) -> Value {
-    let mut object = json!({"metadata": {"resourceVersion": version.to_string()}});
+    let mut object = json!({"kind": resource.kind(), "apiVersion": resource.api_version(),
+                            "metadata": {"resourceVersion": version.to_string()}});
     if ends_initial_events {
         object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
     for (field, value) in resource.empty_fields() {
         object[*field] = serde_json::from_str(value).expect("a constant");
     }
-    typed(resource, object)
+    object
 }
 
-fn line(event: &str, object: &Value) -> String {
-    format!("{}\n", json!({"type": event, "object": object}))
+fn line(event: &str, object: &str) -> String {
+    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n")
 }
 
 /// Where a list goes on: after an object, in the state of a version. Opaque to clients.

@@ -84,7 +84,7 @@ async fn answer(
     shown: Vec<CertificateDer<'static>>,
 ) -> io::Result<()> {
     let peer = Peer { shown, knife: Knife::default() };
-    let stream = Cuttable::new(stream, peer.knife.clone());
+    let stream = Cuttable::new(stream, peer.knife.clone(), shared.clone());
     let service = service_fn(|request| handle(shared.clone(), &peer, request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     connection.await.map_err(io::Error::other)

@@ -5,8 +5,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::server::Shared;
 
 /// Cuts a connection within what is written next.
 #[derive(Debug, Clone, Default)]
@@ -24,12 +27,14 @@ impl Knife {
 pub(crate) struct Cuttable<S> {
     stream: S,
     knife: Knife,
+    /// Who is told of each write.
+    shared: Arc<Shared>,
     is_cut: bool,
 }
 
 impl<S> Cuttable<S> {
-    pub(crate) fn new(stream: S, knife: Knife) -> Self {
-        Self { stream, knife, is_cut: false }
+    pub(crate) fn new(stream: S, knife: Knife, shared: Arc<Shared>) -> Self {
+        Self { stream, knife, shared, is_cut: false }
     }
 }
 
@@ -44,6 +49,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Cuttable<S> {
         }
         let is_last = self.knife.0.load(Ordering::Relaxed);
         let bytes = if is_last { &bytes[..bytes.len().div_ceil(2)] } else { bytes };
+        *self.shared.last_write.lock().expect("not poisoned") = Some(Instant::now());
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.is_cut = is_last && written.is_ready();
         written

@@ -66,7 +66,7 @@ pub(crate) async fn handle(
     };
     Ok(match verb {
         Verb::Watch => stream::watch(shared, resource, &query, selector, peer.knife.clone()),
-        _ => json_answer(&list(&shared, resource, &query, &selector)),
+        _ => list_answer(list(&shared, resource, &query, &selector)),
     })
 }
 
@@ -121,13 +121,13 @@ async fn create(
     Ok(text(StatusCode::CREATED, format!("{event}\n")))
 }
 
-/// The list, the page of it, or the Status that a list's query asks for.
+/// The list or the page of it, as text, or the Status that a list's query asks for.
 pub(crate) fn list(
     shared: &Shared,
     resource: Resource,
     query: &Query,
     selector: &Selector,
-) -> Value {
+) -> Result<String, Value> {
     let store = shared.store.lock().expect("not poisoned");
     let (version, after) = match query.get("continue") {
         None => (store.version(), None),
@@ -135,18 +135,18 @@ pub(crate) fn list(
             None => {
                 let message = "invalid continue token: continue key is not valid: invalid character \
                                '\\xba' in literal null (expecting 'u')";
-                return answer::status(400, "BadRequest", message);
+                return Err(answer::status(400, "BadRequest", message));
             }
             Some((version, ..)) if version <= store.forgotten() => {
                 let message = "The provided continue parameter is too old to display a consistent \
                                list result. You can start a new list without the continue parameter.";
-                return answer::status(410, "Expired", message);
+                return Err(answer::status(410, "Expired", message));
             }
             Some((version, namespace, name)) => (version, Some((resource, namespace, name))),
         },
     };
     let mut objects = store.select(resource, selector, version);
-    objects.retain(|(key, _)| after.as_ref().is_none_or(|after| key > after));
+    objects.retain(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
     let limit = query.get("limit").and_then(|limit| limit.parse().ok()).filter(|limit| *limit > 0);
     let rest = objects.split_off(limit.unwrap_or(objects.len()).min(objects.len()));
     let last = objects.last().filter(|_| !rest.is_empty());
@@ -154,8 +154,8 @@ pub(crate) fn list(
     // With a selector a real server does not count.
     let is_selective = query.get("labelSelector").or(query.get("fieldSelector")).is_some();
     let remaining = (token.is_some() && !is_selective).then_some(rest.len());
-    let items = objects.into_iter().map(|(_, object)| object).collect();
-    answer::list(resource, version, token.as_deref(), remaining, items)
+    let items: Vec<_> = objects.into_iter().map(|(_, object)| object).collect();
+    Ok(answer::list(resource, version, token.as_deref(), remaining, &items))
 }
 
 async fn fail(
@@ -218,7 +218,9 @@ pub(crate) fn too_old(version: u64, oldest: u64) -> Value {
 fn half(shared: &Arc<Shared>, resource: Resource, verb: Verb, query: &Query) -> Response<Body> {
     let selector = Selector::parse(resource, None, query).unwrap_or_default();
     let whole = match verb {
-        Verb::List | Verb::Create => list(shared, resource, query, &selector).to_string(),
+        Verb::List | Verb::Create => {
+            list(shared, resource, query, &selector).unwrap_or_else(|status| status.to_string())
+        }
         Verb::Watch => stream::initial_events(shared, resource, &selector).0,
     };
     let whole_length = whole.len();
@@ -237,6 +239,14 @@ pub(crate) fn streamed() -> (Lines, Response<Body>) {
     });
     let response = response(StatusCode::OK, "application/json", StreamBody::new(frames).boxed());
     (lines, response)
+}
+
+/// The answer to one who asks for a list.
+fn list_answer(list: Result<String, Value>) -> Response<Body> {
+    match list {
+        Ok(list) => text(StatusCode::OK, format!("{list}\n")),
+        Err(status) => json_answer(&status),
+    }
 }
 
 /// A JSON answer; a Status has its own code.

@@ -17,6 +17,7 @@ mod connection;
 mod cut;
 mod fault;
 mod handle;
+mod object;
 mod query;
 mod resource;
 mod selector;

@@ -39,6 +39,8 @@ pub struct ApiServer {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Mutex<Store>,
+    /// When the last write to a connection began.
+    pub(crate) last_write: Mutex<Option<std::time::Instant>>,
     /// Counts changes of the store.
     pub(crate) changes: watch::Sender<u64>,
     /// How often watches have been broken, and how the last time.
@@ -88,6 +90,7 @@ impl ApiServer {
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared {
             store: Mutex::default(),
+            last_write: Mutex::default(),
             changes: watch::Sender::default(),
             breaks: watch::Sender::default(),
             faults: Mutex::default(),
@@ -162,7 +165,7 @@ impl ApiServer {
     pub fn object(&self, resource: Resource, namespace: &str, name: &str) -> Value {
         let key = (resource, namespace.to_owned(), name.to_owned());
         let store = self.shared.store.lock().expect("not poisoned");
-        store.get(&key).unwrap_or_else(|| panic!("{key:?} is not there")).clone()
+        store.get(&key).unwrap_or_else(|| panic!("{key:?} is not there"))
     }
 
     /// The version of the last change.
@@ -273,6 +276,11 @@ impl ApiServer {
     /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.borrow().clone()
+    }
+
+    /// When it last began to write to a connection, in real time; before the first write, none.
+    pub fn last_write(&self) -> Option<std::time::Instant> {
+        *self.shared.last_write.lock().expect("not poisoned")
     }
 
     /// All Events that have been created.

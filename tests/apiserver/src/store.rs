@@ -1,10 +1,12 @@
 //! The objects and how they came to be what they are.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::Resource;
+use crate::object::Object;
 use crate::selector::Selector;
 
 /// A kind, a namespace and a name.
@@ -13,7 +15,7 @@ pub(crate) type Key = (Resource, String, String);
 /// All objects and all changes that have not been forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    objects: BTreeMap<Key, Value>,
+    objects: BTreeMap<Key, Arc<Object>>,
     history: Vec<Change>,
     version: u64,
     /// The last version that is forgotten.
@@ -25,14 +27,14 @@ pub(crate) struct Store {
 pub(crate) struct Change {
     pub(crate) version: u64,
     key: Option<Key>,
-    before: Option<Value>,
-    after: Option<Value>,
+    before: Option<Arc<Object>>,
+    after: Option<Arc<Object>>,
 }
 
 /// What a watcher is told.
 #[derive(Debug)]
 pub(crate) enum Told {
-    Object(&'static str, Value),
+    Object(&'static str, Arc<Object>),
     Bookmark,
 }
 
@@ -46,30 +48,31 @@ impl Store {
         self.forgotten
     }
 
-    pub(crate) fn get(&self, key: &Key) -> Option<&Value> {
-        self.objects.get(key)
+    pub(crate) fn get(&self, key: &Key) -> Option<Value> {
+        self.objects.get(key).map(|object| object.value())
     }
 
     /// Puts an object in the place of what was there.
     pub(crate) fn put(&mut self, key: Key, mut object: Value) {
         self.version += 1;
         let before = self.objects.get(&key).cloned();
-        let is_same = |field: &str| before.as_ref().map(|before| before["metadata"][field].clone());
+        let is_same =
+            |field: &str| before.as_ref().map(|before| before.head()["metadata"][field].clone());
         let uid = is_same("uid").unwrap_or_else(|| json!(uid(self.version)));
         let created = is_same("creationTimestamp").unwrap_or_else(|| json!("2026-11-21T09:32:32Z"));
         object["metadata"]["uid"] = uid;
         object["metadata"]["creationTimestamp"] = created;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        let after = Some(object.clone());
-        self.objects.insert(key.clone(), object);
-        self.remember(Some(key), before, after);
+        let object = Arc::new(Object::new(key.0, &object));
+        self.objects.insert(key.clone(), object.clone());
+        self.remember(Some(key), before, Some(object));
     }
 
     pub(crate) fn delete(&mut self, key: &Key) -> bool {
-        let Some(mut before) = self.objects.remove(key) else { return false };
+        let Some(before) = self.objects.remove(key) else { return false };
         self.version += 1;
-        before["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.remember(Some(key.clone()), Some(before), None);
+        let before = before.at_version(key.0, self.version);
+        self.remember(Some(key.clone()), Some(Arc::new(before)), None);
         true
     }
 
@@ -77,7 +80,12 @@ impl Store {
         self.remember(None, None, None);
     }
 
-    fn remember(&mut self, key: Option<Key>, before: Option<Value>, after: Option<Value>) {
+    fn remember(
+        &mut self,
+        key: Option<Key>,
+        before: Option<Arc<Object>>,
+        after: Option<Arc<Object>>,
+    ) {
         self.history.push(Change { version: self.version, key, before, after });
     }
 
@@ -101,17 +109,20 @@ impl Store {
         resource: Resource,
         selector: &Selector,
         version: u64,
-    ) -> Vec<(Key, Value)> {
-        let mut objects = self.objects.clone();
-        for change in self.history.iter().rev().filter(|change| change.version > version) {
-            match (&change.key, &change.before) {
-                (Some(key), Some(before)) => objects.insert(key.clone(), before.clone()),
+    ) -> Vec<(&Key, &Object)> {
+        let is_of_it = |key: &Key| key.0 == resource;
+        let first = (resource, String::new(), String::new());
+        let now = self.objects.range(first..).take_while(|(key, _)| is_of_it(key));
+        let mut objects: BTreeMap<&Key, &Arc<Object>> = now.collect();
+        for change in self.history.iter().rev().take_while(|change| change.version > version) {
+            match (change.key.as_ref().filter(|key| is_of_it(key)), &change.before) {
+                (Some(key), Some(before)) => objects.insert(key, before),
                 (Some(key), None) => objects.remove(key),
                 (None, _) => None,
             };
         }
-        objects.retain(|(of, ..), object| *of == resource && selector.selects(object));
-        objects.into_iter().collect()
+        let selected = objects.into_iter().map(|(key, object)| (key, &**object));
+        selected.filter(|(_, object)| selector.selects(object.head())).collect()
     }
 
     /// The changes after this place in the history, and the place to go on from.
@@ -142,16 +153,16 @@ impl Change {
         if *of != resource {
             return None;
         }
-        let selected = |object: &Option<Value>| {
-            object.as_ref().filter(|object| selector.selects(object)).cloned()
+        let selected = |object: &Option<Arc<Object>>| {
+            object.as_ref().filter(|object| selector.selects(object.head())).cloned()
         };
         match (selected(&self.before), selected(&self.after)) {
             (None, None) => None,
             (None, Some(after)) => Some(Told::Object("ADDED", after)),
             (Some(_), Some(after)) => Some(Told::Object("MODIFIED", after)),
-            (Some(mut before), None) => {
-                before["metadata"]["resourceVersion"] = json!(self.version.to_string());
-                Some(Told::Object("DELETED", before))
+            (Some(before), None) => {
+                let before = before.at_version(resource, self.version);
+                Some(Told::Object("DELETED", Arc::new(before)))
             }
         }
     }

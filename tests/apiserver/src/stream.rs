@@ -147,9 +147,7 @@ pub(crate) fn initial_events(
     let store = shared.store.lock().expect("not poisoned");
     let version = store.version();
     let objects = store.select(resource, selector, version).into_iter();
-    let events = objects.map(|(_, object)| {
-        answer::event(resource, crate::store::Told::Object("ADDED", object), version)
-    });
+    let events = objects.map(|(_, object)| answer::added(resource, object));
     let end = answer::initial_events_end(resource, version);
     (events.chain([end]).collect(), version)
 }

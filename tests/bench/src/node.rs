@@ -1,0 +1,176 @@
+//! A node: pods, an API server that it reaches over its loopback, and the proxy.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use weir_apiserver::ApiServer;
+use weir_testbed::{Netns, Process, Testbed, wait_for};
+
+use crate::client;
+use crate::usage::Usage;
+use crate::workload::{ENDPOINT_CIDR, PORT, Shape, TARGET_PORT};
+
+/// How long anything may take before the run is given up.
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
+/// The name of the Node.
+pub(crate) const NAME: &str = "bench";
+/// The pods that serve, and the one that asks.
+pub(crate) const BACKENDS: [(&str, Ipv4Addr); 2] =
+    [("b1", Ipv4Addr::new(10, 244, 0, 2)), ("b2", Ipv4Addr::new(10, 244, 0, 3))];
+pub(crate) const CLIENT: &str = "client";
+
+const HEALTH: &str = "127.0.0.1:10256";
+const METRICS: &str = "127.0.0.1:10249";
+/// More Services than this are not asked before a start counts as finished.
+const ASKED: u32 = 100;
+/// How often a Service that does not answer is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The node. All ends when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Node {
+    // First, so that it ends before what it runs in.
+    process: Option<Process>,
+    pub(crate) bed: Testbed,
+    pub(crate) server: ApiServer,
+    pub(crate) shape: Shape,
+    weir: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// A node with the pods, and an API server that holds the whole cluster. Nothing is programmed.
+    pub(crate) fn new(weir: &Path, shape: Shape) -> Self {
+        let mut bed = Testbed::new().pod(CLIENT, "10.244.0.9", "fd00:10:244::9");
+        for (name, address) in BACKENDS {
+            let last = address.octets()[3];
+            bed = bed.pod(name, &address.to_string(), &format!("fd00:10:244::{last}"));
+        }
+        // Any number of endpoints in one pod.
+        let (backend, address) = BACKENDS[0];
+        let local = format!("route add local {ENDPOINT_CIDR} dev lo\n");
+        bed.ns(backend).ip(&local);
+        bed.node().ip(&format!("route add {ENDPOINT_CIDR} via {address}\n"));
+        for (name, _) in BACKENDS {
+            client::serve(bed.ns(name), name, TARGET_PORT);
+        }
+        let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
+        let server = ApiServer::start_on(listener);
+        for object in shape.objects(NAME) {
+            server.apply(object);
+        }
+        // Watches need not know how this came about.
+        server.compact();
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("kubeconfig"), server.kubeconfig(None)).expect("it is there");
+        Self { process: None, bed, server, shape, weir: weir.to_owned(), folder }
+    }
+
+    /// Starts weir; gives when that was.
+    pub(crate) fn start(&mut self) -> Instant {
+        let mut command = Command::new(&self.weir);
+        command.args(["run", "--hostname-override", NAME, "--cluster-cidr", Testbed::POD_CIDR_V4]);
+        command.args(["--healthz-bind-address", HEALTH, "--metrics-bind-address", METRICS]);
+        command.arg("--kubeconfig").arg(self.folder.path().join("kubeconfig"));
+        let log = fs::File::create(self.folder.path().join("log")).expect("it can be written");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let start = Instant::now();
+        self.process = Some(Process::spawn(self.bed.node(), command));
+        start
+    }
+
+    /// Starts weir and waits until it serves all.
+    pub(crate) fn start_and_wait(&mut self) {
+        self.start();
+        self.wait_until_ready();
+    }
+
+    /// Ends weir. What it has programmed stays.
+    pub(crate) fn stop(&mut self) {
+        let process = self.process.take().expect("it runs");
+        assert!(process.terminate(LIMIT).success(), "{}", self.log());
+    }
+
+    /// Removes what weir has programmed.
+    pub(crate) fn clean_up(&self) {
+        let program = self.weir.to_str().expect("a path in UTF-8");
+        self.bed.node().cmd(program, ["cleanup"]);
+    }
+
+    pub(crate) fn usage(&mut self) -> Usage {
+        Usage::of(self.process.as_mut().expect("it runs").child().id())
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until weir says that it is ready.
+    pub(crate) fn wait_until_ready(&self) {
+        wait_for(&format!("/readyz; log:\n{}", self.log()), LIMIT, || {
+            get(self.bed.node(), HEALTH, "/readyz").is_some_and(|answer| answer.0 == 200)
+        });
+    }
+
+    /// The value of a metric that has these labels, as they are written.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let (_, text) = get(self.bed.node(), METRICS, "/metrics").expect("weir answers");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// Waits until a spread of the Services answers, one after the other, and gives when the last of
+    /// them did.
+    pub(crate) fn wait_for_answers(&self) -> Instant {
+        let step = (self.shape.services / ASKED).max(1) as usize;
+        let last = self.shape.services - 1;
+        let asked: Vec<u32> = (0..last).step_by(step).chain([last]).collect();
+        self.bed.ns(CLIENT).run(|| {
+            for service in asked {
+                let start = Instant::now();
+                while client::ask(address_of(service)).is_none() {
+                    assert!(start.elapsed() < LIMIT, "svc-{service} is silent:\n{}", self.log());
+                    std::thread::sleep(ASK_INTERVAL);
+                }
+            }
+            Instant::now()
+        })
+    }
+
+    /// Makes sure that each Service answers now, and has the kernel forget the connections.
+    ///
+    /// # Panics
+    /// If one does not.
+    pub(crate) fn assert_all_answer(&self) {
+        self.bed.ns(CLIENT).run(|| {
+            for service in 0..self.shape.services {
+                // One connection that a busy server was late to take is no lack of a Service.
+                let answers = (0..3).any(|_| client::ask(address_of(service)).is_some());
+                assert!(answers, "svc-{service} does not answer; log:\n{}", self.log());
+            }
+        });
+        self.bed.node().cmd("conntrack", ["--flush"]);
+    }
+}
+
+/// Where a Service is served.
+pub(crate) fn address_of(service: u32) -> SocketAddr {
+    (Shape::cluster_ip(service), PORT).into()
+}
+
+/// Asks an HTTP server of the namespace; `None` while there is none.
+fn get(ns: &Netns, address: &str, path: &str) -> Option<(u16, String)> {
+    ns.run(|| {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(LIMIT)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    })
+}

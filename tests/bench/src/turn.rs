@@ -1,0 +1,104 @@
+//! How long the kernel is busy with others' transactions, from outside: how long another must wait for
+//! its turn.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use nix::libc;
+use nix::sys::socket::{MsgFlags, send};
+use weir_testbed::Netns;
+
+use crate::netlink;
+
+/// How long to wait between two turns.
+const PAUSE: Duration = Duration::from_micros(500);
+/// A turn that took no longer did not wait for anybody.
+const OWN: Duration = Duration::from_micros(200);
+
+/// Asks for turns until it is stopped.
+///
+/// Each turn is a batch without a message, which the kernel takes once it has the lock of the
+/// namespace's nf_tables, and which changes nothing and makes no new generation (`nf_tables_commit` of
+/// net/netfilter/nf_tables_api.c).
+pub(crate) struct Turns {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Waits>,
+}
+
+/// How long all turns waited.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waits {
+    /// The longest.
+    pub(crate) longest: Duration,
+    /// All together.
+    pub(crate) total: Duration,
+}
+
+impl Turns {
+    pub(crate) fn start(ns: &Netns) -> Self {
+        let socket = netlink::open(ns, 0);
+        let stop = Arc::new(AtomicBool::new(false));
+        let is_stopped = stop.clone();
+        Self { stop, thread: thread::spawn(move || take_turns(&socket, &is_stopped)) }
+    }
+
+    pub(crate) fn stop(self) -> Waits {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
+fn take_turns(socket: &OwnedFd, is_stopped: &AtomicBool) -> Waits {
+    let batch = empty_batch();
+    let mut waits = Waits::default();
+    while !is_stopped.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        let sent = send(socket.as_raw_fd(), &batch, MsgFlags::empty());
+        let waited = start.elapsed();
+        assert_eq!(sent, Ok(batch.len()), "a batch without a message is taken");
+        waits.longest = waits.longest.max(waited);
+        if waited > OWN {
+            waits.total += waited;
+        }
+        thread::sleep(PAUSE);
+    }
+    waits
+}
+
+/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, each a `struct nlmsghdr` and a `struct nfgenmsg`.
+fn empty_batch() -> Vec<u8> {
+    let message = |kind: i32| {
+        let (length, kind) = (20_u32.to_ne_bytes(), (kind as u16).to_ne_bytes());
+        let flags = (libc::NLM_F_REQUEST as u16).to_ne_bytes();
+        let subsystem = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
+        // Neither a sequence number nor a port; then the family, the version and the subsystem.
+        [&length[..], &kind, &flags, &[0; 8], &[0, 0], &subsystem].concat()
+    };
+    [message(libc::NFNL_MSG_BATCH_BEGIN), message(libc::NFNL_MSG_BATCH_END)].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commits::Commits;
+
+    #[test]
+    fn a_turn_changes_nothing_and_waits_for_others() {
+        let ns = Netns::new("turns");
+        let commits = Commits::listen(&ns);
+        let turns = Turns::start(&ns);
+        assert!(commits.within(20 * PAUSE).is_none());
+        drop(commits);
+        let elements: Vec<String> =
+            (0..60_000).map(|n| format!("10.0.{}.{}", n / 250, n % 250)).collect();
+        ns.nft(&format!(
+            "table ip t {{\n set s {{ type ipv4_addr; elements = {{ {} }}; }}\n }}\n",
+            elements.join(", ")
+        ));
+        let Waits { longest, total } = turns.stop();
+        assert!(longest > Duration::from_millis(2) && total >= longest, "{longest:?}, {total:?}");
+    }
+}
