@@ -22,7 +22,8 @@ const NEEDED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr
 /// that comes to claim what another has; it gets its way when that one lets go. So no claim is made
 /// twice in the cluster.
 ///
-/// What an update of one object costs does not depend on how many others there are.
+/// What an update of one object costs does not depend on how many Services and EndpointSlices there
+/// are.
 #[derive(Debug, Default)]
 pub struct State {
     cluster: Cluster,
