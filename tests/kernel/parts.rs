@@ -8,7 +8,9 @@ use weir::kernel::{Kernel, Keys, Parts, SetParts, Snapshot, TableParts};
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
 use weir_rules::diff::diff;
-use weir_rules::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Table, Verdict};
+use weir_rules::nft::{
+    Chain, Data, Element, Elements, Name, RawKey, RawValue, Ruleset, Set, Table, Verdict,
+};
 use weir_rules::transaction::{Action, Operation, Transaction};
 use weir_testbed::Netns;
 
@@ -78,7 +80,8 @@ fn addresses(count: u32) -> Elements {
 fn endpoints(slots: impl Iterator<Item = u32>) -> Elements {
     let port = 80.try_into().expect("a port");
     let key = |slot| address(1).protocol(Protocol::Tcp).port(port).slot(slot);
-    let to = |slot| Element::new(Data::Values(address(slot).port(port)));
+    let value = |i| RawValue::new().address(IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + i)));
+    let to = |slot| Element::new(Data::Values(value(slot).port(port)));
     slots.map(|slot| (key(slot), to(slot))).collect()
 }
 
