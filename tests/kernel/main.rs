@@ -10,6 +10,7 @@ mod image;
 mod affinity;
 mod commands;
 mod conntrack;
+mod crash;
 mod kernel_layer;
 mod listing;
 mod oracle;
