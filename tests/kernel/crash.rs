@@ -1,6 +1,7 @@
 //! weir is killed at any moment, while the cluster changes and clients connect all the time.
 
 mod cluster;
+mod cold_start;
 mod dice;
 mod history;
 

@@ -17,7 +17,8 @@ const PASSERS: usize = 5;
 /// Servers on Pods of the node; and, behind them, on another node.
 const LOCAL: usize = 110;
 const REMOTE: usize = 10;
-const PODS: usize = 5;
+/// Pods on the node that serve.
+pub(super) const PODS: usize = 5;
 const FIRST_PORT: usize = 8000;
 /// The Service that tells how far weir has come, and its servers: the last two.
 const CANARY: &str = "10.96.1.0:80";
@@ -77,8 +78,8 @@ pub(super) fn testbed() -> Testbed {
         .outside("far", "198.51.100.8", "2001:db8:51::8")
         .behind("far", "10.244.1.2");
     for pod in 0..PODS {
-        let (name, number) = (format!("p{pod}"), 0x20 + pod);
-        bed = bed.pod(&name, &format!("10.244.0.{number}"), &format!("fd00:10:244::{number:x}"));
+        let (name, v6) = (format!("p{pod}"), format!("fd00:10:244::{:x}", 0x20 + pod));
+        bed = bed.pod(&name, &pod_address(pod).to_string(), &v6);
     }
     bed
 }
@@ -92,9 +93,14 @@ pub(super) fn servers(bed: &Testbed) -> Vec<EchoServer> {
     (0..=CANARIES[1]).map(start).collect()
 }
 
+/// The address of a Pod on the node.
+pub(super) fn pod_address(pod: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 244, 0, 0x20 + pod as u8)
+}
+
 fn address(endpoint: usize) -> SocketAddr {
-    let pod = Ipv4Addr::new(10, 244, 0, (0x20 + endpoint % PODS) as u8);
-    let pod = if is_local(endpoint) { pod } else { Ipv4Addr::new(10, 244, 1, 2) };
+    let far = Ipv4Addr::new(10, 244, 1, 2);
+    let pod = if is_local(endpoint) { pod_address(endpoint % PODS) } else { far };
     SocketAddr::from((pod, (FIRST_PORT + endpoint) as u16))
 }
 
@@ -195,7 +201,7 @@ fn node() -> Value {
     })
 }
 
-fn of_cluster_ip(name: &str, address: &str, protocol: &str) -> Value {
+pub(super) fn of_cluster_ip(name: &str, address: &str, protocol: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
         "metadata": {"name": name, "namespace": "default"},
