@@ -8,6 +8,7 @@ mod common;
 mod image;
 
 mod affinity;
+mod churn;
 mod commands;
 mod conntrack;
 mod crash;
