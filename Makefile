@@ -9,6 +9,7 @@ help:
 	@echo 'make test    all tests, in a network namespace of their own'
 	@echo 'make test-apiserver'
 	@echo '             those that kube-apiserver must pass, too: KUBE_APISERVER and ETCD name the programs'
+	@echo 'make churn   many changes, flat memory: CHANGES=1000000 of them if it does not say otherwise'
 	@echo 'make build   target/release/weir'
 	@echo 'make bench   weir apply against nft -f, and what session affinity costs'
 	@echo 'make lint    format, clippy and documentation'
@@ -41,6 +42,14 @@ test-apiserver: deps
 	fi
 	$(CARGO) test --package weir --test api --no-run
 	tests/tools/in-netns $(CARGO) test --package weir --test api --offline -- --ignored
+
+# make test makes some 10,000 changes.
+CHANGES ?= 1000000
+.PHONY: churn
+churn: deps
+	$(CARGO) test --release --package weir --test kernel --no-run
+	CHURN_CHANGES=$(CHANGES) tests/tools/in-netns \
+		$(CARGO) test --release --package weir --test kernel --offline -- --nocapture churn::
 
 .PHONY: demo
 demo: deps

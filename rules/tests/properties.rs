@@ -698,7 +698,7 @@ proptest! {
                 let ranges: Vec<_> = set.elements.iter().collect();
                 for pair in ranges.windows(2) {
                     let Data::RangeEnd(end) = &pair[0].1.data else { panic!("not a range") };
-                    prop_assert!(end.to_key() < pair[1].0);
+                    prop_assert!(end.to_key() < *pair[1].0);
                 }
             }
         }

@@ -8,8 +8,10 @@ mod common;
 mod image;
 
 mod affinity;
+mod churn;
 mod commands;
 mod conntrack;
+mod crash;
 mod kernel_layer;
 mod listing;
 mod monitor;
