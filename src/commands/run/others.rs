@@ -60,7 +60,9 @@ impl Others {
         }
         let keep = if who.len() > 1 { "keep" } else { "keeps" };
         let who = who.join(", ");
-        format!("{who} {keep} changing weir's tables: until that ends, weir repairs them ever later")
+        format!(
+            "{who} {keep} changing weir's tables: until that ends, weir repairs them ever later"
+        )
     }
 }
 

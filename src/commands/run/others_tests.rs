@@ -19,9 +19,11 @@ fn heard(names: &[&str], pid: u32) -> Heard {
 fn everybody_is_named_once() {
     let mut others = Others::default();
     others.heard(&heard(&["nft", "firewalld", "nft"], 7));
-    let text = "firewalld (pid 7), nft (pid 7) have changed weir's tables; they are as they were again";
+    let text =
+        "firewalld (pid 7), nft (pid 7) have changed weir's tables; they are as they were again";
     assert_eq!(others.text(None), text);
-    let text = "firewalld, nft keep changing weir's tables: until that ends, weir repairs them ever later";
+    let text =
+        "firewalld, nft keep changing weir's tables: until that ends, weir repairs them ever later";
     assert_eq!(others.note(true), text);
     others.forget();
     let text = "somebody else has changed weir's tables; they are as they were again";
