@@ -127,9 +127,10 @@ impl Observed {
         self.health().queued(now);
     }
 
-    /// The step is over; `is_failing` if the kernel could not be made equal and is tried again.
-    pub fn step_ends(&self, is_failing: bool) {
-        if !is_failing {
+    /// The step is over; `is_behind` if the kernel is not equal yet: it could not be made so, or a
+    /// repair waits for its time.
+    pub fn step_ends(&self, is_behind: bool) {
+        if !is_behind {
             self.health().settled();
         }
     }

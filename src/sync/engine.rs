@@ -46,6 +46,8 @@ pub struct Engine<K> {
     dirty: Touched,
     drift: Drift,
     aside: Aside,
+    /// The last generation that was known when the last look found another that nobody had told of.
+    untold: Option<u32>,
 }
 
 /// What a sync has done.
@@ -81,6 +83,7 @@ impl<K: Tables> Engine<K> {
             dirty: Touched::default(),
             drift: Drift::default(),
             aside: Aside::default(),
+            untold: None,
         }
     }
 
@@ -107,17 +110,22 @@ impl<K: Tables> Engine<K> {
     }
 
     /// Asks the kernel whether there was a commit that was not heard of, and learns what was.
+    ///
+    /// The kernel counts a commit before it tells of it. So one is missed only if it has not been
+    /// told by the next look either.
     pub fn look(&mut self) -> Heard {
         let now = self.kernel.generation().ok();
         let mut heard = self.hear();
-        if let Trust::Equal(known) = self.trust
-            && now != Some(known)
-            && heard.generation.is_none()
-        {
+        let untold = match self.trust {
+            Trust::Equal(known) if now != Some(known) && heard.generation.is_none() => Some(known),
+            _ => None,
+        };
+        if untold.is_some() && untold == self.untold {
             let unheard = Heard { is_lossy: true, ..Heard::default() };
             self.take_note(&unheard);
             heard.merge(unheard);
         }
+        self.untold = untold;
         heard
     }
 
@@ -346,3 +354,7 @@ fn is_there_or_not(error: &CommitError) -> bool {
     let CommitError::Refused { source, .. } = error else { return false };
     matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
 }
+
+#[cfg(test)]
+#[path = "look_tests.rs"]
+mod look_tests;

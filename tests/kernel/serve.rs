@@ -12,19 +12,19 @@ use crate::running::{LIMIT, Running};
 
 const HEALTH_CHECK: &str = "192.0.2.1:30100";
 const HEALTH_CHECK_V6: &str = "[2001:db8::1]:30100";
-const HEALTHZ: &str = "192.0.2.1:10256";
+pub(crate) const HEALTHZ: &str = "192.0.2.1:10256";
 const HEALTHZ_V6: &str = "[2001:db8::1]:10256";
 const METRICS: &str = "127.0.0.1:10249";
 
 /// An API server that knows the node, and weir as kube-proxy's replacement, with these fields.
-fn started(objects: &[Value], fields: &str) -> Running {
+pub(crate) fn started(objects: &[Value], fields: &str) -> Running {
     let mut running = prepared(objects);
     running.write_config(&format!("mode: nftables\n{fields}\n"));
     running.start_as_proxy();
     running
 }
 
-fn prepared(objects: &[Value]) -> Running {
+pub(crate) fn prepared(objects: &[Value]) -> Running {
     let running = Running::new();
     running.server.apply(node(json!([])));
     objects.iter().for_each(|object| running.server.apply(object.clone()));
@@ -37,7 +37,13 @@ fn visitor(running: &Running) -> &Netns {
 }
 
 /// Waits until the node answers this visitor with a status and this in the answer; gives it.
-fn answer(running: &Running, ns: &Netns, url: (&str, &str), status: u16, part: &str) -> String {
+pub(crate) fn answer(
+    running: &Running,
+    ns: &Netns,
+    url: (&str, &str),
+    status: u16,
+    part: &str,
+) -> String {
     let start = format!("HTTP/1.1 {status} ");
     let mut last = None;
     let answer = eventually(LIMIT, || {
@@ -55,13 +61,13 @@ fn wait_until_refused(ns: &Netns, address: &str) {
 }
 
 /// The value of a line of /metrics that begins so.
-fn metric(running: &Running, series: &str) -> Option<f64> {
+pub(crate) fn metric(running: &Running, series: &str) -> Option<f64> {
     let text = get(running.bed.node(), (METRICS, "/metrics")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(series))?;
     line.trim().parse().ok()
 }
 
-fn wait_for_metric(running: &Running, series: &str, value: f64) {
+pub(crate) fn wait_for_metric(running: &Running, series: &str, value: f64) {
     let mut last = None;
     let is_it = eventually(LIMIT, || {
         last = metric(running, series);
@@ -87,7 +93,7 @@ fn is_refused(ns: &Netns, address: &str) -> bool {
     get(ns, (address, "/")).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-fn node(taints: Value) -> Value {
+pub(crate) fn node(taints: Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-a"},
         "spec": {"taints": taints},

@@ -8,9 +8,9 @@ use tracing::{debug, error, info, warn};
 use weir_rules::cluster::Family;
 use weir_rules::config::Config;
 use weir_rules::facts::Facts;
-use weir_rules::stale::Effect;
 
 use super::addresses::Addresses;
+use super::cleaner::Cleaner;
 use super::events::Events;
 use super::others::Others;
 use super::reader::Reader;
@@ -22,7 +22,7 @@ use crate::host;
 use crate::kernel::{DumpError, Heard};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
-use crate::sync::{CleanError, Engine, Flows, Live, LiveConnections, Synced};
+use crate::sync::{Engine, Live, Synced};
 use crate::takeover::Takeover;
 
 /// How many lines of a transaction are logged at level debug.
@@ -41,11 +41,7 @@ pub(super) struct Agent {
     engine: Engine<Live>,
     others: Others,
     tables_retry: Retry,
-    flows: Flows<LiveConnections>,
-    /// What the changes mean for UDP flows that are in what is desired and not programmed yet.
-    effect: Effect,
-    flows_retry: Retry,
-    flows_removed: usize,
+    cleaner: Cleaner,
     ports_are_closed: bool,
     node_is_missing: bool,
     /// Whether the thread that talks to the kernel has ended.
@@ -81,10 +77,7 @@ impl Agent {
             engine: Engine::new(kernel),
             others: Others::default(),
             tables_retry: Retry::default(),
-            flows: Flows::new(LiveConnections::default()),
-            effect: Effect::default(),
-            flows_retry: Retry::default(),
-            flows_removed: 0,
+            cleaner: Cleaner::default(),
             ports_are_closed: false,
             // In manifests there need not be one.
             node_is_missing,
@@ -104,7 +97,8 @@ impl Agent {
         let agent = tokio::task::spawn_blocking(move || {
             self.observed.step_begins();
             step(&mut self);
-            self.observed.step_ends(self.tables_retry.is_failing());
+            let is_failing = self.tables_retry.is_failing();
+            self.observed.step_ends(is_failing || self.engine.has_drifted());
             self
         })
         .await?;
@@ -175,7 +169,7 @@ impl Agent {
             return;
         }
         let change = self.facts.update(cluster, &self.config, &touched);
-        self.effect.merge(change.effect);
+        self.cleaner.expect(change.effect);
         let has_node_ports = self.facts.has_node_ports();
         let node = cluster.node.as_ref();
         let closed = input::closed_node_ports(has_node_ports, node, &self.config);
@@ -211,7 +205,7 @@ impl Agent {
         }
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
             // Until then kube-proxy's rules may have sent clients where nobody serves any more.
-            self.flows.look_again();
+            self.cleaner.look_again();
             self.clean_flows();
         }
         if self.addresses.known().is_none() {
@@ -221,7 +215,7 @@ impl Agent {
         self.note_heard(&heard);
         if self.tables_retry.is_due() {
             self.sync(Instant::now(), Cause::Retry);
-        } else if self.flows_retry.is_due() {
+        } else if self.cleaner.is_due() {
             self.clean_flows();
         }
         self.keep_up();
@@ -236,7 +230,7 @@ impl Agent {
 
     fn note_heard(&mut self, heard: &Heard) {
         self.observed.heard(heard.commits.len());
-        self.others.note(heard);
+        self.others.heard(heard);
     }
 
     /// When [`Self::keep_up`] is to be called, if the kernel can be talked to.
@@ -263,7 +257,7 @@ impl Agent {
             Ok(()) => {
                 let triggers = self.triggers.drain(..);
                 self.observed.synced(cause, start.elapsed(), self.engine.objects(), triggers);
-                self.flows.note_effect(std::mem::take(&mut self.effect));
+                self.cleaner.programmed();
                 if !std::mem::replace(&mut self.was_equal, true) && synced.changes.is_empty() {
                     info!("the kernel holds all of it already");
                 }
@@ -288,9 +282,12 @@ impl Agent {
     fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
         self.note_heard(&synced.heard);
         if synced.repairs > 0 {
-            let text = self.others.take_text(synced.pause);
-            warn!("{text}");
-            self.events.repaired(&text);
+            warn!("{}", self.others.text(synced.pause));
+            self.events.repaired(&self.others.note(synced.pause.is_some()));
+        }
+        // Who has changed what is still to be repaired is told with that repair.
+        if !self.engine.has_drifted() {
+            self.others.forget();
         }
         for refused in &synced.set_aside {
             let (service, reason) = (&refused.service, &refused.reason);
@@ -300,9 +297,10 @@ impl Agent {
         for service in &synced.taken {
             info!(%service, "the kernel takes the Service now");
         }
-        self.has_programmed |= !synced.changes.is_empty();
+        // A repair is no reason to hold back what the cluster asks for.
+        self.has_programmed |= synced.changes.len() > synced.repairs;
         for (index, change) in synced.changes.iter().enumerate() {
-            self.flows.note(&change.transaction);
+            self.cleaner.note(&change.transaction);
             let counts = change.transaction.counts();
             let elapsed_us = start.elapsed().as_micros();
             let cause = match cause {
@@ -325,12 +323,12 @@ impl Agent {
     /// answered.
     pub(super) fn look_at_addresses(&mut self) {
         if self.addresses.read() {
-            self.flows.look_again();
+            self.cleaner.look_again();
             self.compile(true);
         }
     }
 
-    /// Whether something was programmed since this was last asked.
+    /// Whether changes of the cluster were programmed since this was last asked.
     pub(super) fn take_programmed(&mut self) -> bool {
         std::mem::take(&mut self.has_programmed)
     }
@@ -345,34 +343,7 @@ impl Agent {
         }
     }
 
-    /// Lets UDP flows go whose endpoints no longer serve. The ruleset is right without it, so that
-    /// a failure is no reason to program it again.
     fn clean_flows(&mut self) {
-        let start = Instant::now();
-        let result = self.flows.clean(self.facts.serving());
-        if let Some(cleaning) = self.flows.take_cleaning() {
-            self.observed.flows_cleaned(&cleaning, start.elapsed());
-        }
-        match result {
-            Ok(removed) => {
-                if removed > 0 {
-                    self.flows_removed += removed;
-                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
-                    let total = self.flows_removed;
-                    info!(removed, total, elapsed_ms, "removed stale UDP flows");
-                }
-                if self.flows_retry.succeeded() {
-                    info!("stale UDP flows can be removed again");
-                }
-            }
-            Err(failure) => {
-                if let CleanError::Delete { removed, .. } = failure {
-                    self.flows_removed += removed;
-                }
-                if let Some(news) = self.flows_retry.failed(chain(&failure), self.periods.sync) {
-                    warn!("{news}; trying again");
-                }
-            }
-        }
+        self.cleaner.clean(self.facts.serving(), &self.observed, self.periods.sync);
     }
 }

@@ -47,9 +47,10 @@ impl Events {
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
 
-    /// Somebody else has changed weir's tables, and they are as they were again.
-    pub(super) fn repaired(&self, text: &str) {
-        self.record(self.node(), Severity::Warning, "ProxyRulesRepaired", SYNC, text.to_owned());
+    /// Somebody else has changed weir's tables, and they are as they were again. The same words are
+    /// told once in a while, however often they are said.
+    pub(super) fn repaired(&self, note: &str) {
+        self.record(self.node(), Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());
     }
 
     /// The kernel does not take a Service.

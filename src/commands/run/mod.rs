@@ -3,6 +3,7 @@
 mod addresses;
 mod agent;
 mod changes;
+mod cleaner;
 mod configuration;
 mod directory;
 mod events;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tracing::{error, info, warn};
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::{Config, DetectLocal};
@@ -36,7 +37,6 @@ use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
 use crate::config::{ClientConnection, Flags, Logging, Periods, Resolved, Settings, to_configz};
 use crate::host;
 use crate::kernel::{Kernel, Monitor, Notice};
-
 use crate::observe::Observed;
 use crate::serve::{Servers, Serving};
 use crate::source::api::{Access, Limits, Server};
@@ -45,6 +45,9 @@ use crate::sync::Live;
 /// How often weir looks after what waits, and whether nf_tables was changed without its hearing of it,
 /// which costs one small message.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// The shortest time from one hearing of commits to the next: beside a neighbour that commits all the
+/// time, weir wakes up so often and not for each of them.
+const HEAR_INTERVAL: Duration = Duration::from_millis(10);
 /// How many `syncPeriod`s work may wait until it is unhealthy.
 const HEALTH_LIMIT_PERIODS: u32 = 2;
 
@@ -183,6 +186,7 @@ async fn follow(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut step: Step = Box::new(Agent::start);
+    let mut hear_from = Instant::now();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let full = changes.full_interval();
@@ -217,8 +221,9 @@ async fn follow(
                 }
             },
             _ = addresses.next() => Box::new(Agent::look_at_addresses),
-            told = notice.told() => {
+            told = told(&mut notice, hear_from) => {
                 told?;
+                hear_from = Instant::now() + HEAR_INTERVAL;
                 Box::new(Agent::hear)
             }
             () = until(agent.due()) => Box::new(Agent::keep_up),
@@ -236,10 +241,16 @@ async fn follow(
     Ok(())
 }
 
+/// Waits until then, and for something to be told.
+async fn told(notice: &mut Notice, from: Instant) -> std::io::Result<()> {
+    sleep_until(from).await;
+    notice.told().await
+}
+
 /// Waits until then, or for ever.
 async fn until(due: Option<Instant>) {
     match due {
-        Some(due) => tokio::time::sleep_until(due).await,
+        Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
 }

@@ -3,40 +3,45 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::kernel::Heard;
+use crate::kernel::{Heard, Process};
 
-/// So many processes are named.
+/// So many are named.
 const MOST_NAMED: usize = 8;
 
-/// Who has changed weir's tables since it was last told.
+/// Who has changed weir's tables in a way that is not told yet.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    names: BTreeSet<String>,
+    /// As in `nft (pid 123)`.
+    processes: Few,
+    /// The names alone. A tool that is started anew each time is one of these.
+    names: Few,
+}
+
+/// The first few of a set, in order.
+#[derive(Debug, Default)]
+struct Few {
+    known: BTreeSet<String>,
     has_more: bool,
 }
 
 impl Others {
-    pub(super) fn note(&mut self, heard: &Heard) {
+    /// Takes note of who it was.
+    pub(super) fn heard(&mut self, heard: &Heard) {
         for commit in &heard.commits {
-            match &commit.by {
-                Some(process) if self.names.len() < MOST_NAMED => {
-                    self.names.insert(process.to_string());
-                }
-                _ => self.has_more = true,
-            }
+            let by = commit.by.as_ref();
+            self.processes.add(by.map(Process::to_string));
+            self.names.add(by.map(|process| process.name.escape_debug().to_string()));
         }
     }
 
-    /// Tells who it was, and when the next repair comes if it is to wait.
-    pub(super) fn take_text(&mut self, pause: Option<Duration>) -> String {
-        let Self { names, has_more } = std::mem::take(self);
-        let mut who: Vec<String> = names.into_iter().collect();
-        if has_more && !who.is_empty() {
-            who.push("others".to_owned());
-        }
-        let who = if who.is_empty() { "somebody else".to_owned() } else { who.join(", ") };
-        let has = if who.contains(", ") { "have" } else { "has" };
-        let mut text = format!("{who} {has} changed weir's tables; they are as they were again");
+    /// It is told, or has come to nothing.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Tells of a repair who made it necessary, and when the next one comes if it is to wait.
+    pub(super) fn text(&self, pause: Option<Duration>) -> String {
+        let mut text = changed(&self.processes.list());
         if let Some(pause) = pause {
             let pause = pause.as_secs();
             text.push_str(&format!(
@@ -45,39 +50,45 @@ impl Others {
         }
         text
     }
+
+    /// The same for an Event: without what differs from one repair to the next, so that many repairs
+    /// are few Events.
+    pub(super) fn note(&self, is_pausing: bool) -> String {
+        let who = self.names.list();
+        if !is_pausing {
+            return changed(&who);
+        }
+        let keep = if who.len() > 1 { "keep" } else { "keeps" };
+        let who = who.join(", ");
+        format!(
+            "{who} {keep} changing weir's tables: until that ends, weir repairs them ever later"
+        )
+    }
+}
+
+impl Few {
+    fn add(&mut self, name: Option<String>) {
+        match name {
+            Some(name) if self.known.len() < MOST_NAMED || self.known.contains(&name) => {
+                self.known.insert(name);
+            }
+            _ => self.has_more = true,
+        }
+    }
+
+    fn list(&self) -> Vec<String> {
+        let more = if self.known.is_empty() { "somebody else" } else { "others" };
+        let has_more = self.has_more || self.known.is_empty();
+        let more = has_more.then(|| more.to_owned());
+        self.known.iter().cloned().chain(more).collect()
+    }
+}
+
+fn changed(who: &[String]) -> String {
+    let has = if who.len() > 1 { "have" } else { "has" };
+    format!("{} {has} changed weir's tables; they are as they were again", who.join(", "))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{ForeignCommit, Process, Suspects};
-
-    fn heard(names: &[&str]) -> Heard {
-        let commit = |name: &&str| ForeignCommit {
-            by: Some(Process { pid: 7, name: (*name).to_owned() }),
-            changed: Suspects::default(),
-        };
-        Heard { commits: names.iter().map(commit).collect(), ..Heard::default() }
-    }
-
-    #[test]
-    fn everybody_is_named_once() {
-        let mut others = Others::default();
-        others.note(&heard(&["nft", "firewalld", "nft"]));
-        let text = "firewalld (pid 7), nft (pid 7) have changed weir's tables; they are as they were again";
-        assert_eq!(others.take_text(None), text);
-        let text = "somebody else has changed weir's tables; they are as they were again";
-        assert_eq!(others.take_text(None), text, "told only once");
-    }
-
-    #[test]
-    fn a_pause_is_told() {
-        let mut others = Others::default();
-        others.note(&heard(&["nft"]));
-        let text = others.take_text(Some(Duration::from_secs(4)));
-        assert!(
-            text.starts_with("nft (pid 7) has changed") && text.ends_with("only 4 s later"),
-            "{text}"
-        );
-    }
-}
+#[path = "others_tests.rs"]
+mod tests;

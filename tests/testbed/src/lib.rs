@@ -42,7 +42,7 @@ pub use ask::{
 };
 pub use echo::EchoServer;
 pub use netns::{Netns, nft_programs, tool};
-pub use process::Process;
+pub use process::{Process, Signal};
 pub use spread::{CRITICAL_1DF, CRITICAL_2DF, CRITICAL_3DF, assert_even, chi_squared, critical};
 pub use tally::{Tally, tally};
 pub use topology::{Family, Host, Testbed};

@@ -1,0 +1,91 @@
+//! Removing stale flows behind what was programmed.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{info, warn};
+use weir_rules::stale::{Effect, Serving};
+use weir_rules::transaction::Transaction;
+
+use super::retry::Retry;
+use crate::commands::chain;
+use crate::observe::Observed;
+use crate::sync::{CleanError, Flows, LiveConnections};
+
+/// Removes UDP flows whose endpoints no longer serve.
+pub(super) struct Cleaner {
+    flows: Flows<LiveConnections>,
+    /// What the changes mean for flows that are in what is desired and not programmed yet.
+    effect: Effect,
+    retry: Retry,
+    /// How many it has removed.
+    total: usize,
+}
+
+impl Default for Cleaner {
+    fn default() -> Self {
+        Self {
+            flows: Flows::new(LiveConnections::default()),
+            effect: Effect::default(),
+            retry: Retry::default(),
+            total: 0,
+        }
+    }
+}
+
+impl Cleaner {
+    /// Takes note of what a change of the cluster means, which is to be programmed.
+    pub(super) fn expect(&mut self, effect: Effect) {
+        self.effect.merge(effect);
+    }
+
+    /// Takes note of a commit.
+    pub(super) fn note(&mut self, transaction: &Transaction) {
+        self.flows.note(transaction);
+    }
+
+    /// What was expected is programmed.
+    pub(super) fn programmed(&mut self) {
+        self.flows.note_effect(std::mem::take(&mut self.effect));
+    }
+
+    /// All flows will be compared once more.
+    pub(super) fn look_again(&mut self) {
+        self.flows.look_again();
+    }
+
+    /// Whether it has failed and is to be tried now.
+    pub(super) fn is_due(&self) -> bool {
+        self.retry.is_due()
+    }
+
+    /// Lets flows go that are stale under what is programmed. The ruleset is right without it, so
+    /// that a failure is no reason to program it again; it is tried again after at most `longest`.
+    pub(super) fn clean(&mut self, serving: &Serving, observed: &Observed, longest: Duration) {
+        let start = Instant::now();
+        let result = self.flows.clean(serving);
+        if let Some(cleaning) = self.flows.take_cleaning() {
+            observed.flows_cleaned(&cleaning, start.elapsed());
+        }
+        match result {
+            Ok(removed) => {
+                if removed > 0 {
+                    self.total += removed;
+                    let elapsed_ms = start.elapsed().as_secs_f64() * 1e3;
+                    info!(removed, total = self.total, elapsed_ms, "removed stale UDP flows");
+                }
+                if self.retry.succeeded() {
+                    info!("stale UDP flows can be removed again");
+                }
+            }
+            Err(failure) => {
+                if let CleanError::Delete { removed, .. } = failure {
+                    self.total += removed;
+                }
+                if let Some(news) = self.retry.failed(chain(&failure), longest) {
+                    warn!("{news}; trying again");
+                }
+            }
+        }
+    }
+}
