@@ -20,6 +20,8 @@ pub mod compile;
 pub mod config;
 pub mod diff;
 pub mod endpoints;
+#[cfg(feature = "testing")]
+pub mod large;
 pub mod learned;
 pub mod nft;
 pub mod numbers;
