@@ -47,7 +47,7 @@ fn replace(node: &Node, new: &mut NewEndpoints, service: u32) -> Ipv4Addr {
     let address = new.next();
     let place = service as usize % endpoints.len();
     endpoints[place] = address;
-    node.server.apply(slice(service, &endpoints));
+    node.apply(slice(service, &endpoints));
     address
 }
 
