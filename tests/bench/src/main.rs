@@ -33,7 +33,7 @@ use figures::change::Floor;
 use figures::{Figure, change, kernel, load, recovery, start, steady};
 use node::Node;
 use options::Options;
-use workload::{NewEndpoints, Shape};
+use workload::{Endpoints, Shape};
 
 /// The picture's name, beside the page.
 const PICTURE: &str = "change-latency.svg";
@@ -113,7 +113,7 @@ fn tell(
 /// All figures of one size.
 fn measure(weir: &str, shape: Shape, options: &Options) -> Vec<Figure> {
     let mut node = Node::new(weir.into(), shape);
-    let mut new = NewEndpoints::default();
+    let mut new = Endpoints::new(shape);
     let mut figures = Vec::new();
     let mut add = |new: Vec<Figure>| {
         new.iter().for_each(|figure| eprintln!("  {}: {}", figure.what, figure.sample));
