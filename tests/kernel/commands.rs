@@ -402,7 +402,8 @@ fn a_busy_neighbour_keeps_weir_from_nothing() {
     });
 }
 
-/// What a socket can send at once is bounded in a user namespace: by net.core.wmem_max, doubled.
+/// What a socket can send at once is bounded in a user namespace: by net.core.wmem_max, doubled. What
+/// an address has is not torn apart, so that with many ports it goes beyond that.
 #[test]
 fn a_transaction_that_does_not_fit_a_user_namespace_is_refused_whole() {
     let limit = fs::read_to_string("/proc/sys/net/core/wmem_max").expect("the limit");
@@ -411,11 +412,8 @@ fn a_transaction_that_does_not_fit_a_user_namespace_is_refused_whole() {
     let services = 2 * limit / (40 * 200) + 1;
     let many: String = (0..services)
         .map(|i| {
-            service(
-                &format!("s{i}"),
-                &format!("10.{}.{}.{}", 96 + i / 65536, i / 256 % 256, i % 256),
-                200,
-            )
+            let port = format!("{{port: {}}}", i + 1);
+            service(&format!("s{i}"), "10.96.0.10", 200).replace("{port: 80}", &port)
         })
         .collect();
     let folder = tempfile::tempdir().expect("a folder");
@@ -423,10 +421,10 @@ fn a_transaction_that_does_not_fit_a_user_namespace_is_refused_whole() {
     fs::write(&path, many).expect("it can be written");
     let mut unshare = tool("unshare");
     unshare.args(["--map-root-user", "--net", "sh", "-c"]);
-    unshare.arg("\"$0\" apply -f \"$1\"; code=$?; nft list tables; exit $code");
+    unshare.arg("\"$0\" apply -f \"$1\"; code=$?; nft list map ip weir services; exit $code");
     unshare.arg(weir().get_program()).arg(&path);
     let failed = unshare.output().expect("it runs");
     assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
     assert!(stderr(&failed).contains("raise net.core.wmem_max"), "{}", stderr(&failed));
-    assert_eq!(stdout(&failed), "");
+    assert!(!stdout(&failed).contains("goto"), "{}", stdout(&failed));
 }
