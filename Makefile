@@ -9,8 +9,12 @@ help:
 	@echo 'make test    all tests, in a network namespace of their own'
 	@echo 'make test-apiserver'
 	@echo '             those that kube-apiserver must pass, too: KUBE_APISERVER and ETCD name the programs'
+	@echo 'make churn   many changes, flat memory: CHANGES=1000000 of them if it does not say otherwise'
 	@echo 'make build   target/release/weir'
-	@echo 'make bench   weir apply against nft -f, and what session affinity costs'
+	@echo 'make bench   what weir takes, end to end, into docs/performance.md: ten minutes; less with,'
+	@echo '             for example, BENCH=change,packet SERVICES=10000, which leaves the page alone'
+	@echo 'make bench-code'
+	@echo '             parts of the code by themselves, with criterion'
 	@echo 'make lint    format, clippy and documentation'
 	@echo 'make deps    Debian packages that these need (done by them, too)'
 
@@ -42,16 +46,35 @@ test-apiserver: deps
 	$(CARGO) test --package weir --test api --no-run
 	tests/tools/in-netns $(CARGO) test --package weir --test api --offline -- --ignored
 
+# make test makes some 10,000 changes.
+CHANGES ?= 1000000
+.PHONY: churn
+churn: deps
+	$(CARGO) test --release --package weir --test kernel --no-run
+	CHURN_CHANGES=$(CHANGES) tests/tools/in-netns \
+		$(CARGO) test --release --package weir --test kernel --offline -- --nocapture churn::
+
 .PHONY: demo
 demo: deps
 	$(CARGO) build --release --package weir --package weir-testbed --bins
 	tests/tools/in-netns $(TARGET)/release/weir-demo
 
 .PHONY: bench
-bench: build
+bench: deps
+	$(CARGO) build --release --package weir --package weir-bench --package weir-testbed --bins
+ifeq ($(BENCH)$(SERVICES),)
+	tests/tools/in-netns $(TARGET)/release/weir-bench $(TARGET)/release/weir docs/performance.md
 	tests/tools/bench-apply $(TARGET)/release/weir
-	$(CARGO) build --release --package weir-testbed --bins
 	tests/tools/in-netns $(TARGET)/release/weir-bench-affinity $(TARGET)/release/weir
+else
+	tests/tools/in-netns $(TARGET)/release/weir-bench $(TARGET)/release/weir
+endif
+
+.PHONY: bench-code
+bench-code: deps
+	$(CARGO) bench --workspace --benches --no-run
+	tests/tools/in-netns $(CARGO) bench --offline --package weir-rules --bench ruleset
+	tests/tools/in-netns $(CARGO) bench --offline --package weir --bench agent
 
 .PHONY: lint
 lint: deps

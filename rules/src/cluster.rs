@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -209,7 +210,8 @@ pub struct EndpointPort {
     pub port: NonZeroU16,
 }
 
-/// One entry of an EndpointSlice's `endpoints`.
+/// One entry of an EndpointSlice's `endpoints`. There are many of them, and few nodes and zones, so
+/// that names may be shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// `addresses[0]`: further addresses have no meaning to a proxy.
@@ -221,11 +223,11 @@ pub struct Endpoint {
     /// `conditions.terminating`; nil means false.
     pub terminating: bool,
     /// `nodeName`. An endpoint is local when this is the proxy's own node.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// `hints.forNodes[].name`.
-    pub node_hints: Vec<String>,
+    pub node_hints: Box<[Arc<str>]>,
     /// `hints.forZones[].name`.
-    pub zone_hints: Vec<String>,
+    pub zone_hints: Box<[Arc<str>]>,
 }
 
 impl Endpoint {
@@ -237,8 +239,8 @@ impl Endpoint {
             serving: true,
             terminating: false,
             node: None,
-            node_hints: Vec::new(),
-            zone_hints: Vec::new(),
+            node_hints: Box::default(),
+            zone_hints: Box::default(),
         }
     }
 }

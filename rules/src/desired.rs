@@ -37,7 +37,7 @@ struct State {
     /// What each Service adds; none that adds nothing.
     fragments: HashMap<NamespacedName, Fragment>,
     uses: HashMap<Shared, usize>,
-    /// What the fragments have of their own.
+    /// What there is beside the frame.
     tally: Tally,
 }
 
@@ -150,6 +150,8 @@ impl Desired {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
                     state.frame = frame;
+                    // Where Pods are told from others, shared chains have a rule more.
+                    state.tally.rules = state.count_rules();
                     state
                 }
                 (state, Some(frame)) => state.insert(State::new(frame)),
@@ -205,20 +207,28 @@ impl State {
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
-        each_shared(&fragment, |shared| *self.uses.entry(shared).or_default() += 1);
-        count(&mut self.tally, &fragment, usize::saturating_add);
+        let Self { frame, uses, tally, .. } = self;
+        each_shared(&fragment, |shared| match uses.entry(shared) {
+            Entry::Occupied(mut uses) => *uses.get_mut() += 1,
+            Entry::Vacant(unused) => {
+                count_shared(tally, unused.key(), frame, usize::saturating_add);
+                unused.insert(1);
+            }
+        });
+        count(tally, &fragment, usize::saturating_add);
         let before = if fragment.is_empty() {
             self.fragments.remove(&name)
         } else {
             self.fragments.insert(name, fragment)
         };
         let Some(before) = before else { return };
-        count(&mut self.tally, &before, usize::saturating_sub);
+        count(tally, &before, usize::saturating_sub);
         each_shared(&before, |shared| {
-            if let Entry::Occupied(mut uses) = self.uses.entry(shared) {
+            if let Entry::Occupied(mut uses) = uses.entry(shared) {
                 *uses.get_mut() -= 1;
                 if *uses.get() == 0 {
-                    uses.remove();
+                    let (shared, _) = uses.remove_entry();
+                    count_shared(tally, &shared, frame, usize::saturating_sub);
                 }
             }
         });
@@ -230,41 +240,48 @@ impl State {
         assembly.finish(self.frame.is_from_pod.as_ref())
     }
 
+    /// The rules of all chains but those of the frame.
+    fn count_rules(&self) -> usize {
+        let mut tally = Tally::default();
+        self.fragments.values().for_each(|it| count(&mut tally, it, usize::saturating_add));
+        let shared = self.uses.keys();
+        shared.for_each(|it| count_shared(&mut tally, it, &self.frame, usize::saturating_add));
+        tally.rules
+    }
+
     fn objects(&self) -> Tally {
         let mut all = self.tally;
-        let mut add_chain = |rules: usize| {
-            all.chains += 1;
-            all.rules += rules;
-        };
-        let (base, learning) = (&self.frame.base, learning());
-        let tables = [Some(base), self.uses.contains_key(&Shared::Learning).then_some(&learning)];
-        for table in tables.into_iter().flatten() {
-            table.chains.values().for_each(|chain| add_chain(chain.rules.len()));
-            all.sets += table.sets.len();
-            all.elements += table.sets.values().map(|set| set.elements.len()).sum::<usize>();
-        }
-        for shared in self.uses.keys() {
-            match shared {
-                Shared::Element(..) => all.elements += 1,
-                Shared::Chain(balancer) => {
-                    all.chains += 1;
-                    all.rules += balancer.chain(self.frame.is_from_pod.as_ref()).rules.len();
-                }
-                Shared::Learning => {}
-            }
-        }
+        count_table(&mut all, &self.frame.base, usize::saturating_add);
         all
+    }
+}
+
+/// Adds to a tally, or takes from it, what several Services use.
+fn count_shared(tally: &mut Tally, it: &Shared, frame: &Frame, change: fn(usize, usize) -> usize) {
+    match it {
+        Shared::Element(..) => tally.elements = change(tally.elements, 1),
+        Shared::Chain(balancer) => {
+            let rules = balancer.chain(frame.is_from_pod.as_ref()).rules.len();
+            tally.chains = change(tally.chains, 1);
+            tally.rules = change(tally.rules, rules);
+        }
+        Shared::Learning => count_table(tally, &learning(), change),
     }
 }
 
 /// Adds to a tally, or takes from it, what a fragment has of its own.
 fn count(tally: &mut Tally, fragment: &Fragment, change: fn(usize, usize) -> usize) {
     tally.elements = change(tally.elements, fragment.elements.len());
-    let Some(own) = &fragment.own else { return };
-    let rules = own.chains.values().map(|chain| chain.rules.len()).sum();
-    let elements = own.sets.values().map(|set| set.elements.len()).sum();
-    tally.sets = change(tally.sets, own.sets.len());
-    tally.chains = change(tally.chains, own.chains.len());
+    if let Some(own) = &fragment.own {
+        count_table(tally, own, change);
+    }
+}
+
+fn count_table(tally: &mut Tally, table: &Table, change: fn(usize, usize) -> usize) {
+    let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
+    let elements = table.sets.values().map(|set| set.elements.len()).sum();
+    tally.sets = change(tally.sets, table.sets.len());
+    tally.chains = change(tally.chains, table.chains.len());
     tally.rules = change(tally.rules, rules);
     tally.elements = change(tally.elements, elements);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use crate::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, Service, ServicePort, TrafficPolicy,
@@ -185,10 +186,9 @@ impl Topology {
     /// Hints count if every ready endpoint has one of the kind, and one of them is for here.
     fn of(found: &[Candidate<'_>], place: Place<'_>) -> Self {
         let ready = || found.iter().map(|c| c.endpoint).filter(|endpoint| endpoint.ready);
-        let count = |hints: fn(&Endpoint) -> &[String], here: Option<&str>| {
+        let count = |hints: fn(&Endpoint) -> &[Arc<str>], here: Option<&str>| {
             ready().all(|endpoint| !hints(endpoint).is_empty())
-                && ready()
-                    .any(|endpoint| hints(endpoint).iter().any(|hint| Some(hint.as_str()) == here))
+                && ready().any(|endpoint| hints(endpoint).iter().any(|hint| Some(&**hint) == here))
         };
         if count(|endpoint| &endpoint.node_hints, Some(place.node)) {
             Topology::SameNode
@@ -201,7 +201,7 @@ impl Topology {
 
     fn allows(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
         let has =
-            |hints: &[String], here: Option<&str>| hints.iter().any(|h| Some(h.as_str()) == here);
+            |hints: &[Arc<str>], here: Option<&str>| hints.iter().any(|hint| Some(&**hint) == here);
         match self {
             Topology::Any => true,
             Topology::SameNode => has(&endpoint.node_hints, Some(place.node)),

@@ -87,7 +87,7 @@ impl List<'_> {
         let keep_one = |element: &Element| {
             let Data::Learned(endpoint, lifetime) = &element.data else { return None };
             let lifetime = with_timeout(*lifetime, 1000 * u64::from(self.timeout))?;
-            let is_member = self.elements.contains_key(endpoint);
+            let is_member = self.elements.contains_key(&endpoint.to_key());
             is_member.then(|| Element::new(Data::Learned(*endpoint, lifetime)))
         };
         learned.iter().filter_map(|(key, element)| Some((*key, keep_one(element)?))).collect()

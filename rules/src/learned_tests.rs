@@ -4,10 +4,14 @@ use std::num::NonZeroU16;
 
 use crate::cluster::Family;
 use crate::diff::diff;
-use crate::nft::{Chain, CtField, RawKey, Rule, Selector, Set, SetData, SetSpec};
+use crate::nft::{Chain, CtField, RawKey, RawValue, Rule, Selector, Set, SetData, SetSpec};
 
 const MAP: &str = "affinity-default/web/tcp/80";
 const MEMBERS: &str = "endpoints-default/web/tcp/80";
+
+fn value(key: &RawKey) -> RawValue {
+    RawValue::from_bytes(key.as_bytes()).unwrap()
+}
 
 fn client(last: u8) -> RawKey {
     RawKey::new().address(IpAddr::from([10, 0, 0, last]))
@@ -22,7 +26,7 @@ fn ruleset(timeout: u32, members: &[u8], learned: &[(u8, u8, Lifetime)]) -> Rule
     let data = vec![Selector::Daddr, Selector::Dport];
     let map = SetSpec::new(vec![Selector::Saddr], SetData::Values(data.clone())).dynamic(16);
     let learned = learned.iter().map(|&(from, to, lifetime)| {
-        (client(from), Element::new(Data::Learned(endpoint(to), lifetime)))
+        (client(from), Element::new(Data::Learned(value(&endpoint(to)), lifetime)))
     });
     let list = SetSpec::new(data.clone(), SetData::Nothing);
     let elements = members.iter().map(|&last| (endpoint(last), Element::new(Data::Nothing)));

@@ -23,6 +23,8 @@ pub mod diff;
 pub mod endpoints;
 pub mod facts;
 pub mod hold;
+#[cfg(feature = "testing")]
+pub mod large;
 pub mod learned;
 pub mod nft;
 pub mod numbers;

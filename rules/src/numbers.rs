@@ -83,7 +83,7 @@ mod tests {
 
     fn numbers(service: Service, endpoint_node: Option<&str>) -> Numbers {
         let name = NamespacedName::new("default", "web");
-        let node = endpoint_node.map(str::to_owned);
+        let node = endpoint_node.map(Into::into);
         let endpoint = Endpoint { node, ..Endpoint::new([10, 244, 0, 2].into()) };
         let slice = EndpointSlice {
             service: name,

@@ -32,7 +32,7 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
         health_check_node_port: NonZeroU16::new(30080),
     };
     let endpoint = |(index, node): (usize, &&str)| Endpoint {
-        node: Some((*node).to_owned()),
+        node: Some((*node).into()),
         ..Endpoint::new([10, 244, 0, 2 + index as u8].into())
     };
     let slice = EndpointSlice {

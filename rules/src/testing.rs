@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
@@ -266,7 +267,7 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
-    let node = || select(vec![NODE, "node-b"]).prop_map(str::to_owned);
+    let node = || select(vec![NODE, "node-b"]).prop_map(Arc::<str>::from);
     (
         any::<u8>(),
         any::<[bool; 3]>(),
@@ -280,8 +281,8 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             serving,
             terminating,
             node,
-            node_hints: hints.0,
-            zone_hints: hints.1,
+            node_hints: hints.0.into(),
+            zone_hints: hints.1.into_iter().map(Into::into).collect(),
         })
 }
 

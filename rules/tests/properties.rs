@@ -22,8 +22,8 @@ use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
 use weir_rules::learned::adopt;
 use weir_rules::nft::{
-    Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, Ruleset, Selector, Set, Statement,
-    Table, Verdict, compile_rule, decompile_rule,
+    Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector, Set,
+    Statement, Table, Verdict, compile_rule, decompile_rule,
 };
 use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{change, cluster, compiled, config, observed, seeded};
@@ -235,6 +235,7 @@ fn remember(ruleset: &mut Ruleset, family: Family, learned: Vec<(Name, RawKey, R
     let table = ruleset.tables.get_mut(&family).expect("packets walk through a table");
     for (map, key, data, timeout) in learned {
         let timeout = 1000 * u64::from(timeout);
+        let data = RawValue::from_bytes(data.as_bytes()).expect("an endpoint");
         let element = Element::new(Data::Learned(data, Lifetime { timeout, expires: timeout }));
         table.sets.get_mut(&map).expect("it learned").elements.insert(key, element);
     }
@@ -305,7 +306,7 @@ fn in_order(ruleset: &Ruleset) -> Ruleset {
         for (key, element) in &mut set.elements {
             if value(element).is_some() {
                 let next = lists.get_mut(&list_of(key)).and_then(Vec::pop).expect("as many");
-                element.data = Data::Values(RawKey::from_bytes(&next).expect("as long"));
+                element.data = Data::Values(RawValue::from_bytes(&next).expect("as long"));
             }
         }
     }
@@ -324,7 +325,9 @@ fn astray(ruleset: &Ruleset) -> Vec<(Name, RawKey)> {
             };
             let elements = table.sets[map].elements.iter();
             let is_astray = |element: &Element| match &element.data {
-                Data::Learned(endpoint, _) => !table.sets[set].elements.contains_key(endpoint),
+                Data::Learned(endpoint, _) => {
+                    !table.sets[set].elements.contains_key(&endpoint.to_key())
+                }
                 _ => true,
             };
             let astray = elements.filter(|(_, element)| is_astray(element));
@@ -695,7 +698,7 @@ proptest! {
                 let ranges: Vec<_> = set.elements.iter().collect();
                 for pair in ranges.windows(2) {
                     let Data::RangeEnd(end) = &pair[0].1.data else { panic!("not a range") };
-                    prop_assert!(end < pair[1].0);
+                    prop_assert!(end.to_key() < *pair[1].0);
                 }
             }
         }

@@ -4,8 +4,8 @@
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
-    BaseChain, ChainKind, Data, Element, Elements, Hook, MAX_KEY_BYTES, Name, RawKey, Rule,
-    Selector, SetData, SetSpec, TABLE, compile_rule,
+    BaseChain, ChainKind, Concatenation, Data, Element, Elements, Hook, Name, RawKey, RawValue,
+    Rule, Selector, SetData, SetSpec, TABLE, compile_rule,
 };
 use weir_rules::transaction::{Action, Operation, Transaction};
 
@@ -342,21 +342,25 @@ fn kernel_elements(
 }
 
 /// The next address, if there is one.
-fn successor(address: &RawKey) -> Option<RawKey> {
+fn successor(address: &RawValue) -> Option<RawValue> {
     let mut bytes = address.as_bytes().to_vec();
     for byte in bytes.iter_mut().rev() {
         let (next, carry) = byte.overflowing_add(1);
         *byte = next;
         if !carry {
-            return RawKey::from_bytes(&bytes);
+            return RawValue::from_bytes(&bytes);
         }
     }
     None
 }
 
 /// Swaps the parts of a concatenation that the kernel holds in the host's byte order.
-pub(super) fn reorder(key: &RawKey, selectors: &[Selector], family: Family) -> RawKey {
-    let mut bytes = [0; MAX_KEY_BYTES];
+pub(super) fn reorder<const N: usize>(
+    key: &Concatenation<N>,
+    selectors: &[Selector],
+    family: Family,
+) -> Concatenation<N> {
+    let mut bytes = [0; N];
     let bytes = &mut bytes[..key.as_bytes().len()];
     bytes.copy_from_slice(key.as_bytes());
     let mut start = 0;
@@ -368,7 +372,7 @@ pub(super) fn reorder(key: &RawKey, selectors: &[Selector], family: Family) -> R
         }
         start = end;
     }
-    RawKey::from_bytes(bytes).expect("as long as before")
+    Concatenation::from_bytes(bytes).expect("as long as before")
 }
 
 fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::Set {

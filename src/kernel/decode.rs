@@ -3,8 +3,8 @@
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 use weir_rules::nft::{
-    BaseChain, ChainKind, Data, Element, Elements, Lifetime, MAX_KEY_BYTES, Name, RawKey, Set,
-    SetData, SetSpec, TABLE, Table,
+    BaseChain, ChainKind, Data, Element, Elements, Lifetime, MAX_KEY_BYTES, MAX_VALUE_BYTES, Name,
+    RawKey, RawValue, Set, SetData, SetSpec, TABLE, Table,
 };
 
 use super::attribute::{chain, element, set};
@@ -113,7 +113,7 @@ pub(super) fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) 
             Data::Verdict(read_verdict(code, it.str(element::CHAIN))?)
         }
         SetData::Values(values) => {
-            let data = RawKey::from_bytes(it.bytes(element::DATA)?)?;
+            let data = RawValue::from_bytes(it.bytes(element::DATA)?)?;
             let data = reorder(&data, values, family);
             let time = |attribute| it.u64(attribute).unwrap_or(0);
             match spec.dynamic {
@@ -128,7 +128,9 @@ pub(super) fn read_element(it: &ElementRef<'_>, spec: &SetSpec, family: Family) 
     let comment = it.bytes(element::USERDATA).and_then(userdata::read_comment).map(Into::into);
     let flags = it.u32(element::FLAGS).unwrap_or(0);
     let ends_range = flags & ELEM_F_INTERVAL_END != 0;
-    if flags & !ELEM_F_INTERVAL_END != 0 || ends_range && !spec.interval {
+    // Its end would have to be as long.
+    let is_too_long = spec.interval && key.as_bytes().len() > MAX_VALUE_BYTES;
+    if flags & !ELEM_F_INTERVAL_END != 0 || ends_range && !spec.interval || is_too_long {
         return None;
     }
     Some((key, ends_range, Element { data, comment }))
@@ -149,14 +151,14 @@ pub(super) fn join_intervals(mut points: Vec<Point>) -> Elements {
         }
     }
     if let Some((start, element)) = open {
-        let end = RawKey::from_bytes(&vec![0xff; start.as_bytes().len()]).expect("an address");
+        let end = RawValue::from_bytes(&vec![0xff; start.as_bytes().len()]).expect("an address");
         ranges.insert(start, Element { data: Data::RangeEnd(end), ..element });
     }
     ranges
 }
 
 /// The address before one; the first has none, but no range ends there.
-fn predecessor(address: &RawKey) -> RawKey {
+fn predecessor(address: &RawKey) -> RawValue {
     let mut bytes = address.as_bytes().to_vec();
     for byte in bytes.iter_mut().rev() {
         let (previous, borrow) = byte.overflowing_sub(1);
@@ -165,5 +167,5 @@ fn predecessor(address: &RawKey) -> RawKey {
             break;
         }
     }
-    RawKey::from_bytes(&bytes).expect("as long as before")
+    RawValue::from_bytes(&bytes).expect("an address")
 }

@@ -184,7 +184,7 @@ fn cluster(port: u16, nodes: &[&str]) -> Cluster {
         ..Service::default()
     };
     let endpoint = |(index, node): (usize, &&str)| Endpoint {
-        node: Some((*node).to_owned()),
+        node: Some((*node).into()),
         ..Endpoint::new(IpAddr::from([10, 244, 0, 2 + index as u8]))
     };
     let slice = EndpointSlice {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::names;
 use weir_rules::nft::{
-    Chain, CtField, Data, Element, Lifetime, Name, RawKey, Rule, Selector, Set, SetData, SetSpec,
-    Statement, Table, slot_selector,
+    Chain, CtField, Data, Element, Lifetime, Name, RawKey, RawValue, Rule, Selector, Set, SetData,
+    SetSpec, Statement, Table, slot_selector,
 };
 
 use weir_rules::transaction::{Action, Operation};
@@ -178,7 +178,7 @@ fn large_map() -> Ruleset {
         let address = Ipv4Addr::from(0x0a00_0000 + index as u32).into();
         let port = NonZeroU16::MIN;
         let key = RawKey::new().address(address).protocol(Protocol::Tcp).port(port).slot(0);
-        (key, Element::new(Data::Values(RawKey::new().address(address).port(port))))
+        (key, Element::new(Data::Values(RawValue::new().address(address).port(port))))
     };
     let elements = (0..2 * MOST_ELEMENTS + 10).map(element).collect();
     let table = Table {
@@ -219,7 +219,8 @@ fn key(last: u8) -> RawKey {
 
 fn learn(table: &mut Table, client: u8, endpoint: u8) {
     let lifetime = Lifetime { timeout: 60_000, expires: 60_000 };
-    let element = Element::new(Data::Learned(key(endpoint), lifetime));
+    let element =
+        Element::new(Data::Learned(RawValue::new().address([10, 0, 0, endpoint].into()), lifetime));
     table.sets.get_mut(MAP).expect("it is there").elements.insert(key(client), element);
 }
 

@@ -12,7 +12,7 @@ use weir::source::manifest::load;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::compile;
 use weir_rules::learned::adopt;
-use weir_rules::nft::{Data, Element, Lifetime, Name, RawKey, Ruleset};
+use weir_rules::nft::{Data, Element, Lifetime, Name, RawKey, RawValue, Ruleset};
 use weir_rules::walk::{Learned, Outcome, Packet, Probability, Step, Walk, walk};
 use weir_testbed::Testbed;
 
@@ -35,7 +35,10 @@ pub(crate) const HOSTS: [(&str, &str, &str, &str); 7] = [
 fn element(learned: &Learned<'_>) -> (Name, RawKey, Element) {
     let timeout = 1000 * u64::from(learned.timeout);
     let lifetime = Lifetime { timeout, expires: timeout };
-    let element = Element::new(Data::Learned(learned.data, lifetime));
+    let element = Element::new(Data::Learned(
+        RawValue::from_bytes(learned.data.as_bytes()).expect("an endpoint"),
+        lifetime,
+    ));
     (learned.map.clone(), learned.key, element)
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use weir::kernel::Kernel;
 use weir_rules::cluster::Family as RulesFamily;
-use weir_rules::nft::{Data, Element, Elements, Lifetime, RawKey, Ruleset};
+use weir_rules::nft::{Data, Element, Elements, Lifetime, RawKey, RawValue, Ruleset};
 use weir_rules::transaction::{Action, Operation, Transaction};
 use weir_testbed::{Protocol, Testbed, tally, wait_for};
 
@@ -176,7 +176,7 @@ fn when_the_map_is_full_new_clients_are_served_and_known_ones_stay() {
     let table = kernel.dump().expect("it can be read").ruleset.tables.remove(&RulesFamily::Ipv4);
     let spec = table.expect("there is a table").sets[MAP].spec.clone();
     let size = spec.dynamic.expect("it has a bound");
-    let endpoint = RawKey::new()
+    let endpoint = RawValue::new()
         .address(B1.parse().expect("an address"))
         .port(8080.try_into().expect("a port"));
     let lifetime = Lifetime { timeout: 10_800_000, expires: 10_800_000 };

@@ -264,7 +264,7 @@ fn a_dump_is_complete_while_the_kernel_moves_its_hash_table() {
     }
 }
 
-fn is_initial_user_namespace() -> bool {
+pub(crate) fn is_initial_user_namespace() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").expect("it can be read");
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }

@@ -8,8 +8,10 @@ mod common;
 mod image;
 
 mod affinity;
+mod churn;
 mod commands;
 mod conntrack;
+mod crash;
 mod drift;
 mod drift_goes_on;
 mod kernel_layer;

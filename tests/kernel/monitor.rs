@@ -16,6 +16,8 @@ use weir_rules::diff::diff;
 use weir_rules::nft::{RawKey, Ruleset};
 use weir_testbed::{Netns, tool, wait_for};
 
+use crate::kernel_layer::is_initial_user_namespace;
+
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A namespace in which weir has programmed no Services, and what it hears there.
@@ -176,9 +178,15 @@ fn more_elements_than_are_worth_telling_are_everything() {
     let mut node = Node::new("many");
     let list: Vec<_> = (0..5000).map(|i| format!("11.0.{}.{}", i / 250, i % 250)).collect();
     let script = format!("add element ip weir cluster-ips {{ {} }}", list.join(", "));
-    let changed = node.changed(&script);
+    let (heard, _) = node.hear(&script);
+    if heard.is_lossy {
+        // Within a user namespace the buffer is bounded, and may not hold as much.
+        assert!(!is_initial_user_namespace(), "{heard:?}");
+        return;
+    }
     let table = TableSuspects { everything: true, ..TableSuspects::default() };
-    assert_eq!(changed, Suspects { tables: BTreeMap::from([(Family::Ipv4, table)]) });
+    let expected = Suspects { tables: BTreeMap::from([(Family::Ipv4, table)]) };
+    assert_eq!(heard.commits.iter().map(|it| &it.changed).collect::<Vec<_>>(), [&expected]);
 }
 
 #[test]

@@ -8,7 +8,9 @@ use weir::kernel::{Kernel, Keys, Parts, SetParts, Snapshot, TableParts};
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
 use weir_rules::diff::diff;
-use weir_rules::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Table, Verdict};
+use weir_rules::nft::{
+    Chain, Data, Element, Elements, Name, RawKey, RawValue, Ruleset, Set, Table, Verdict,
+};
 use weir_rules::transaction::{Action, Operation, Transaction};
 use weir_testbed::Netns;
 
@@ -70,6 +72,10 @@ fn address(i: u32) -> RawKey {
     RawKey::new().address(IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + i)))
 }
 
+fn value(i: u32) -> RawValue {
+    RawValue::new().address(IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + i)))
+}
+
 fn addresses(count: u32) -> Elements {
     (0..count).map(|i| (address(i), Element::new(Data::Nothing))).collect()
 }
@@ -78,7 +84,7 @@ fn addresses(count: u32) -> Elements {
 fn endpoints(slots: impl Iterator<Item = u32>) -> Elements {
     let port = 80.try_into().expect("a port");
     let key = |slot| address(1).protocol(Protocol::Tcp).port(port).slot(slot);
-    let to = |slot| Element::new(Data::Values(address(slot).port(port)));
+    let to = |slot| Element::new(Data::Values(value(slot).port(port)));
     slots.map(|slot| (key(slot), to(slot))).collect()
 }
 
@@ -141,7 +147,7 @@ fn just_those_elements_are_read_that_are_there_of_those_asked_for() {
 /// Its elements are the two ends of ranges.
 #[test]
 fn a_set_of_intervals_is_read_whole() {
-    let range = |first, last| (address(first), Element::new(Data::RangeEnd(address(last))));
+    let range = |first, last| (address(first), Element::new(Data::RangeEnd(value(last))));
     let all = Elements::from([range(0, 3), range(8, 15)]);
     let node = Node::new("intervals", [(names::SERVICE_CIDRS, all.clone())]);
     for keys in [Keys::All, Keys::These([address(8)].into())] {

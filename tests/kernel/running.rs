@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -38,7 +38,11 @@ pub(crate) fn node_with_pods() -> Testbed {
 
 impl Running {
     pub(crate) fn new() -> Self {
-        let bed = node_with_pods();
+        Self::on(node_with_pods())
+    }
+
+    /// An API server for this node.
+    pub(crate) fn on(bed: Testbed) -> Self {
         let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
         let server = ApiServer::start_on(listener);
         let folder = tempfile::tempdir().expect("a folder");
@@ -48,13 +52,18 @@ impl Running {
     }
 
     pub(crate) fn start(&mut self) {
+        self.weir = Some(self.follower());
+    }
+
+    /// Another weir that follows the API server.
+    pub(crate) fn follower(&self) -> Process {
         let mut command = weir();
         command
             .args(["run", "--hostname-override", "node-a"])
             .args(CLUSTER_CIDR)
             .arg("--kubeconfig")
             .arg(self.folder.path().join("kubeconfig"));
-        self.spawn(command);
+        self.process(command)
     }
 
     /// Writes a KubeProxyConfiguration of these further lines where [`Self::start_as_proxy`] has weir
@@ -84,10 +93,14 @@ clientConnection: {{kubeconfig: {}}}
         self.spawn(command);
     }
 
-    pub(crate) fn spawn(&mut self, mut command: std::process::Command) {
+    pub(crate) fn spawn(&mut self, command: Command) {
+        self.weir = Some(self.process(command));
+    }
+
+    fn process(&self, mut command: Command) -> Process {
         let log = fs::File::options().append(true).create(true).open(self.log_path());
         command.stdout(Stdio::null()).stderr(log.expect("a file"));
-        self.weir = Some(Process::spawn(self.bed.node(), command));
+        Process::spawn(self.bed.node(), command)
     }
 
     pub(crate) fn stop(&mut self) {

@@ -10,8 +10,8 @@ use super::{detect, names};
 use crate::cluster::{Cluster, Family};
 use crate::config::{Config, NodePortAddresses};
 use crate::nft::{
-    BaseChain, Chain, ChainKind, Data, Element, Elements, Hook, MarkOp, Name, RawKey, Rule,
-    Selector, Set, SetData, SetSpec, Statement, Table, Verdict, slot_selector,
+    BaseChain, Chain, ChainKind, Data, Element, Elements, Hook, MarkOp, Name, RawKey, RawValue,
+    Rule, Selector, Set, SetData, SetSpec, Statement, Table, Verdict, slot_selector,
 };
 
 /// `NF_IP_PRI_NAT_DST` of linux/netfilter_ipv4.h.
@@ -146,9 +146,10 @@ pub(crate) fn node_port_networks(family: Family, cluster: &Cluster, config: &Con
 /// Elements of an interval set: no two ranges may overlap, so networks within others go.
 pub(super) fn intervals(networks: &[IpNet]) -> Elements {
     let key = |address| RawKey::new().address(address);
+    let end = |address| RawValue::new().address(address);
     IpNet::aggregate(&networks.to_vec())
         .into_iter()
-        .map(|net| (key(net.network()), Element::new(Data::RangeEnd(key(net.broadcast())))))
+        .map(|net| (key(net.network()), Element::new(Data::RangeEnd(end(net.broadcast())))))
         .collect()
 }
 

@@ -10,7 +10,7 @@ use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
 use crate::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
-use crate::nft::{self, Data, Element, Name, RawKey, Table, Verdict};
+use crate::nft::{self, Data, Element, Name, RawKey, RawValue, Table, Verdict};
 
 /// What a Service's rules depend on beside the Service.
 #[derive(Debug, Clone, Copy)]
@@ -188,7 +188,7 @@ impl Builder<'_> {
             self.elements.push((verdicts, key, verdict_element(Verdict::Goto(chain), comment)));
             for (first, list) in traffic.slots {
                 for (slot, endpoint) in (first..).zip(list) {
-                    let target = RawKey::new().address(endpoint.address).port(endpoint.port);
+                    let target = RawValue::new().address(endpoint.address).port(endpoint.port);
                     let element = Element::new(Data::Values(target));
                     self.elements.push((endpoints, key.slot(slot), element));
                 }

@@ -10,32 +10,50 @@ use crate::cluster::Protocol;
 /// The longest key that weir uses, in bytes: two IPv6 addresses, a protocol and a port.
 pub const MAX_KEY_BYTES: usize = 40;
 
+/// The longest value that weir uses, in bytes: an IPv6 address and a port.
+pub const MAX_VALUE_BYTES: usize = 20;
+
 /// Elements by key; for interval sets the key is the first address.
 pub type Elements = BTreeMap<RawKey, Element>;
 
 /// A concatenation of values: each in network byte order and padded with zeros to a multiple of
 /// four bytes, so that keys of one set sort as the numbers that they stand for.
+///
+/// There is room for `N` bytes: what there are many of should be small.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RawKey {
+pub struct Concatenation<const N: usize> {
     // The length comes last so that the derived order looks at the bytes first.
-    bytes: [u8; MAX_KEY_BYTES],
+    bytes: [u8; N],
     len: u8,
 }
 
-impl RawKey {
+/// The key of an element.
+pub type RawKey = Concatenation<MAX_KEY_BYTES>;
+/// What the key of an element maps to, or where a range ends.
+pub type RawValue = Concatenation<MAX_VALUE_BYTES>;
+
+impl<const N: usize> Concatenation<N> {
     /// The empty concatenation, to which values are appended.
     pub fn new() -> Self {
-        Self { bytes: [0; MAX_KEY_BYTES], len: 0 }
+        Self { bytes: [0; N], len: 0 }
     }
 
-    /// A concatenation from its bytes, or `None` if there are more than [`MAX_KEY_BYTES`].
+    /// A concatenation from its bytes, or `None` if there are more than `N`.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() <= MAX_KEY_BYTES).then(|| Self::new().append(bytes))
+        (bytes.len() <= N).then(|| Self::new().append(bytes))
     }
 
     /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The same with room for a key.
+    ///
+    /// # Panics
+    /// If it is longer than a key.
+    pub fn to_key(&self) -> RawKey {
+        RawKey::from_bytes(self.as_bytes()).expect("no longer than a key")
     }
 
     /// With an address at the end.
@@ -71,13 +89,13 @@ impl RawKey {
     }
 }
 
-impl Default for RawKey {
+impl<const N: usize> Default for Concatenation<N> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl std::fmt::Debug for RawKey {
+impl<const N: usize> std::fmt::Debug for Concatenation<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for byte in self.as_bytes() {
             write!(f, "{byte:02x}")?;
@@ -108,13 +126,13 @@ pub enum Data {
     /// Nothing: an element of a set.
     Nothing,
     /// The last address of the range that begins at the key: an element of an interval set.
-    RangeEnd(RawKey),
+    RangeEnd(RawValue),
     /// A verdict.
     Verdict(Verdict),
     /// Values.
-    Values(RawKey),
+    Values(RawValue),
     /// Values that a packet put there: an element of a dynamic map.
-    Learned(RawKey, Lifetime),
+    Learned(RawValue, Lifetime),
 }
 
 /// How long an element is there, in milliseconds.

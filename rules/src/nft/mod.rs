@@ -18,7 +18,10 @@ pub use bytecode::{
     BitwiseOp, CmpOp, INTERFACE_NAME_BYTES, Instruction, LookupTarget, Register, compile_rule,
     decompile_rule,
 };
-pub use element::{Data, Element, Elements, Lifetime, MAX_KEY_BYTES, RawKey};
+pub use element::{
+    Concatenation, Data, Element, Elements, Lifetime, MAX_KEY_BYTES, MAX_VALUE_BYTES, RawKey,
+    RawValue,
+};
 pub use print::ElementText;
 pub use rule::{MarkOp, Rule, Statement, Verdict};
 pub use selector::{CtField, DataType, Selector, slot_selector};

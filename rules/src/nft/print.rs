@@ -110,7 +110,7 @@ pub struct ElementText<'a> {
 impl Display for ElementText<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.element.data {
-            Data::RangeEnd(end) => write_range(f, self.key, end)?,
+            Data::RangeEnd(end) => write_range(f, self.key, &end.to_key())?,
             _ => write_values(f, self.key, &self.spec.key, self.family)?,
         }
         if self.spec.counter {
@@ -126,7 +126,7 @@ impl Display for ElementText<'_> {
             (Data::Verdict(verdict), _) => write!(f, " : {verdict}"),
             (Data::Values(values) | Data::Learned(values, _), SetData::Values(selectors)) => {
                 f.write_str(" : ")?;
-                write_values(f, values, selectors, self.family)
+                write_values(f, &values.to_key(), selectors, self.family)
             }
             _ => Ok(()),
         }

@@ -116,7 +116,7 @@ impl Parts {
             };
             for (key, element) in elements {
                 let Data::Values(endpoint) = element.data else { continue };
-                let Some(services) = learnable.get(&(family, endpoint)) else { continue };
+                let Some(services) = learnable.get(&(family, endpoint.to_key())) else { continue };
                 if has_verdict(transaction, family, verdicts, key) {
                     continue;
                 }

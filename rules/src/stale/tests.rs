@@ -71,7 +71,7 @@ fn slice(service: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
 /// serving, `.5` elsewhere and not serving any more.
 fn endpoints() -> Vec<Endpoint> {
     let on = |node: &str, address: &str| Endpoint {
-        node: Some(node.to_owned()),
+        node: Some(node.into()),
         ..Endpoint::new(ip(address))
     };
     let leaving = |address, serving| Endpoint {

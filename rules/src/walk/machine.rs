@@ -373,7 +373,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         let (Data::Values(values) | Data::Learned(values, _)) = &element.element.data else {
             return unknown(format!("@{map} has no addresses"));
         };
-        let Some((address, port)) = address_and_port(values, self.place.family) else {
+        let Some((address, port)) = address_and_port(&values.to_key(), self.place.family) else {
             return unknown(format!("@{map} has no addresses and ports"));
         };
         let new = (address, port);
@@ -388,7 +388,7 @@ impl<'a, 'r> Walker<'a, 'r> {
             return unknown(format!("there is no map {map}"));
         };
         let data = match set.elements.get(key).map(|element| &element.data) {
-            Some(Data::Learned(data, _)) => *data,
+            Some(Data::Learned(data, _)) => data.to_key(),
             _ => *data,
         };
         let learned = Learned { map, key: *key, data, timeout };
@@ -464,7 +464,7 @@ fn find<'r>(set: &'r Set, key: &RawKey) -> Option<(&'r RawKey, &'r Element)> {
     // The range that begins last among those that do not begin behind the key.
     let (first, element) = set.elements.range(..=key).next_back()?;
     match &element.data {
-        Data::RangeEnd(last) => (key <= last).then_some((first, element)),
+        Data::RangeEnd(last) => (*key <= last.to_key()).then_some((first, element)),
         _ => (key == first).then_some((first, element)),
     }
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::nft::{
-    BaseChain, Chain, ChainKind, Data, Element, Hook, MarkOp, RawKey, Selector, Set, SetData,
-    SetSpec, Statement, Table, Verdict,
+    BaseChain, Chain, ChainKind, Data, Element, Hook, MarkOp, RawKey, RawValue, Selector, Set,
+    SetData, SetSpec, Statement, Table, Verdict,
 };
 
 fn ip(text: &str) -> IpAddr {
@@ -68,7 +68,7 @@ impl Program {
         let data = vec![Selector::Daddr, Selector::Dport];
         let spec = SetSpec::new(vec![crate::nft::slot_selector()], SetData::Values(data));
         let element = |&slot: &u32| {
-            let to = RawKey::new().address(ip(&format!("10.0.0.{slot}"))).port(port(8080));
+            let to = RawValue::new().address(ip(&format!("10.0.0.{slot}"))).port(port(8080));
             (RawKey::new().slot(slot), Data::Values(to))
         };
         self.set("endpoints", spec, slots.iter().map(element).collect())
@@ -256,7 +256,9 @@ fn ranges_hold_their_edges_and_nothing_beside_them() {
         for negated in [false, true] {
             let spec = SetSpec::new(vec![Selector::Daddr], SetData::Nothing).interval();
             let ranges = [("10.0.1.0", "10.0.1.255"), ("10.0.3.7", "10.0.3.7")];
-            let ranges = ranges.map(|(first, last)| (key(first), Data::RangeEnd(key(last))));
+            let ranges = ranges.map(|(first, last)| {
+                (key(first), Data::RangeEnd(RawValue::from_bytes(key(last).as_bytes()).unwrap()))
+            });
             let lookup =
                 Statement::InSet { key: vec![Selector::Daddr], set: "nets".into(), negated };
             let outcome = Program::default()

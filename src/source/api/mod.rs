@@ -11,6 +11,7 @@ mod events;
 mod failure;
 mod lines;
 mod measure;
+mod names;
 mod rate;
 mod server;
 mod state;

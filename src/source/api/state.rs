@@ -8,6 +8,7 @@ use weir_rules::claims::{Claim, claims};
 use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
 
 use super::changes::Changes;
+use super::names::Names;
 use super::waiting::Waiting;
 use super::wire::{Listed, Update};
 use crate::source::convert::{NodeFuture, Object, Remark};
@@ -22,11 +23,13 @@ const NEEDED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr
 /// that comes to claim what another has; it gets its way when that one lets go. So no claim is made
 /// twice in the cluster.
 ///
-/// What an update of one object costs does not depend on how many others there are.
+/// What an update of one object costs does not depend on how many Services and EndpointSlices there
+/// are.
 #[derive(Debug, Default)]
 pub struct State {
     cluster: Cluster,
     cidrs: BTreeMap<String, Vec<IpNet>>,
+    names: Names,
     /// The name of the Node that stands.
     node_name: Option<String>,
     /// Whether that Node is to stay.
@@ -167,10 +170,11 @@ impl State {
         let name = NamespacedName::new(&key.namespace, &key.name);
         match converted.object {
             Object::Service(service, _) => self.put_service(name, service),
-            Object::Slice(slice, trigger) => {
+            Object::Slice(mut slice, trigger) => {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
                     self.touched.service(&slice.service);
+                    self.names.share(&mut slice);
                     if let Some(before) = self.cluster.slices.insert(name, slice) {
                         self.touched.service(&before.service);
                     }

@@ -45,7 +45,10 @@ pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, In
         .collect::<Result<Vec<_>, _>>()?;
     let service = NamespacedName::new(namespace, service);
     let unnamed = slice.ports.iter().flatten().any(|port| port.name.is_none());
-    let converted = EndpointSlice { service, family, ports, endpoints };
+    let mut converted = EndpointSlice { service, family, ports, endpoints };
+    // They stay for as long as the slice does.
+    converted.ports.shrink_to_fit();
+    converted.endpoints.shrink_to_fit();
     Ok(Converted {
         object: Object::Slice(converted, trigger_time(slice)),
         remarks: unnamed.then_some(Remark::UnnamedPort).into_iter().collect(),
@@ -99,9 +102,9 @@ fn endpoint(
         ready: conditions.and_then(|of| of.ready).unwrap_or(true),
         serving: conditions.and_then(|of| of.serving).unwrap_or(true),
         terminating: conditions.and_then(|of| of.terminating).unwrap_or(false),
-        node: endpoint.node_name.clone().filter(|node| !node.is_empty()),
-        node_hints: nodes.iter().map(|hint| hint.name.clone()).collect(),
-        zone_hints: zones.iter().map(|hint| hint.name.clone()).collect(),
+        node: endpoint.node_name.as_deref().filter(|node| !node.is_empty()).map(Into::into),
+        node_hints: nodes.iter().map(|hint| hint.name.as_str().into()).collect(),
+        zone_hints: zones.iter().map(|hint| hint.name.as_str().into()).collect(),
     })
 }
 

@@ -83,7 +83,8 @@ fn of_family(
     for pod in pods {
         let Some(address) = pod.addresses.iter().find(is_of_family) else { continue };
         let ports = selection.ports.iter().map(|port| resolve(port, pod)).collect();
-        let endpoint = Endpoint { node: pod.node.clone(), ..Endpoint::new(*address) };
+        let endpoint =
+            Endpoint { node: pod.node.as_deref().map(Into::into), ..Endpoint::new(*address) };
         groups.entry(ports).or_default().push(endpoint);
     }
     groups.into_iter().map(move |(numbers, endpoints)| {

@@ -1,6 +1,6 @@
 //! The objects and how they came to be what they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -12,11 +12,17 @@ use crate::selector::Selector;
 /// A kind, a namespace and a name.
 pub(crate) type Key = (Resource, String, String);
 
+/// How many changes are remembered. A real server forgets all but the latest, too, and tells a
+/// watcher who needs others to list again.
+const REMEMBERED: usize = 10_000;
+
 /// All objects and all changes that have not been forgotten.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     objects: BTreeMap<Key, Arc<Object>>,
-    history: Vec<Change>,
+    history: VecDeque<Change>,
+    /// How many changes there were before the history.
+    before: usize,
     version: u64,
     /// The last version that is forgotten.
     forgotten: u64,
@@ -86,7 +92,13 @@ impl Store {
         before: Option<Arc<Object>>,
         after: Option<Arc<Object>>,
     ) {
-        self.history.push(Change { version: self.version, key, before, after });
+        self.history.push_back(Change { version: self.version, key, before, after });
+        if self.history.len() > REMEMBERED
+            && let Some(change) = self.history.pop_front()
+        {
+            self.before += 1;
+            self.forgotten = self.forgotten.max(change.version);
+        }
     }
 
     /// Forgets how the present state came to be.
@@ -99,6 +111,7 @@ impl Store {
     /// Goes back to a version of long ago, though with the objects of today.
     pub(crate) fn set_back(&mut self) {
         self.history.clear();
+        self.before = 0;
         self.version = 1;
         self.forgotten = 0;
     }
@@ -125,19 +138,22 @@ impl Store {
         selected.filter(|(_, object)| selector.selects(object.head())).collect()
     }
 
-    /// The changes after this place in the history, and the place to go on from.
-    pub(crate) fn changes(&self, place: usize) -> (&[Change], usize) {
-        (&self.history[place..], self.history.len())
+    /// The changes after this place in the history, and the place to go on from; `None` if some of
+    /// them are forgotten.
+    pub(crate) fn changes(&self, place: usize) -> Option<(impl Iterator<Item = &Change>, usize)> {
+        let begin = place.checked_sub(self.before)?;
+        Some((self.history.range(begin..), self.end()))
     }
 
-    /// The length of the history.
-    pub(crate) fn len(&self) -> usize {
-        self.history.len()
+    /// The place behind the history.
+    pub(crate) fn end(&self) -> usize {
+        self.before + self.history.len()
     }
 
     /// The place in the history from which a version goes on.
     pub(crate) fn place(&self, version: u64) -> usize {
-        self.history.iter().filter(|change| change.version <= version).count()
+        let is_older = |change: &&Change| change.version <= version;
+        self.before + self.history.iter().filter(is_older).count()
     }
 }
 
@@ -170,4 +186,24 @@ impl Change {
 
 fn uid(version: u64) -> String {
     format!("00000000-0000-4000-8000-{version:012x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_latest_changes_are_remembered() {
+        let mut store = Store::default();
+        let key: Key = (Resource::Services, "default".to_owned(), "web".to_owned());
+        let beyond = 5;
+        (0..REMEMBERED + beyond).for_each(|_| store.put(key.clone(), json!({"metadata": {}})));
+        assert_eq!(store.forgotten(), beyond as u64);
+        assert!(store.changes(beyond - 1).is_none(), "a watcher that is behind is told so");
+        let (changes, end) = store.changes(beyond).expect("these are there");
+        assert_eq!(changes.count(), REMEMBERED);
+        assert_eq!(end, REMEMBERED + beyond);
+        assert_eq!(store.place(beyond as u64), beyond);
+        assert_eq!(store.place(store.version()), end);
+    }
 }

@@ -79,10 +79,12 @@ async fn follow(
         let text = {
             let store = shared.store.lock().expect("not poisoned");
             // Behind its place, the server has been set back, and this watch is about to end.
-            let (new, next) = store.changes(place.min(store.len()));
+            let Some((new, next)) = store.changes(place.min(store.end())) else {
+                drop(store);
+                return end(Some(Break::Gone), lines, &knife);
+            };
             place = next;
-            new.iter()
-                .filter(|change| change.version > start.from || change.is_bookmark())
+            new.filter(|change| change.version > start.from || change.is_bookmark())
                 // A server that is behind the version of the watch is silent.
                 .filter(|_| store.version() >= start.from)
                 .filter_map(|change| {

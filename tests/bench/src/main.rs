@@ -2,7 +2,8 @@
 //!
 //! `weir-bench WEIR [PAGE]` runs the program WEIR in a network namespace, against an API server in
 //! this process, measures, and prints tables; with PAGE, a Markdown file, it puts them there between
-//! markers, and a picture beside the page. [`options`] tells how to choose what is measured. `make bench` does all this.
+//! markers, and a picture beside the page. Where KUBE_PROXY, KUBE_APISERVER and ETCD name programs, it
+//! prints some figures of kube-proxy, and of weir with the same server. [`options`] tells how to choose what is measured. `make bench` does all this.
 
 #![forbid(unsafe_code)]
 
@@ -13,8 +14,10 @@ mod figures;
 mod netlink;
 mod node;
 mod options;
+mod pair;
 mod path;
 mod plot;
+mod proxy;
 mod report;
 mod summary;
 mod turn;
@@ -30,7 +33,7 @@ use figures::change::Floor;
 use figures::{Figure, change, kernel, load, recovery, start, steady};
 use node::Node;
 use options::Options;
-use workload::{NewEndpoints, Shape};
+use workload::{Endpoints, Shape};
 
 /// The picture's name, beside the page.
 const PICTURE: &str = "change-latency.svg";
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     let sizes = options.sizes();
     for &shape in sizes.iter().filter(|shape| options.measures_node(**shape)) {
         eprintln!("{shape}:");
-        figures.extend(measure(Path::new(weir), shape, &options));
+        figures.extend(measure(weir, shape, &options));
     }
     figures.extend(report::growth(&figures));
     let mut sections = Vec::new();
@@ -72,12 +75,20 @@ fn main() -> ExitCode {
     }
     let picture = plot::change_latency(&figures);
     match tell(&sections, picture, page.map(Path::new)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {}
         Err(error) => {
             eprintln!("weir-bench: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    if let Some(kube_proxy) = pair::kube_proxy() {
+        let figures = sizes.iter().flat_map(|&shape| {
+            eprintln!("with kube-apiserver, {shape}:");
+            pair::measure(kube_proxy.clone(), weir.into(), shape)
+        });
+        println!("{}", report::table(&figures.collect::<Vec<_>>()));
+    }
+    ExitCode::SUCCESS
 }
 
 /// Prints the sections, and puts them into the page and the picture beside it, if there is a page.
@@ -100,9 +111,9 @@ fn tell(
 }
 
 /// All figures of one size.
-fn measure(weir: &Path, shape: Shape, options: &Options) -> Vec<Figure> {
-    let mut node = Node::new(weir, shape);
-    let mut new = NewEndpoints::default();
+fn measure(weir: &str, shape: Shape, options: &Options) -> Vec<Figure> {
+    let mut node = Node::new(weir.into(), shape);
+    let mut new = Endpoints::new(shape);
     let mut figures = Vec::new();
     let mut add = |new: Vec<Figure>| {
         new.iter().for_each(|figure| eprintln!("  {}: {}", figure.what, figure.sample));

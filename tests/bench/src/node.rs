@@ -3,14 +3,17 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use weir_apiserver::ApiServer;
 use weir_testbed::{Netns, Process, Testbed, wait_for};
 
 use crate::client;
+use crate::pair::ControlPlane;
+use crate::proxy::Proxy;
 use crate::usage::Usage;
 use crate::workload::{ENDPOINT_CIDR, PORT, Shape, TARGET_PORT};
 
@@ -23,41 +26,39 @@ pub(crate) const BACKENDS: [(&str, Ipv4Addr); 2] =
     [("b1", Ipv4Addr::new(10, 244, 0, 2)), ("b2", Ipv4Addr::new(10, 244, 0, 3))];
 pub(crate) const CLIENT: &str = "client";
 
-const HEALTH: &str = "127.0.0.1:10256";
-const METRICS: &str = "127.0.0.1:10249";
+pub(crate) const HEALTH: &str = "127.0.0.1:10256";
+pub(crate) const METRICS: &str = "127.0.0.1:10249";
 /// More Services than this are not asked before a start counts as finished.
 const ASKED: u32 = 100;
 /// How often a Service that does not answer is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Where the cluster is kept.
+#[derive(Debug)]
+enum Api {
+    /// In this process.
+    Here(ApiServer),
+    /// In kube-apiserver.
+    Kubernetes(Box<ControlPlane>),
+}
 
 /// The node. All ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Node {
     // First, so that it ends before what it runs in.
     process: Option<Process>,
+    api: Api,
     pub(crate) bed: Testbed,
-    pub(crate) server: ApiServer,
     pub(crate) shape: Shape,
-    weir: PathBuf,
+    proxy: Proxy,
     folder: tempfile::TempDir,
 }
 
 impl Node {
     /// A node with the pods, and an API server that holds the whole cluster. Nothing is programmed.
-    pub(crate) fn new(weir: &Path, shape: Shape) -> Self {
-        let mut bed = Testbed::new().pod(CLIENT, "10.244.0.9", "fd00:10:244::9");
-        for (name, address) in BACKENDS {
-            let last = address.octets()[3];
-            bed = bed.pod(name, &address.to_string(), &format!("fd00:10:244::{last}"));
-        }
-        // Any number of endpoints in one pod.
-        let (backend, address) = BACKENDS[0];
-        let local = format!("route add local {ENDPOINT_CIDR} dev lo\n");
-        bed.ns(backend).ip(&local);
-        bed.node().ip(&format!("route add {ENDPOINT_CIDR} via {address}\n"));
-        for (name, _) in BACKENDS {
-            client::serve(bed.ns(name), name, TARGET_PORT);
-        }
+    pub(crate) fn new(weir: PathBuf, shape: Shape) -> Self {
+        let bed = bed();
+        let folder = tempfile::tempdir().expect("a folder");
         let listener = bed.node().run(|| TcpListener::bind("127.0.0.1:0").expect("loopback is up"));
         let server = ApiServer::start_on(listener);
         for object in shape.objects(NAME) {
@@ -65,17 +66,41 @@ impl Node {
         }
         // Watches need not know how this came about.
         server.compact();
-        let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("kubeconfig"), server.kubeconfig(None)).expect("it is there");
-        Self { process: None, bed, server, shape, weir: weir.to_owned(), folder }
+        let api = Api::Here(server);
+        Self { process: None, api, bed, shape, proxy: Proxy::Weir(weir), folder }
     }
 
-    /// Starts weir; gives when that was.
+    /// The same with kube-apiserver and etcd.
+    pub(crate) fn with_control_plane(proxy: Proxy, shape: Shape) -> Self {
+        let bed = bed();
+        let folder = tempfile::tempdir().expect("a folder");
+        let server =
+            ControlPlane::start(bed.node(), folder.path(), &folder.path().join("kubeconfig"));
+        server.fill(shape.objects(NAME));
+        Self { process: None, api: Api::Kubernetes(Box::new(server)), bed, shape, proxy, folder }
+    }
+
+    /// Creates an object, or replaces it.
+    pub(crate) fn apply(&self, object: Value) {
+        match &self.api {
+            Api::Here(server) => server.apply(object),
+            Api::Kubernetes(server) => server.apply(object),
+        }
+    }
+
+    /// When the server last began to write to the proxy.
+    ///
+    /// # Panics
+    /// If the server is another process, which does not tell.
+    pub(crate) fn last_write(&self) -> Instant {
+        let Api::Here(server) = &self.api else { panic!("kube-apiserver does not tell") };
+        server.last_write().expect("it has written before")
+    }
+
+    /// Starts the proxy; gives when that was.
     pub(crate) fn start(&mut self) -> Instant {
-        let mut command = Command::new(&self.weir);
-        command.args(["run", "--hostname-override", NAME, "--cluster-cidr", Testbed::POD_CIDR_V4]);
-        command.args(["--healthz-bind-address", HEALTH, "--metrics-bind-address", METRICS]);
-        command.arg("--kubeconfig").arg(self.folder.path().join("kubeconfig"));
+        let mut command = self.proxy.command(self.folder.path());
         let log = fs::File::create(self.folder.path().join("log")).expect("it can be written");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let start = Instant::now();
@@ -83,22 +108,22 @@ impl Node {
         start
     }
 
-    /// Starts weir and waits until it serves all.
+    /// Starts the proxy and waits until it serves all.
     pub(crate) fn start_and_wait(&mut self) {
         self.start();
         self.wait_until_ready();
     }
 
-    /// Ends weir. What it has programmed stays.
+    /// Ends the proxy. What it has programmed stays.
     pub(crate) fn stop(&mut self) {
         let process = self.process.take().expect("it runs");
-        assert!(process.terminate(LIMIT).success(), "{}", self.log());
+        let status = process.terminate(LIMIT);
+        assert!(status.success() || !self.proxy.ends_with_success(), "{}", self.log());
     }
 
-    /// Removes what weir has programmed.
+    /// Removes what is programmed.
     pub(crate) fn clean_up(&self) {
-        let program = self.weir.to_str().expect("a path in UTF-8");
-        self.bed.node().cmd(program, ["cleanup"]);
+        self.bed.node().nft("flush ruleset\n");
     }
 
     pub(crate) fn usage(&mut self) -> Usage {
@@ -109,10 +134,11 @@ impl Node {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Waits until weir says that it is ready.
+    /// Waits until the proxy says that it is ready.
     pub(crate) fn wait_until_ready(&self) {
-        wait_for(&format!("/readyz; log:\n{}", self.log()), LIMIT, || {
-            get(self.bed.node(), HEALTH, "/readyz").is_some_and(|answer| answer.0 == 200)
+        let path = self.proxy.readiness();
+        wait_for(path, LIMIT, || {
+            get(self.bed.node(), HEALTH, path).is_some_and(|answer| answer.0 == 200)
         });
     }
 
@@ -155,6 +181,23 @@ impl Node {
         });
         self.bed.node().cmd("conntrack", ["--flush"]);
     }
+}
+
+/// The namespaces, with the pods that serve any endpoint.
+fn bed() -> Testbed {
+    let mut bed = Testbed::new().pod(CLIENT, "10.244.0.9", "fd00:10:244::9");
+    for (name, address) in BACKENDS {
+        let last = address.octets()[3];
+        bed = bed.pod(name, &address.to_string(), &format!("fd00:10:244::{last}"));
+    }
+    // Any number of endpoints in one pod.
+    let (backend, address) = BACKENDS[0];
+    bed.ns(backend).ip(&format!("route add local {ENDPOINT_CIDR} dev lo\n"));
+    bed.node().ip(&format!("route add {ENDPOINT_CIDR} via {address}\n"));
+    for (name, _) in BACKENDS {
+        client::serve(bed.ns(name), name, TARGET_PORT);
+    }
+    bed
 }
 
 /// Where a Service is served.

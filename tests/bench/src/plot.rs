@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::figures::{Figure, change};
 use crate::summary::Unit;
-use crate::workload::thousands;
+use crate::workload::Shape;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
@@ -53,13 +53,14 @@ impl Axis {
 /// The picture; `None` where changes were measured of fewer than two numbers of Services.
 pub(crate) fn change_latency(figures: &[Figure]) -> Option<String> {
     let lines = lines(figures);
-    let numbers = lines.first()?.points.iter().map(|point| point.0);
-    let mut services: Vec<f64> = numbers.collect();
-    services.dedup();
-    if services.len() < 2 {
+    let mut shapes: Vec<Shape> = figures.iter().map(|figure| figure.shape).collect();
+    shapes.sort_by_key(|shape| shape.services);
+    shapes.dedup_by_key(|shape| shape.services);
+    if shapes.len() < 2 || lines.is_empty() {
         return None;
     }
-    let x = Axis::new(services.iter().copied(), LEFT + 20.0, WIDTH - RIGHT);
+    let services = shapes.iter().map(|shape| f64::from(shape.services));
+    let x = Axis::new(services, LEFT + 30.0, WIDTH - RIGHT);
     let seconds = lines.iter().flat_map(|line| line.points.iter().map(|point| point.1));
     let y = Axis::new(seconds, HEIGHT - BOTTOM, TOP).whole();
     let mut svg = format!(
@@ -67,7 +68,7 @@ pub(crate) fn change_latency(figures: &[Figure]) -> Option<String> {
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
     );
-    push_scales(&mut svg, &x, &y, &services);
+    push_scales(&mut svg, &x, &y, &shapes);
     for line in &lines {
         push_line(&mut svg, &x, &y, line);
     }
@@ -97,7 +98,7 @@ fn lines(figures: &[Figure]) -> Vec<Line> {
     lines.into_iter().filter(|line| !line.points.is_empty()).collect()
 }
 
-fn push_scales(svg: &mut String, x: &Axis, y: &Axis, services: &[f64]) {
+fn push_scales(svg: &mut String, x: &Axis, y: &Axis, shapes: &[Shape]) {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
     for power in y.from as i32..=y.to as i32 {
         let seconds = 10_f64.powi(power);
@@ -110,19 +111,19 @@ fn push_scales(svg: &mut String, x: &Axis, y: &Axis, services: &[f64]) {
             at + 4.0,
         );
     }
-    for number in services {
-        let (at, value) = (x.place(*number), thousands(*number as u32));
+    for shape in shapes {
+        let at = x.place(f64::from(shape.services));
         let _ = write!(
             svg,
             "<line x1=\"{at:.1}\" y1=\"{bottom}\" x2=\"{at:.1}\" y2=\"{}\" stroke=\"#333\"/>\n\
-             <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{value}</text>\n",
+             <text x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{shape}</text>\n",
             bottom + 5.0,
             bottom + 19.0,
         );
     }
     let _ = writeln!(
         svg,
-        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">Services</text>",
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">Services x endpoints</text>",
         (LEFT + right) / 2.0,
         HEIGHT - 10.0
     );
@@ -191,9 +192,11 @@ mod tests {
     fn a_value_ten_times_as_large_is_one_step_of_the_scale_higher() {
         let svg = change_latency(&[figure(1000, 1e-3), figure(10_000, 1e-2)]).expect("a picture");
         // From 100 µs to 10 ms are two steps of 175 each.
-        let line = "<polyline points=\"90.0,195.0 530.0,20.0\" fill=\"none\" stroke=\"#1f5fa8\"";
+        let line = "<polyline points=\"100.0,195.0 530.0,20.0\" fill=\"none\" stroke=\"#1f5fa8\"";
         assert!(svg.contains(line), "{svg}");
-        for text in [">100 µs<", ">1 ms<", ">10 ms<", ">1,000<", ">10,000<", "stroke-dasharray"] {
+        for text in
+            [">100 µs<", ">1 ms<", ">10 ms<", ">1,000 x 10<", ">10,000 x 10<", "stroke-dasharray"]
+        {
             assert!(svg.contains(text), "{text} in {svg}");
         }
     }

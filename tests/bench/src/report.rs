@@ -37,7 +37,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         let p99 = if sample.count() < 100 { String::new() } else { sample.show(99) };
         let kernel_text = kernel.map_or(String::new(), |kernel| Unit::Time.show(kernel));
         let ratio = kernel.filter(|kernel| *kernel > 0.0);
-        let ratio = ratio.map_or(String::new(), |it| format!("{:.1}", sample.median() / it));
+        let ratio = ratio.map_or(String::new(), |it| show_ratio(sample.median() / it));
         let _ = writeln!(
             text,
             "| {shape} | {what} | {} | {spread} | {p99} | {} | {budget} | {kernel_text} | {ratio} |",
@@ -46,6 +46,10 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         );
     }
     text
+}
+
+fn show_ratio(ratio: f64) -> String {
+    if ratio < 100.0 { format!("{ratio:.1}") } else { format!("{ratio:.0}") }
 }
 
 /// Kernel, processor and number of cores.

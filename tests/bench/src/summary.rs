@@ -104,6 +104,8 @@ mod tests {
         let sample = Sample::new(Unit::Count, (1..=200).rev().map(f64::from));
         let at = [1, 10, 50, 90, 99, 100].map(|percent| sample.percentile(percent));
         assert_eq!(at, [2.0, 20.0, 100.0, 180.0, 198.0, 200.0]);
+        let few = Sample::new(Unit::Count, (1..=7).map(f64::from));
+        assert_eq!([10, 50, 90].map(|percent| few.percentile(percent)), [1.0, 4.0, 7.0]);
         assert_eq!(Sample::one(Unit::Count, 7.0).percentile(1), 7.0);
     }
 

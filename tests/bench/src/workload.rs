@@ -1,5 +1,6 @@
 //! The cluster: so many Services with so many endpoints each, and how they change.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -33,8 +34,7 @@ impl std::fmt::Display for Shape {
     }
 }
 
-/// A number with a comma before its thousands.
-pub(crate) fn thousands(number: u32) -> String {
+fn thousands(number: u32) -> String {
     match number {
         0..1000 => number.to_string(),
         _ => format!("{},{:03}", number / 1000, number % 1000),
@@ -74,17 +74,61 @@ impl Shape {
     }
 }
 
-/// Gives endpoints that have not been there before.
-#[derive(Debug, Default)]
-pub(crate) struct NewEndpoints(u32);
+/// The endpoints that there are by now. One that is new has never been there before.
+#[derive(Debug)]
+pub(crate) struct Endpoints {
+    shape: Shape,
+    /// Of Services that have changed.
+    changed: BTreeMap<u32, Vec<Ipv4Addr>>,
+    newest: Ipv4Addr,
+}
 
-impl NewEndpoints {
-    pub(crate) fn next(&mut self) -> Ipv4Addr {
-        self.0 += 1;
-        Ipv4Addr::from_bits(FIRST_NEW_ENDPOINT.to_bits() + self.0)
+impl Endpoints {
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self { shape, changed: BTreeMap::new(), newest: FIRST_NEW_ENDPOINT }
     }
 
-    /// The how manieth it was; none of those that are there at first.
+    /// A new endpoint, of no Service yet.
+    pub(crate) fn next(&mut self) -> Ipv4Addr {
+        self.newest = Ipv4Addr::from_bits(self.newest.to_bits() + 1);
+        self.newest
+    }
+
+    /// The last that was new.
+    pub(crate) fn newest(&self) -> Ipv4Addr {
+        self.newest
+    }
+
+    /// Puts a new endpoint into the place of one of the Service; gives all that it has now.
+    pub(crate) fn replace(&mut self, service: u32) -> Vec<Ipv4Addr> {
+        let new = self.next();
+        let endpoints = self.of(service);
+        let place = service as usize % endpoints.len();
+        endpoints[place] = new;
+        endpoints.clone()
+    }
+
+    /// Gives the Service one endpoint more; gives all that it has now.
+    pub(crate) fn add(&mut self, service: u32) -> Vec<Ipv4Addr> {
+        let new = self.next();
+        let endpoints = self.of(service);
+        endpoints.push(new);
+        endpoints.clone()
+    }
+
+    /// Takes the last endpoint from the Service; gives all that it has now.
+    pub(crate) fn remove(&mut self, service: u32) -> Vec<Ipv4Addr> {
+        let endpoints = self.of(service);
+        endpoints.pop();
+        endpoints.clone()
+    }
+
+    fn of(&mut self, service: u32) -> &mut Vec<Ipv4Addr> {
+        let shape = self.shape;
+        self.changed.entry(service).or_insert_with(|| shape.endpoints_of(service))
+    }
+
+    /// The how manieth new one it was; none of those that are there at first.
     pub(crate) fn number(address: Ipv4Addr) -> Option<u32> {
         address.to_bits().checked_sub(FIRST_NEW_ENDPOINT.to_bits())
     }
@@ -166,6 +210,21 @@ mod tests {
             assert!(all.iter().all(|of| of.octets()[0] == 10 && of.octets()[1] >> 6 == 2));
             assert!(all.iter().all(|of| *of < FIRST_NEW_ENDPOINT), "{shape}");
         }
+    }
+
+    #[test]
+    fn each_change_is_of_one_endpoint() {
+        let shape = Shape { services: 1000, endpoints: 10 };
+        let mut endpoints = Endpoints::new(shape);
+        let first = shape.endpoints_of(70);
+        let replaced = endpoints.replace(70);
+        assert_eq!(replaced.iter().filter(|address| !first.contains(address)).count(), 1);
+        assert!(replaced.len() == 10 && replaced.contains(&endpoints.newest()));
+        let more = endpoints.add(70);
+        assert_eq!((&more[..10], more[10]), (&replaced[..], endpoints.newest()));
+        assert_eq!(endpoints.remove(70), replaced);
+        assert_eq!(Endpoints::number(endpoints.newest()), Some(2));
+        assert_eq!(Endpoints::number(first[0]), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::client;
 use crate::commits::Commits;
 use crate::node::{BACKENDS, CLIENT, LIMIT, Node, address_of};
 use crate::summary::Sample;
-use crate::workload::{NewEndpoints, RESERVED, slice};
+use crate::workload::{Endpoints, RESERVED, slice};
 
 /// Between two changes at least: what weir does behind a commit is no part of the next.
 pub(super) const PAUSE: Duration = Duration::from_millis(3);
@@ -36,34 +36,20 @@ pub(crate) struct Floor {
 }
 
 /// Changes one Service after the other: an endpoint for another; then one endpoint more, and one less.
-pub(crate) fn measure(node: &Node, new: &mut NewEndpoints, effort: Effort) -> Vec<Figure> {
+pub(crate) fn measure(node: &Node, new: &mut Endpoints, effort: Effort) -> Vec<Figure> {
     let commits = Commits::listen(node.bed.node());
     let shape = node.shape;
     let mean = Mean::begin(node);
-    let replaced = changes(
-        node,
-        &commits,
-        effort,
-        shape.changeable().map(|service| {
-            let mut endpoints = shape.endpoints_of(service);
-            let place = service as usize % endpoints.len();
-            endpoints[place] = new.next();
-            (service, endpoints)
-        }),
-    );
+    let one = shape.changeable().map(|service| (service, new.replace(service)));
+    let replaced = changes(node, &commits, effort, one);
     let own = mean.end(node);
     // Each Service gets one endpoint more and, the next time, one less.
-    let counted = shape.changeable().flat_map(|service| [(service, true), (service, false)]);
-    let counted = changes(
-        node,
-        &commits,
-        effort,
-        counted.map(|(service, is_more)| {
-            let mut endpoints = shape.endpoints_of(service);
-            endpoints.extend(is_more.then(|| new.next()));
-            (service, endpoints)
-        }),
-    );
+    let turns = shape.changeable().flat_map(|service| [(service, true), (service, false)]);
+    let one = turns.map(|(service, is_more)| match is_more {
+        true => (service, new.add(service)),
+        false => (service, new.remove(service)),
+    });
+    let counted = changes(node, &commits, effort, one);
     let figure = |what: &str, times: &[Duration]| Figure::new(what, shape, Sample::times(times));
     vec![
         figure(REPLACED, &replaced).budget("p50 1 ms, p99 3 ms"),
@@ -91,9 +77,9 @@ fn changes(
             break;
         }
         commits.forget();
-        node.server.apply(slice(service, &endpoints));
+        node.apply(slice(service, &endpoints));
         let commit = commits.next(LIMIT);
-        let event = node.server.last_write().expect("the event was written");
+        let event = node.last_write();
         let time = commit.at - event;
         times.push(time);
         // A slow proxy has its rest, too.
@@ -125,7 +111,7 @@ impl Mean {
 pub(crate) fn measure_packets(node: &Node, effort: Effort) -> Vec<Figure> {
     let service = RESERVED;
     let address = address_of(service);
-    let move_to = |place: usize| node.server.apply(slice(service, &[BACKENDS[place].1]));
+    let move_to = |place: usize| node.apply(slice(service, &[BACKENDS[place].1]));
     let wait_for = |place: usize| {
         let start = Instant::now();
         while client::ask(address).as_deref() != Some(BACKENDS[place].0) {
@@ -146,7 +132,10 @@ pub(crate) fn measure_packets(node: &Node, effort: Effort) -> Vec<Figure> {
         }
         times
     });
-    node.server.apply(slice(service, &node.shape.endpoints_of(service)));
+    // What is measured next must not meet with this.
+    let commits = Commits::listen(node.bed.node());
+    node.apply(slice(service, &node.shape.endpoints_of(service)));
+    commits.next(LIMIT);
     let what = "API write to a connection with the new endpoint";
     vec![Figure::new(what, node.shape, Sample::times(&times)).budget("p50 10 ms")]
 }

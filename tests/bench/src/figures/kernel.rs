@@ -16,7 +16,7 @@ use super::change::{Floor, PAUSE};
 use crate::cluster;
 use crate::node::Node;
 use crate::summary::{Sample, Unit};
-use crate::workload::{NewEndpoints, RESERVED, Shape};
+use crate::workload::{Endpoints, RESERVED, Shape};
 
 /// It keeps the number of endpoints that Services have at first.
 const LAST: u32 = RESERVED - 1;
@@ -28,7 +28,7 @@ const ROUNDS: usize = 4;
 /// kernel, and back. What is left is the kernel's time, but for the encoding of two or three elements.
 ///
 /// weir must not run. What is changed is changed back.
-pub(crate) fn measure(node: &Node, new: &mut NewEndpoints) -> Floor {
+pub(crate) fn measure(node: &Node, new: &mut Endpoints) -> Floor {
     let kernel = node.bed.node().run(|| Kernel::open().expect("the kernel has nf_tables"));
     let shape = node.shape;
     let mut measure = |change: &dyn Fn(&mut Vec<Ipv4Addr>, Ipv4Addr)| {

@@ -8,7 +8,7 @@ use super::Figure;
 use crate::commits::Commits;
 use crate::node::{LIMIT, Node};
 use crate::summary::{Sample, Unit};
-use crate::workload::{NewEndpoints, slice};
+use crate::workload::{Endpoints, slice};
 
 const BURST: usize = 300;
 const BURSTS: usize = 11;
@@ -16,7 +16,7 @@ const BURSTS: usize = 11;
 const RATE: u32 = 1000;
 
 /// Bursts: from the last write to the commit with which all of the burst is live.
-pub(crate) fn measure_bursts(node: &Node, new: &mut NewEndpoints) -> Vec<Figure> {
+pub(crate) fn measure_bursts(node: &Node, new: &mut Endpoints) -> Vec<Figure> {
     let commits = Commits::listen(node.bed.node());
     let mut services = node.shape.changeable();
     let times: Vec<Duration> = (0..BURSTS)
@@ -42,17 +42,13 @@ pub(crate) fn measure_bursts(node: &Node, new: &mut NewEndpoints) -> Vec<Figure>
 }
 
 /// Replaces one endpoint of a Service; gives the new one.
-fn replace(node: &Node, new: &mut NewEndpoints, service: u32) -> Ipv4Addr {
-    let mut endpoints = node.shape.endpoints_of(service);
-    let address = new.next();
-    let place = service as usize % endpoints.len();
-    endpoints[place] = address;
-    node.server.apply(slice(service, &endpoints));
-    address
+fn replace(node: &Node, new: &mut Endpoints, service: u32) -> Ipv4Addr {
+    node.apply(slice(service, &new.replace(service)));
+    new.newest()
 }
 
 /// So many changes a second for so long: how far the kernel lags behind each, and what it costs.
-pub(crate) fn measure_rate(node: &mut Node, new: &mut NewEndpoints, time: Duration) -> Vec<Figure> {
+pub(crate) fn measure_rate(node: &mut Node, new: &mut Endpoints, time: Duration) -> Vec<Figure> {
     let commits = Commits::listen(node.bed.node());
     let usage = node.usage();
     let cpu = usage.cpu().total;
@@ -64,7 +60,7 @@ pub(crate) fn measure_rate(node: &mut Node, new: &mut NewEndpoints, time: Durati
             thread::sleep(early);
         }
         let address = replace(node, new, service);
-        writes.push((NewEndpoints::number(address), Instant::now()));
+        writes.push((Endpoints::number(address), Instant::now()));
     }
     let busy = start.elapsed();
     let cpu = usage.cpu().total - cpu;
@@ -89,7 +85,7 @@ fn lags(writes: &[(Option<u32>, Instant)], commits: &Commits) -> Vec<Duration> {
     let mut lags = Vec::new();
     while lags.len() < writes.len() {
         let commit = commits.next(LIMIT);
-        let newest = commit.added.iter().filter_map(|address| NewEndpoints::number(*address)).max();
+        let newest = commit.added.iter().filter_map(|address| Endpoints::number(*address)).max();
         let is_live = |write: &&(Option<u32>, Instant)| newest.is_some() && write.0 <= newest;
         let live = writes[lags.len()..].iter().take_while(is_live);
         lags.extend(live.map(|write| commit.at.saturating_duration_since(write.1)));

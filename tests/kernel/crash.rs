@@ -1,0 +1,216 @@
+//! weir is killed at any moment, while the cluster changes and clients connect all the time.
+
+mod cluster;
+mod cold_start;
+mod dice;
+mod history;
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use weir_testbed::{ANSWER, Outcome, Protocol, ask_here, eventually, tcp_ask, wait_for};
+
+use crate::common::weir;
+use crate::packets::CLUSTER_CIDR;
+use crate::running::{LIMIT, Running};
+use cluster::{Cluster, Kind, SERVICES, canary_address, is_local, question, servers, testbed};
+use dice::Dice;
+use history::Generation;
+
+const KILLS: usize = 200;
+
+/// What weir logs of each transaction, and if its first look finds nothing to change.
+const PROGRAMMED: &str = "cause=";
+const NOTHING_TO_DO: &str = "the kernel holds all of it already";
+
+/// The address of the client outside.
+const VISITOR: &str = "198.51.100.7";
+
+/// A patience for answers that are due: a busy machine is not a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the clients share with the one that kills.
+struct Scene {
+    running: Running,
+    cluster: Mutex<Cluster>,
+    is_over: AtomicBool,
+    answers: AtomicUsize,
+    /// What should not have been.
+    complaints: Mutex<Vec<String>>,
+}
+
+/// Ends the clients when it is dropped, also by a panic.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The last answer of a Service whose clients stay: whose it was, and what was programmed before.
+type Last = Option<(usize, Generation)>;
+
+impl Scene {
+    fn new() -> Self {
+        let running = Running::on(testbed());
+        let cluster = Cluster::new(&running.server).into();
+        let (is_over, answers) = (AtomicBool::default(), AtomicUsize::default());
+        Self { running, cluster, is_over, answers, complaints: Mutex::default() }
+    }
+
+    fn cluster(&self) -> MutexGuard<'_, Cluster> {
+        self.cluster.lock().expect("not poisoned")
+    }
+
+    /// Asks the Services that this client asks, at random and without rest, and changes the cluster
+    /// in between.
+    fn connect(&self, client: &'static str, mut dice: Dice) {
+        let services: Vec<usize> =
+            (0..SERVICES).filter(|&service| Kind::of(service).client() == client).collect();
+        let mut last = vec![None; SERVICES];
+        while !self.is_over.load(Ordering::Relaxed) {
+            let service = services[dice.below(services.len())];
+            let programmed = self.cluster().history.programmed();
+            let (protocol, address) = question(service);
+            let outcome = ask_here(protocol, address, PATIENCE);
+            let mut cluster = self.cluster();
+            let complaint = judge(&cluster, service, programmed, &outcome, &mut last[service]);
+            if let Some(complaint) = complaint {
+                let text = format!("s{service} at {protocol} {address}: {complaint}");
+                self.complaints.lock().expect("not poisoned").push(text);
+            }
+            self.answers.fetch_add(1, Ordering::Relaxed);
+            if dice.once_in(4) {
+                cluster.change(&self.running.server, &mut dice);
+            }
+        }
+    }
+
+    /// Has nothing change any more, and waits until weir has programmed all and forgotten the flows
+    /// that this has overtaken.
+    fn come_to_rest(&self) {
+        self.cluster().is_changing = false;
+        // weir takes one thing after the other: when it programs the second signal, it has done all
+        // that it does about what came with the first.
+        for _ in 0..2 {
+            let canary = self.cluster().signal(&self.running.server);
+            let client = self.running.bed.ns("client");
+            let answers = || tcp_ask(client, canary_address(), ANSWER).server() == Some(&*canary);
+            let is_there = eventually(LIMIT, || answers().then_some(()));
+            assert!(is_there.is_some(), "no {canary} within {LIMIT:?}:\n{}", self.running.log());
+        }
+        self.cluster().history.all_is_programmed();
+    }
+}
+
+/// What is wrong with an answer, if anything, that was asked for when this was programmed and has
+/// just come.
+fn judge(
+    cluster: &Cluster,
+    service: usize,
+    programmed: Generation,
+    outcome: &Outcome,
+    last: &mut Last,
+) -> Option<String> {
+    let (history, kind) = (&cluster.history, Kind::of(service));
+    let now = history.now();
+    let Outcome::Answered { server, source } = outcome else {
+        // An answer that comes just when its endpoint leaves may be lost with the flow's entry.
+        let may_be_lost =
+            question(service).0 == Protocol::Udp && !history.is_unchanged(service, programmed, now);
+        return (!may_be_lost).then(|| format!("{outcome:?} at {programmed} to {now}"));
+    };
+    let endpoint: usize = server.parse().expect("servers are called by number");
+    let right = history.may_answer(service, programmed, now);
+    if !right.contains(&endpoint) {
+        return Some(format!("{endpoint} instead of {right:?} at {programmed} to {now}"));
+    }
+    if kind == Kind::Local && (!is_local(endpoint) || source.ip().to_string() != VISITOR) {
+        return Some(format!("{endpoint}, not local or not asked by {VISITOR} but {source}"));
+    }
+    if kind != Kind::Sticky {
+        return None;
+    }
+    let (before, since) = last.replace((endpoint, programmed))?;
+    let has_left = before != endpoint && history.is_unchanged(service, since, now);
+    has_left.then(|| format!("{endpoint} after {before}, and nothing changed since {since}"))
+}
+
+/// Whatever weir was doing when it was killed: no connection meets an endpoint that is not, or not
+/// any more, the Service's; none fails; and the next weir ends where one that was never killed ends.
+#[test]
+fn a_weir_that_is_killed_at_any_moment_leaves_every_service_as_before_or_as_after() {
+    let mut dice = Dice::new();
+    let scene = Scene::new();
+    let _servers = servers(&scene.running.bed);
+    let mut weir = scene.running.follower();
+    let start = Instant::now();
+    scene.running.wait_until_logged(PROGRAMMED);
+    let start_takes = start.elapsed();
+    scene.come_to_rest();
+    let (mut killed_early, mut logged) = (0, scene.running.log().len());
+    let weir = thread::scope(|scope| {
+        let _end = End(&scene.is_over);
+        for client in ["client", "visitor"] {
+            let (scene, dice) = (&scene, dice.another());
+            scope.spawn(move || scene.running.bed.ns(client).run(|| scene.connect(client, dice)));
+        }
+        for _ in 0..KILLS {
+            scene.cluster().is_changing = true;
+            if dice.once_in(8) {
+                scene.come_to_rest();
+            } else {
+                // A moment from before it has programmed anything until it follows changes.
+                thread::sleep(start_takes.mul_f64(dice.below(1000) as f64 / 700.0));
+            }
+            drop(weir);
+            let log = scene.running.log();
+            killed_early += usize::from(!log[logged..].contains(PROGRAMMED));
+            logged = log.len();
+            weir = scene.running.follower();
+        }
+        scene.come_to_rest();
+        weir
+    });
+    let complaints = scene.complaints.lock().expect("not poisoned");
+    assert!(
+        complaints.is_empty(),
+        "{}: {:#?}",
+        complaints.len(),
+        &complaints[..complaints.len().min(9)]
+    );
+    let (answers, writes) = (scene.answers.load(Ordering::Relaxed), scene.cluster().history.now());
+    println!(
+        "{answers} answers, {writes} moves, {killed_early} of {KILLS} killed before they programmed"
+    );
+    // Else it has shown little.
+    assert!(answers > 5 * KILLS && writes > KILLS as u64 && (1..KILLS).contains(&killed_early));
+
+    let running = &scene.running;
+    assert_is_as_compiled(running, &scene.cluster().manifests());
+    drop(weir);
+    let before = running.log();
+    let _weir = running.follower();
+    let news = || running.log()[before.len()..].to_owned();
+    wait_for("a start that finds all as it was", LIMIT, || news().contains(NOTHING_TO_DO));
+    assert!(!news().contains(PROGRAMMED), "{}", news());
+}
+
+/// The kernel is what is compiled from these manifests, but for the slots of endpoints.
+fn assert_is_as_compiled(running: &Running, manifests: &str) {
+    let path = running.folder.path().join("manifests.yaml");
+    fs::write(&path, manifests).expect("it can be written");
+    let diff = || {
+        let mut command = weir();
+        command.args(["diff", "--hostname-override", "node-a"]).args(CLUSTER_CIDR);
+        command.arg("-f").arg(&path);
+        crate::listing::output(running.bed.node(), command)
+    };
+    wait_for(&format!("no difference but\n{diff:?}", diff = diff()), LIMIT, || {
+        diff().status.success()
+    });
+}
