@@ -96,9 +96,8 @@ fn a_table_that_is_taken_away_makes_the_node_unhealthy_until_it_is_given_back() 
     for path in ["/healthz", "/readyz", "/livez"] {
         answer(&running, visitor, (HEALTHZ, path), 503, "\"healthy\":false");
     }
-    running.wait_until_logged("; trying again");
-    let reason = "FailedToSyncProxyRules";
-    wait_for("an Event", LIMIT, || !events(&running, reason).is_empty());
+    let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total{ip_family=\"IPv4\"}";
+    wait_for("failures", LIMIT, || metric(&running, failures) >= Some(3.0));
 
     drop(owner);
     for path in ["/healthz", "/readyz", "/livez"] {
@@ -106,7 +105,10 @@ fn a_table_that_is_taken_away_makes_the_node_unhealthy_until_it_is_given_back() 
     }
     running.wait_for_answer_of("b1");
     running.wait_until_logged("the kernel is equal to the API server again");
-    assert_eq!(events(&running, reason).len(), 1, "{:#?}", events(&running, reason));
+    // Events are sent in order: what comes before the repair has come when that is there.
+    wait_for("an Event", LIMIT, || !events(&running, "ProxyRulesRepaired").is_empty());
+    let failed = events(&running, "FailedToSyncProxyRules");
+    assert_eq!(failed.len(), 1, "{failed:#?}");
 }
 
 /// Lets nft change a table of its own, one commit for each line, until it is over.

@@ -102,7 +102,6 @@ fn a_service_that_goes_answers_a_client_that_never_pauses_no_more() {
     while_asking(&running, |socket| {
         wait_for("b1 to answer", LIMIT, || answers(socket).as_deref() == Some("b1"));
         running.server.delete(Resource::Services, "default", "dns");
-        running.server.delete(Resource::EndpointSlices, "default", "dns-1");
         running.wait_until_logged("removed stale UDP flows");
         // What was on its way has been read by then.
         let silence = eventually(LIMIT, || (0..5).all(|_| answers(socket).is_none()).then_some(()));
