@@ -23,6 +23,7 @@ use crate::cluster::Family;
 use crate::compile::names;
 use crate::nft::{Element, Elements, Name, RawKey, SetSpec};
 use crate::transaction::{Action, Operation, Transaction};
+pub(crate) use part::owner;
 use part::{Part, Parts};
 
 /// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so

@@ -27,6 +27,8 @@ pub(super) enum Setback {
     Expired,
     /// It is not known any more what the kernel holds.
     Drifted,
+    /// The kernel has not what it is thought to have, or has more.
+    Doubtful(CommitError),
     /// The kernel does not take this object.
     Refused {
         /// What it is, where that can be told.

@@ -79,8 +79,7 @@ impl Tables for Memory {
             if let Err((part, errno)) = check(operation, &ruleset) {
                 return Err(refused(transaction, Some(index), Some(part), errno));
             }
-            let one = Transaction { operations: vec![operation.clone()] };
-            one.apply(&mut ruleset);
+            apply(operation.clone(), &mut ruleset);
         }
         world.ruleset = ruleset;
         world.generation += 1;
@@ -181,6 +180,24 @@ fn check(operation: &Operation, ruleset: &Ruleset) -> Result<(), (usize, i32)> {
             first_error(elements.keys().map(|key| if is_there(key) { 0 } else { libc::ENOENT }))
         }
     }
+}
+
+/// Rules are added to those that are there, unless these are said to go: only then the chain is
+/// flushed.
+fn apply(mut operation: Operation, ruleset: &mut Ruleset) {
+    if let Action::ReplaceRules { chain, old, new } = &mut operation.action
+        && old.is_empty()
+    {
+        let there = &ruleset.tables[&operation.family].chains[chain].rules;
+        new.splice(0..0, there.iter().cloned());
+    }
+    // A chain that is there stays as it is.
+    if let Action::AddChain { name, .. } = &operation.action
+        && ruleset.tables[&operation.family].chains.contains_key(name)
+    {
+        return;
+    }
+    Transaction { operations: vec![operation] }.apply(ruleset);
 }
 
 fn first_error(answers: impl Iterator<Item = i32>) -> Result<(), (usize, i32)> {

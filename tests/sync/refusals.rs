@@ -66,7 +66,7 @@ async fn at_first_load_all_others_are_served_at_once() {
             let synced = agent.sync();
             assert_eq!(set_aside(&synced), names_of(offenders), "{context}");
             let cluster = with(&agent.cluster, offenders, &Cluster::default());
-            agent.assert_holds(&cluster, &context);
+            agent.assert_holds(&cluster, offenders, &context);
             let count = offenders.len() as u32;
             assert!(agent.asked(Request::Commit) <= 1 + attempts * count, "{context}: commits");
             assert!(agent.asked(Request::Dump) <= 1 + count, "{context}: dumps");
@@ -94,7 +94,7 @@ async fn in_a_burst_all_others_are_served_at_once_and_those_stay_as_they_were() 
             let gone = with(&before, &(10..20).collect::<Vec<_>>(), &Cluster::default());
             let synced = agent.sync();
             assert_eq!(set_aside(&synced), names_of(offenders), "{context}");
-            agent.assert_holds(&with(&agent.cluster, offenders, &gone), &context);
+            agent.assert_holds(&with(&agent.cluster, offenders, &gone), offenders, &context);
             let count = offenders.len() as u32;
             let commits = agent.asked(Request::Commit) - commits;
             assert!(commits <= 2 + attempts * count, "{context}: {commits} commits");
@@ -118,7 +118,7 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         agent.put(6, &[1, 2, 3, 4]);
         assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "{told:?}");
         let expected = with(&agent.cluster, &[5], &before);
-        agent.assert_holds(&expected, &format!("{told:?}"));
+        agent.assert_holds(&expected, &[5], &format!("{told:?}"));
         // Whatever else happens.
         agent.put(7, &[1]);
         agent.config.node_port_addresses = NodePortAddresses::Cidrs(vec![]);
@@ -129,19 +129,19 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         agent.engine.look();
         agent.sync();
         let expected = with(&agent.cluster, &[5], &before);
-        agent.assert_holds(&expected, &format!("{told:?}, later"));
+        agent.assert_holds(&expected, &[5], &format!("{told:?}, later"));
         // And when all is compared.
         agent.engine.distrust();
         agent.put(8, &[1]);
         agent.sync();
         let expected = with(&agent.cluster, &[5], &before);
-        agent.assert_holds(&expected, &format!("{told:?}, compared"));
+        agent.assert_holds(&expected, &[5], &format!("{told:?}, compared"));
         // When it is tried again, too.
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(300)).await;
             agent.engine.distrust();
             agent.sync();
-            agent.assert_holds(&expected, &format!("{told:?}, tried again"));
+            agent.assert_holds(&expected, &[5], &format!("{told:?}, tried again"));
         }
         assert_comes_back(&mut agent, &format!("{told:?}")).await;
     }
@@ -160,7 +160,7 @@ async fn settings_change_while_a_service_is_set_aside() {
     let synced = agent.sync();
     assert_eq!(synced.set_aside, []);
     assert_eq!(agent.asked(Request::Commit) - commits, 1);
-    agent.assert_holds(&with(&agent.cluster, &[5], &Cluster::default()), "other settings");
+    agent.assert_holds(&with(&agent.cluster, &[5], &Cluster::default()), &[5], "other settings");
     assert_comes_back(&mut agent, "other settings").await;
 }
 
@@ -205,13 +205,13 @@ async fn a_kernel_that_cannot_learn_serves_all_but_services_with_affinity() {
     let mut agent = Agent::new(2);
     agent.lack(|statement| matches!(statement, Statement::Update { .. }));
     assert_eq!(set_aside(&agent.sync()), names_of(&[1]));
-    agent.assert_holds(&with(&agent.cluster, &[1], &Cluster::default()), "start");
+    agent.assert_holds(&with(&agent.cluster, &[1], &Cluster::default()), &[1], "start");
     agent.put(3, &[1, 2]);
     agent.put(4, &[1, 2]);
     let commits = agent.asked(Request::Commit);
     assert_eq!(set_aside(&agent.sync()), names_of(&[3]));
     assert!(agent.asked(Request::Commit) - commits <= 4);
-    agent.assert_holds(&with(&agent.cluster, &[1, 3], &Cluster::default()), "change");
+    agent.assert_holds(&with(&agent.cluster, &[1, 3], &Cluster::default()), &[1, 3], "change");
     assert_comes_back(&mut agent, "the module is loaded").await;
 }
 
@@ -232,7 +232,7 @@ async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() 
     let mut agent = Agent::new(4);
     agent.refuse(&[2], Told::Part);
     assert_eq!(set_aside(&agent.sync()), names_of(&[2]));
-    agent.put(2, &[1]);
+    agent.put(2, &[4, 5, 6]);
     let commits = agent.asked(Request::Commit);
     assert_eq!(set_aside(&agent.sync()), [], "the reason is no news");
     assert!(agent.asked(Request::Commit) > commits, "it was tried");
