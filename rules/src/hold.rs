@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::{Fragment, names};
+use crate::compile::{Fragment, learning, names};
 use crate::nft::{Element, Name, RawKey};
 use crate::pieces::owner;
 use crate::transaction::{Action, Operation, Transaction};
@@ -50,7 +50,7 @@ impl Held {
         if self.is_empty() {
             return transaction;
         }
-        let kept = self.kept_destinations(&transaction);
+        let kept = self.kept(&transaction);
         transaction.operations.retain_mut(|operation| self.allows(operation, &kept));
         transaction
     }
@@ -69,8 +69,9 @@ impl Held {
         !self.is_empty() && transaction.operations.iter().any(|it| is_shared(&it.action))
     }
 
-    /// The destinations that are these Services' and that no other comes to have.
-    fn kept_destinations(&self, transaction: &Transaction) -> Kept {
+    /// The destinations that are these Services' and that no other comes to have, and what goes in
+    /// any case.
+    fn kept(&self, transaction: &Transaction) -> Kept {
         let mut destinations = self.destinations.clone();
         for Operation { family, action } in &transaction.operations {
             if let Action::DeleteElements { set, elements, .. } = action {
@@ -93,7 +94,16 @@ impl Held {
             };
             Some((*family, RawKey::from_bytes(key.as_bytes().get(..length)?)?))
         });
-        Kept { addresses: addresses.collect(), destinations }
+        let chains = transaction.operations.iter().filter_map(|Operation { family, action }| {
+            match action {
+                Action::DeleteChain { name, base: Some(_), .. } => Some((*family, name.clone())),
+                _ => None,
+            }
+        });
+        let learning = learning();
+        let is_foreign = |(_, name): &(Family, Name)| !learning.chains.contains_key(name);
+        let foreign = chains.filter(is_foreign).collect();
+        Kept { addresses: addresses.collect(), destinations, foreign }
     }
 
     /// Whether an element has the name of one of these Services for a comment, and a port's behind
@@ -106,11 +116,12 @@ impl Held {
     fn allows(&self, Operation { family, action }: &mut Operation, kept: &Kept) -> bool {
         let is_anothers = |name: &Name| owner(name).is_some_and(|it| !self.services.contains(&it));
         match action {
-            // Nothing goes to a base chain.
-            Action::DeleteChain { base: Some(_), .. } => true,
-            Action::DeleteChain { name, .. } | Action::DeleteSet { name, .. } => is_anothers(name),
+            Action::DeleteSet { name, .. } => is_anothers(name),
+            Action::DeleteChain { name, .. } => is_anothers(name) || kept.is_foreign(*family, name),
             // Emptied only to be deleted.
-            Action::ReplaceRules { chain, new, .. } => !new.is_empty() || is_anothers(chain),
+            Action::ReplaceRules { chain, new, .. } => {
+                !new.is_empty() || is_anothers(chain) || kept.is_foreign(*family, chain)
+            }
             Action::DeleteElements { set, elements, .. } => {
                 elements.retain(|key, _| !kept.has(*family, set, key));
                 !elements.is_empty()
@@ -129,9 +140,15 @@ struct Kept {
     destinations: HashSet<(Family, RawKey)>,
     /// Their addresses.
     addresses: HashSet<(Family, RawKey)>,
+    /// Base chains that go, to which no element can lead: others have made them.
+    foreign: HashSet<(Family, Name)>,
 }
 
 impl Kept {
+    fn is_foreign(&self, family: Family, chain: &Name) -> bool {
+        self.foreign.contains(&(family, chain.clone()))
+    }
+
     fn has(&self, family: Family, set: &Name, key: &RawKey) -> bool {
         match set.as_str() {
             // It is not known whose endpoints these are.

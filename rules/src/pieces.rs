@@ -93,10 +93,10 @@ impl Places {
             Action::DeleteChain { .. } | Action::DeleteSet { .. } => Place::Last,
             // The chain goes, if not in this transaction.
             Action::ReplaceRules { new, .. } if new.is_empty() => Place::Last,
-            // Nothing goes to a new chain yet.
-            Action::ReplaceRules { old, .. } if old.is_empty() => Place::First,
-            Action::ReplaceRules { chain, .. } => {
-                Part::of_service(*family, chain).map_or(Place::First, Place::With)
+            Action::AddSet { name, .. }
+            | Action::AddChain { name, .. }
+            | Action::ReplaceRules { chain: name, .. } => {
+                Part::of_service(*family, name).map_or(Place::First, Place::With)
             }
             _ => Place::First,
         }
@@ -137,12 +137,14 @@ impl Plan {
     fn new(transaction: &Transaction, most_elements: usize) -> Self {
         let places = Places::new(transaction);
         let mut parts = Parts::default();
-        let (mut first, mut last) = (0, 0);
+        let (mut first, mut last, mut has_first) = (0, 0, false);
         for operation in &transaction.operations {
             let family = operation.family;
             let Some((set, spec, elements)) = changed(&operation.action) else {
-                if let Place::With(part) = places.of_operation(operation) {
-                    parts.add(part, 0);
+                match places.of_operation(operation) {
+                    Place::First => has_first = true,
+                    Place::With(part) => drop(parts.add(part, 0)),
+                    Place::Last => {}
                 }
                 continue;
             };
@@ -156,7 +158,9 @@ impl Plan {
             }
         }
         parts.join_by_endpoints(transaction);
-        let mut room = Room { most: most_elements, used: first, piece: 0 };
+        // What is no element counts for one together, so that it can be told from all Services.
+        let used = first.max(has_first.into());
+        let mut room = Room { most: most_elements, used, piece: 0 };
         let parts = parts.distribute(|weight| room.take(weight));
         Self { places, parts, last: room.take(last) }
     }

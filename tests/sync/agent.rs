@@ -217,7 +217,7 @@ impl Agent {
     }
 
     /// The kernel cannot do what rules with this statement ask for.
-    pub(crate) fn lack(&mut self, lacks: fn(&Statement) -> bool) {
+    pub(crate) fn lack(&mut self, lacks: fn(&Statement) -> bool, told: Told) {
         let find = move |operation: &Operation| match &operation.action {
             Action::ReplaceRules { new, .. } => {
                 let is_it = |rule: &Rule| rule.statements.iter().any(lacks);
@@ -225,7 +225,6 @@ impl Agent {
             }
             _ => None,
         };
-        let told = Told::Part;
         let refusal = Refusal { find: Box::new(find), errno: libc::ENOENT, told };
         self.plan.borrow_mut().refusals.push(refusal);
     }

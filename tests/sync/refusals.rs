@@ -203,7 +203,7 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
 #[tokio::test(start_paused = true)]
 async fn a_kernel_that_cannot_learn_serves_all_but_services_with_affinity() {
     let mut agent = Agent::new(2);
-    agent.lack(|statement| matches!(statement, Statement::Update { .. }));
+    agent.lack(|statement| matches!(statement, Statement::Update { .. }), Told::Part);
     assert_eq!(set_aside(&agent.sync()), names_of(&[1]));
     agent.assert_holds(&with(&agent.cluster, &[1], &Cluster::default()), &[1], "start");
     agent.put(3, &[1, 2]);
@@ -218,13 +218,32 @@ async fn a_kernel_that_cannot_learn_serves_all_but_services_with_affinity() {
 /// Without a Service to blame, the error is told and all is tried again.
 #[tokio::test(start_paused = true)]
 async fn what_no_service_asks_for_is_a_failure() {
-    let mut agent = Agent::new(2);
-    agent.lack(|statement| matches!(statement, Statement::Masquerade));
-    let mut synced = Synced::default();
-    let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
-    assert!(matches!(result, Err(SyncError::Commit(CommitError::Refused { .. }))), "{result:?}");
-    assert_eq!(set_aside(&synced), []);
-    assert_comes_back(&mut agent, "the module is loaded").await;
+    for told in [Told::Part, Told::Operation, Told::Nothing] {
+        let mut agent = Agent::new(2);
+        agent.lack(|statement| matches!(statement, Statement::Masquerade), told);
+        let mut synced = Synced::default();
+        let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
+        let is_told = matches!(result, Err(SyncError::Commit(CommitError::Refused { .. })));
+        assert!(is_told, "{told:?}: {result:?}");
+        assert_eq!(set_aside(&synced), [], "{told:?}");
+        assert_comes_back(&mut agent, "the module is loaded").await;
+    }
+}
+
+/// Nor which operation it is: what a Service has of its own is found among the others'.
+#[tokio::test(start_paused = true)]
+async fn a_refused_rule_is_found_though_the_kernel_does_not_tell_which_it_is() {
+    for told in [Told::Operation, Told::Nothing] {
+        let mut agent = Agent::new(0);
+        (1..50).for_each(|number| agent.put(2 * number, &[1, 2]));
+        agent.put(51, &[1, 2]);
+        agent.lack(|statement| matches!(statement, Statement::Update { .. }), told);
+        assert_eq!(set_aside(&agent.sync()), names_of(&[51]), "{told:?}");
+        let expected = with(&agent.cluster, &[51], &Cluster::default());
+        agent.assert_holds(&expected, &[51], &format!("{told:?}"));
+        assert!(agent.asked(Request::Commit) <= 33, "{told:?}");
+        assert_comes_back(&mut agent, &format!("{told:?}")).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
