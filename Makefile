@@ -9,6 +9,7 @@ help:
 	@echo 'make test    all tests, in a network namespace of their own'
 	@echo 'make test-apiserver'
 	@echo '             those that kube-apiserver must pass, too: KUBE_APISERVER and ETCD name the programs'
+	@echo 'make soak    lives of a node at random on the real kernel, for MINUTES=n'
 	@echo 'make build   target/release/weir'
 	@echo 'make bench   weir apply against nft -f, and what session affinity costs'
 	@echo 'make lint    format, clippy and documentation'
@@ -32,6 +33,14 @@ test: deps
 ifneq ($(and $(KUBE_APISERVER),$(ETCD)),)
 	$(MAKE) test-apiserver
 endif
+
+# WEIR_SOAK_SEED, which a failure tells, repeats one life.
+MINUTES ?= 10
+.PHONY: soak
+soak: deps
+	$(CARGO) test --package weir --test kernel --no-run
+	WEIR_SOAK_MINUTES=$(MINUTES) tests/tools/in-netns \
+		$(CARGO) test --package weir --test kernel --offline -- --nocapture soak
 
 # They start both programs, on the loopback of that namespace.
 .PHONY: test-apiserver

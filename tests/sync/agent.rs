@@ -217,10 +217,10 @@ impl Agent {
     }
 
     /// The kernel cannot do what rules with this statement ask for.
-    pub(crate) fn lack(&mut self, lacks: fn(&Statement) -> bool, told: Told) {
+    pub(crate) fn lack(&mut self, lacks: impl Fn(&Statement) -> bool + 'static, told: Told) {
         let find = move |operation: &Operation| match &operation.action {
             Action::ReplaceRules { new, .. } => {
-                let is_it = |rule: &Rule| rule.statements.iter().any(lacks);
+                let is_it = |rule: &Rule| rule.statements.iter().any(&lacks);
                 new.iter().position(is_it).map(|index| index + 1)
             }
             _ => None,

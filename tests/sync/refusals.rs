@@ -6,7 +6,7 @@ use weir::kernel::CommitError;
 use weir::sync::{SyncError, Synced};
 use weir_rules::cluster::{Cluster, NamespacedName};
 use weir_rules::config::{DetectLocal, NodePortAddresses};
-use weir_rules::nft::Statement;
+use weir_rules::nft::{Name, Statement};
 
 use crate::agent::{Agent, name};
 use crate::faulty::{Request, Told};
@@ -234,10 +234,9 @@ async fn what_no_service_asks_for_is_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_rule_is_found_though_the_kernel_does_not_tell_which_it_is() {
     for told in [Told::Operation, Told::Nothing] {
-        let mut agent = Agent::new(0);
-        (1..50).for_each(|number| agent.put(2 * number, &[1, 2]));
-        agent.put(51, &[1, 2]);
-        agent.lack(|statement| matches!(statement, Statement::Update { .. }), told);
+        let mut agent = Agent::new(100);
+        let is_it = |map: &Name| map.as_str() == "affinity-default/web-51/tcp/80";
+        agent.lack(move |it| matches!(it, Statement::Update { map, .. } if is_it(map)), told);
         assert_eq!(set_aside(&agent.sync()), names_of(&[51]), "{told:?}");
         let expected = with(&agent.cluster, &[51], &Cluster::default());
         agent.assert_holds(&expected, &[51], &format!("{told:?}"));
