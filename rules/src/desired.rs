@@ -11,8 +11,8 @@ mod part;
 mod sides;
 mod users;
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 pub use self::part::Part;
 use self::sides::Sides;

@@ -94,12 +94,11 @@ impl Held {
             };
             Some((*family, RawKey::from_bytes(key.as_bytes().get(..length)?)?))
         });
-        let chains = transaction.operations.iter().filter_map(|Operation { family, action }| {
-            match action {
+        let chains =
+            transaction.operations.iter().filter_map(|Operation { family, action }| match action {
                 Action::DeleteChain { name, base: Some(_), .. } => Some((*family, name.clone())),
                 _ => None,
-            }
-        });
+            });
         let learning = learning();
         let is_foreign = |(_, name): &(Family, Name)| !learning.chains.contains_key(name);
         let foreign = chains.filter(is_foreign).collect();
@@ -154,7 +153,9 @@ impl Kept {
             // It is not known whose endpoints these are.
             names::HAIRPIN_CONNECTIONS => true,
             names::CLUSTER_IPS => self.addresses.contains(&(family, *key)),
-            _ => destination(set, key).is_some_and(|key| self.destinations.contains(&(family, key))),
+            _ => {
+                destination(set, key).is_some_and(|key| self.destinations.contains(&(family, key)))
+            }
         }
     }
 }

@@ -112,10 +112,11 @@ impl<K: Tables> Engine<K> {
 
     /// Asks the kernel whether there was a commit that was not heard of, and learns what was.
     pub fn look(&mut self) -> Heard {
-        let now = self.kernel.generation().ok();
+        // Where that cannot be told, the next look will tell.
+        let now = self.kernel.generation();
         let mut heard = self.hear();
-        if let Trust::Equal(known) = self.trust
-            && now != Some(known)
+        if let (Trust::Equal(known), Ok(now)) = (self.trust, now)
+            && now != known
             && heard.generation.is_none()
         {
             let unheard = Heard { is_lossy: true, ..Heard::default() };

@@ -169,9 +169,13 @@ fn refused(number: i32) -> CommitError {
 }
 
 /// Every way in which a request of each kind can fail once.
-pub(crate) const FAULTS: [(&str, Request, Fault); 28] = [
+pub(crate) const FAULTS: [(&str, Request, Fault); 29] = [
     ("stale", Request::Commit, Fault::Uncommitted(|| CommitError::Stale)),
-    ("too long", Request::Commit, Fault::Uncommitted(|| CommitError::TooLong { bytes: 2, limit: 1 })),
+    (
+        "too long",
+        Request::Commit,
+        Fault::Uncommitted(|| CommitError::TooLong { bytes: 2, limit: 1 }),
+    ),
     (
         "no memory for it",
         Request::Commit,
@@ -183,6 +187,7 @@ pub(crate) const FAULTS: [(&str, Request, Fault); 28] = [
     ("refused once", Request::Commit, Fault::Uncommitted(|| refused(libc::EINVAL))),
     ("not there", Request::Commit, Fault::Uncommitted(|| refused(libc::ENOENT))),
     ("there", Request::Commit, Fault::Uncommitted(|| refused(libc::EEXIST))),
+    ("in use", Request::Commit, Fault::Uncommitted(|| refused(libc::EBUSY))),
     (
         "lost before",
         Request::Commit,

@@ -43,7 +43,8 @@ impl Memory {
         let changed = suspects(&before, &world.ruleset);
         world.generation += 1;
         let generation = Some(world.generation);
-        let commits = if changed.is_empty() { vec![] } else { vec![ForeignCommit { by: None, changed }] };
+        let commits =
+            if changed.is_empty() { vec![] } else { vec![ForeignCommit { by: None, changed }] };
         world.heard.merge(Heard { generation, commits, is_lossy: false });
     }
 }
@@ -274,10 +275,12 @@ fn changed(before: &Table, after: &Table) -> TableSuspects {
         structure: before.chains != after.chains || specs(before) != specs(after),
         ..TableSuspects::default()
     };
-    let nothing = Set::new(weir_rules::nft::SetSpec::new(vec![], weir_rules::nft::SetData::Nothing));
+    let nothing =
+        Set::new(weir_rules::nft::SetSpec::new(vec![], weir_rules::nft::SetData::Nothing));
     let names: BTreeSet<_> = before.sets.keys().chain(after.sets.keys()).collect();
     for name in names {
-        let [old, new] = [before, after].map(|table| &table.sets.get(name).unwrap_or(&nothing).elements);
+        let [old, new] =
+            [before, after].map(|table| &table.sets.get(name).unwrap_or(&nothing).elements);
         let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
         let differ = keys.into_iter().filter(|key| old.get(key) != new.get(key));
         let keys: BTreeSet<_> = differ.map(|key| as_kernel_has(name, key)).collect();

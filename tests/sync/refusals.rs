@@ -123,9 +123,11 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         agent.put(7, &[1]);
         agent.config.node_port_addresses = NodePortAddresses::Cidrs(vec![]);
         agent.touch_surroundings();
-        agent.kernel.edit(|ruleset| ruleset.tables.values_mut().for_each(|table| {
-            table.chains.get_mut("services").expect("it is there").rules.clear();
-        }));
+        agent.kernel.edit(|ruleset| {
+            ruleset.tables.values_mut().for_each(|table| {
+                table.chains.get_mut("services").expect("it is there").rules.clear();
+            })
+        });
         agent.engine.look();
         agent.sync();
         let expected = with(&agent.cluster, &[5], &before);
@@ -188,9 +190,11 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
     assert_eq!(synced.set_aside, []);
     assert_eq!(agent.lost_of(&before, 5), Vec::<String>::new());
     // Somebody changes a rule, and all chains are compared.
-    agent.kernel.edit(|ruleset| ruleset.tables.values_mut().for_each(|table| {
-        table.chains.get_mut("services").expect("it is there").rules.clear();
-    }));
+    agent.kernel.edit(|ruleset| {
+        ruleset.tables.values_mut().for_each(|table| {
+            table.chains.get_mut("services").expect("it is there").rules.clear();
+        })
+    });
     agent.engine.look();
     let synced = agent.sync();
     assert_eq!((synced.set_aside, synced.dumps), (vec![], 0));

@@ -216,12 +216,12 @@ fn learned(ruleset: &Ruleset, index: Index) -> Option<String> {
 /// Refuses what would be at one of the destinations that there are.
 fn refuse(node: &Node, index: Index, told: &mut String) {
     let desired = weir_rules::compile::compile(node.cluster(), &node.config);
-    let verdicts = desired.tables.values().flat_map(|table| table.sets.iter()).flat_map(
-        |(name, set)| {
-            let verdicts = set.elements.iter().filter(|(_, it)| matches!(it.data, Data::Verdict(_)));
+    let verdicts =
+        desired.tables.values().flat_map(|table| table.sets.iter()).flat_map(|(name, set)| {
+            let verdicts =
+                set.elements.iter().filter(|(_, it)| matches!(it.data, Data::Verdict(_)));
             verdicts.map(|(key, _)| (name.clone(), *key))
-        },
-    );
+        });
     let verdicts: Vec<_> = verdicts.collect();
     if verdicts.is_empty() {
         return;
