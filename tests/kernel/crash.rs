@@ -38,8 +38,9 @@ const LONGEST_START: Duration = Duration::from_millis(400);
 /// How long it follows changes until it is killed, at most: some transactions.
 const FOLLOWING: Duration = Duration::from_millis(20);
 
-/// Of so many answers one may get lost where a Service has just changed.
-const LOST_IN: usize = 10_000;
+/// Of so many answers one may get lost where a Service has just changed. It is one of a million, and
+/// most runs lose none.
+const LOST_IN: usize = 50_000;
 
 /// What the clients share with the one that kills.
 struct Scene {
@@ -140,8 +141,8 @@ fn judge(
     let now = history.now();
     let Outcome::Answered { server, source } = outcome else {
         // A packet that is on its way through the ruleset just when a transaction takes effect may
-        // meet the verdict from before it and the endpoints from behind it, and then no endpoint at
-        // all. And a UDP flow's entry may go while its answer is under way.
+        // meet a verdict that leads to a chain which was made with it, and which is empty to that
+        // packet. And a UDP flow's entry may go while its answer is under way.
         if !history.is_unchanged(service, programmed, now) {
             *lost += 1;
             return None;
