@@ -64,7 +64,7 @@ pub(super) fn commit(
         let piece = Arc::new(piece);
         match kernel.commit(&piece, generation) {
             Ok(Committed { bytes }) => {
-                changes.push(Change { transaction: piece, bytes });
+                changes.push(Change::new(piece, bytes));
                 generation = generation.map(next_generation);
             }
             Err(error) => {
