@@ -10,6 +10,7 @@ help:
 	@echo 'make test-apiserver'
 	@echo '             those that kube-apiserver must pass, too: KUBE_APISERVER and ETCD name the programs'
 	@echo 'make churn   many changes, flat memory: CHANGES=1000000 of them if it does not say otherwise'
+	@echo 'make soak    lives of a node at random on the real kernel, for MINUTES=n'
 	@echo 'make build   target/release/weir'
 	@echo 'make bench   what weir takes, end to end, into docs/performance.md: ten minutes; less with,'
 	@echo '             for example, BENCH=change,packet SERVICES=10000, which leaves the page alone'
@@ -36,6 +37,14 @@ test: deps
 ifneq ($(and $(KUBE_APISERVER),$(ETCD)),)
 	$(MAKE) test-apiserver
 endif
+
+# WEIR_SOAK_SEED, which a failure tells, repeats one life.
+MINUTES ?= 10
+.PHONY: soak
+soak: deps
+	$(CARGO) test --package weir --test kernel --no-run
+	WEIR_SOAK_MINUTES=$(MINUTES) tests/tools/in-netns \
+		$(CARGO) test --package weir --test kernel --offline -- --nocapture soak
 
 # They start both programs, on the loopback of that namespace.
 .PHONY: test-apiserver

@@ -11,8 +11,8 @@ mod part;
 mod sides;
 mod users;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 pub use self::part::Part;
 use self::sides::Sides;
@@ -28,6 +28,8 @@ use crate::transaction::Tally;
 #[derive(Debug, Clone, Default)]
 pub struct Desired {
     tables: [Option<State>; 2],
+    /// Services that are not compiled.
+    left: HashSet<NamespacedName>,
 }
 
 /// The table of a family.
@@ -123,6 +125,9 @@ impl Desired {
         let nothing = Fragment::default();
         let (mut fragments, mut compiled) = (Vec::new(), 0);
         let mut compile = |name: &NamespacedName| {
+            if self.left.contains(name) {
+                return;
+            }
             compiled += 1;
             let before = state.and_then(|state| state.fragments.get(name)).unwrap_or(&nothing);
             let mut after = frame.fragment(name, cluster, &mut |_, _| true);

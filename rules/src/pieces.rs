@@ -7,7 +7,7 @@
 //!
 //! | piece | holds |
 //! |---|---|
-//! | first | what is for all destinations at once: tables, sets, chains, rules, networks; and what does no harm where it is not needed yet |
+//! | first | what is for all destinations at once: tables, sets, chains and rules that Services share, networks; and what does no harm where it is not needed yet |
 //! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these |
 //! | last | what nothing needs any more: rules, chains and sets that go |
 //!
@@ -23,6 +23,7 @@ use crate::cluster::Family;
 use crate::compile::names;
 use crate::nft::{Element, Elements, Name, RawKey, SetSpec};
 use crate::transaction::{Action, Operation, Transaction};
+pub(crate) use part::owner;
 use part::{Part, Parts};
 
 /// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
@@ -92,10 +93,10 @@ impl Places {
             Action::DeleteChain { .. } | Action::DeleteSet { .. } => Place::Last,
             // The chain goes, if not in this transaction.
             Action::ReplaceRules { new, .. } if new.is_empty() => Place::Last,
-            // Nothing goes to a new chain yet.
-            Action::ReplaceRules { old, .. } if old.is_empty() => Place::First,
-            Action::ReplaceRules { chain, .. } => {
-                Part::of_service(*family, chain).map_or(Place::First, Place::With)
+            Action::AddSet { name, .. }
+            | Action::AddChain { name, .. }
+            | Action::ReplaceRules { chain: name, .. } => {
+                Part::of_service(*family, name).map_or(Place::First, Place::With)
             }
             _ => Place::First,
         }
@@ -136,12 +137,14 @@ impl Plan {
     fn new(transaction: &Transaction, most_elements: usize) -> Self {
         let places = Places::new(transaction);
         let mut parts = Parts::default();
-        let (mut first, mut last) = (0, 0);
+        let (mut first, mut last, mut has_first) = (0, 0, false);
         for operation in &transaction.operations {
             let family = operation.family;
             let Some((set, spec, elements)) = changed(&operation.action) else {
-                if let Place::With(part) = places.of_operation(operation) {
-                    parts.add(part, 0);
+                match places.of_operation(operation) {
+                    Place::First => has_first = true,
+                    Place::With(part) => drop(parts.add(part, 0)),
+                    Place::Last => {}
                 }
                 continue;
             };
@@ -155,7 +158,9 @@ impl Plan {
             }
         }
         parts.join_by_endpoints(transaction);
-        let mut room = Room { most: most_elements, used: first, piece: 0 };
+        // What is no element counts for one together, so that it can be told from all Services.
+        let used = first.max(has_first.into());
+        let mut room = Room { most: most_elements, used, piece: 0 };
         let parts = parts.distribute(|weight| room.take(weight));
         Self { places, parts, last: room.take(last) }
     }

@@ -132,7 +132,7 @@ pub fn observed() -> impl Strategy<Value = Ruleset> {
 }
 
 /// Changes one thing as somebody else might.
-fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
+pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
     if ruleset.tables.is_empty() {
         return;
     }

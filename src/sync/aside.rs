@@ -1,6 +1,6 @@
 //! Services that the kernel refuses, set aside so that the others go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -51,12 +51,28 @@ impl Aside {
         reason.clone_into(&mut entry.reason);
         entry.backoff.next(LONGEST_PAUSE);
         entry.is_tried = false;
-        entry.unknown = unknown;
+        let before = entry.unknown.take();
+        entry.unknown = unknown.map(|mut unknown| {
+            before.iter().for_each(|before| unknown.merge(before));
+            unknown
+        });
         is_news
     }
 
-    pub(super) fn is_out(&self, service: &NamespacedName) -> bool {
-        self.services.get(service).is_some_and(|entry| !entry.is_tried)
+    /// Those that are not being tried again.
+    pub(super) fn out(&self) -> HashSet<NamespacedName> {
+        self.names(|entry| !entry.is_tried)
+    }
+
+    /// The same, and those that are, if it is known what the kernel has of them. That would be
+    /// forgotten if all were compared with what they are to have now, and the kernel refused it.
+    pub(super) fn untried_or_known(&self) -> HashSet<NamespacedName> {
+        self.names(|entry| !entry.is_tried || entry.unknown.is_none())
+    }
+
+    fn names(&self, is_one: impl Fn(&Entry) -> bool) -> HashSet<NamespacedName> {
+        let found = self.services.iter().filter(|(_, entry)| is_one(entry));
+        found.map(|(service, _)| service.clone()).collect()
     }
 
     /// What of the kernel's tables is to be left alone.

@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use weir_rules::cluster::Family;
+use weir_rules::compile::names;
 use weir_rules::desired::Object;
 use weir_rules::pieces::pieces;
-use weir_rules::transaction::{Action, Transaction};
+use weir_rules::transaction::{Action, Operation, Transaction};
 
 use super::tables::next_generation;
 use super::{Change, SyncError, Tables};
@@ -27,6 +28,8 @@ pub(super) enum Setback {
     Expired,
     /// It is not known any more what the kernel holds.
     Drifted,
+    /// The kernel has not what it is thought to have, or has more.
+    Doubtful(CommitError),
     /// The kernel does not take this object.
     Refused {
         /// What it is, where that can be told.
@@ -103,7 +106,8 @@ fn instead(
             if is_there_or_not && !is_strict {
                 return Err(Setback::Stale);
             }
-            let object = culprit.zip(part).and_then(|(operation, part)| {
+            let object = culprit.and_then(|operation| {
+                let part = part.or_else(|| only_part(operation))?;
                 Some((operation.family, Object::of(operation, part)?))
             });
             if object.is_some() {
@@ -111,7 +115,7 @@ fn instead(
             }
             // Who it is shows when it is alone.
             halves(transaction)
-                .ok_or_else(|| Setback::Refused { object: first_element(transaction), error })
+                .ok_or_else(|| Setback::Refused { object: first_of_service(transaction), error })
         }
         error => Err(error.into()),
     }
@@ -133,10 +137,25 @@ fn chains_last(transaction: Transaction) -> Vec<Transaction> {
     parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
-fn first_element(transaction: &Transaction) -> Option<(Family, Object)> {
-    let is_element = |action: &Action| {
-        matches!(action, Action::AddElements { .. } | Action::DeleteElements { .. })
+/// The part of an operation that can be meant where the kernel does not tell which.
+fn only_part(operation: &Operation) -> Option<usize> {
+    match &operation.action {
+        Action::AddElements { elements, .. } | Action::DeleteElements { elements, .. } => {
+            (elements.len() == 1).then_some(0)
+        }
+        _ => Some(0),
+    }
+}
+
+/// The first thing that is some Service's alone.
+fn first_of_service(transaction: &Transaction) -> Option<(Family, Object)> {
+    let is_one = |object: &Object| match object {
+        Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
+        Object::Named(name) => name.as_str().contains('/'),
     };
-    let operation = transaction.operations.iter().find(|it| is_element(&it.action))?;
-    Some((operation.family, Object::of(operation, 0)?))
+    let mut objects = transaction.operations.iter().filter_map(|operation| {
+        let object = Object::of(operation, 0).filter(is_one)?;
+        Some((operation.family, object))
+    });
+    objects.next()
 }

@@ -1,5 +1,6 @@
 //! Keeping the kernel equal to a cluster that changes.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::time::Duration;
 use std::{io, mem};
@@ -30,6 +31,9 @@ const MOST_USERS: usize = 16;
 enum Trust {
     /// Nothing: all has to be compared.
     Unknown,
+    /// Not that it holds what is desired, which was thought. All has to be compared, before
+    /// anything else is wanted.
+    Doubtful,
     /// It holds what is desired, but for what has been touched or drifted, and is of this
     /// generation.
     Equal(u32),
@@ -114,10 +118,13 @@ impl<K: Tables> Engine<K> {
     /// The kernel counts a commit before it tells of it. So one is missed only if it has not been
     /// told by the next look either.
     pub fn look(&mut self) -> Heard {
-        let now = self.kernel.generation().ok();
+        // Where that cannot be told, the next look will tell.
+        let now = self.kernel.generation();
         let mut heard = self.hear();
-        let untold = match self.trust {
-            Trust::Equal(known) if now != Some(known) && heard.generation.is_none() => Some(known),
+        let untold = match (self.trust, now) {
+            (Trust::Equal(known), Ok(now)) if now != known && heard.generation.is_none() => {
+                Some(known)
+            }
             _ => None,
         };
         if untold.is_some() && untold == self.untold {
@@ -163,14 +170,14 @@ impl<K: Tables> Engine<K> {
             let touched = Touched { services: [service].into(), surroundings: false };
             self.touch(touched);
         }
-        let mut has_repaired = false;
+        let (mut has_repaired, mut has_compared) = (false, false);
         for _ in 0..MOST_STEPS {
             let heard = self.kernel.heard();
             self.note(heard, synced);
             let committed = synced.changes.len();
             let result = match self.trust {
-                Trust::Unknown => {
-                    has_repaired = true;
+                Trust::Unknown | Trust::Doubtful => {
+                    (has_repaired, has_compared) = (true, true);
                     self.compare(cluster, config, synced)
                 }
                 // What comes on top of one repair waits for the next.
@@ -179,7 +186,9 @@ impl<K: Tables> Engine<K> {
                     self.repair(synced)
                 }
                 Trust::Equal(generation) if !self.dirty.is_empty() => {
-                    self.change(cluster, config, generation, synced)
+                    // What was heard since may be why the kernel refuses something.
+                    let is_sure = has_compared && !self.drift.is_pending();
+                    self.change(cluster, config, (generation, is_sure), synced)
                 }
                 Trust::Equal(_) => {
                     synced.taken.extend(self.aside.accepted());
@@ -187,13 +196,14 @@ impl<K: Tables> Engine<K> {
                 }
             };
             let Err(setback) = result else { continue };
-            if synced.changes.len() > committed || !matches!(setback, Setback::Refused { .. }) {
-                self.trust = Trust::Unknown;
-            }
-            match setback {
-                Setback::Failed(error) => return Err(error),
-                // Seen to already.
-                Setback::Refused { .. } | Setback::Stale | Setback::Expired | Setback::Drifted => {}
+            let is_untouched = synced.changes.len() == committed;
+            self.trust = match setback {
+                Setback::Refused { .. } if is_untouched => self.trust,
+                Setback::Doubtful(_) if is_untouched => Trust::Doubtful,
+                _ => Trust::Unknown,
+            };
+            if let Setback::Failed(error) = setback {
+                return Err(error);
             }
         }
         Err(SyncError::Unsteady)
@@ -218,7 +228,10 @@ impl<K: Tables> Engine<K> {
         config: &Config,
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let touched = self.take_dirty();
+        let touched = match self.trust {
+            Trust::Doubtful => Touched::default(),
+            _ => self.take_dirty(self.aside.untried_or_known()),
+        };
         synced.recompiled += self.desired.set(cluster, config, &touched);
         let mut view = Whole::new(self.desired.ruleset()).without(self.aside.held());
         let before = synced.changes.len();
@@ -247,29 +260,36 @@ impl<K: Tables> Engine<K> {
     /// Undoes what others have done.
     fn repair(&mut self, synced: &mut Synced) -> Result<(), Setback> {
         let Some(suspects) = self.drift.suspects() else { return Err(Setback::Drifted) };
-        let Some(mut view) = Suspected::new(suspects, &self.desired) else {
+        let Some(view) = Suspected::new(suspects, &self.desired) else {
             return Err(Setback::Drifted);
         };
+        let mut view = view.without(self.aside.held());
         let before = synced.changes.len();
         synced.reads += 1;
-        let generation = bring(&mut self.kernel, &mut view, &mut synced.changes)?;
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        let generation = result.map_err(|setback| match setback {
+            // Whose fault it is shows where all is compared.
+            Setback::Refused { .. } => Setback::Drifted,
+            setback => setback,
+        })?;
         self.settle(before, synced);
         self.equal_at(generation, synced)
     }
 
-    /// Programs what has changed.
+    /// Programs what has changed, since this generation. It may be sure that the kernel holds what
+    /// it is thought to hold.
     fn change(
         &mut self,
         cluster: &Cluster,
         config: &Config,
-        generation: u32,
+        (generation, is_sure): (u32, bool),
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let touched = self.take_dirty();
+        let touched = self.take_dirty(self.aside.out());
         let mut plan = self.desired.plan(cluster, config, &touched);
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
-        let mut view = Differences::new(before, after, generation);
+        let mut view = Differences::new(before, after, generation).without(self.aside.held());
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
         synced.reads += view.reads;
         self.note(view.heard, synced);
@@ -282,8 +302,9 @@ impl<K: Tables> Engine<K> {
         };
         self.dirty.merge(touched);
         match setback {
-            // Then it is not as it was thought to be.
-            Setback::Refused { ref error, .. } if is_there_or_not(error) => Err(Setback::Drifted),
+            Setback::Refused { error, .. } if !is_sure && is_there_or_not(&error) => {
+                Err(Setback::Doubtful(error))
+            }
             Setback::Refused { object, error } => {
                 let find = |(family, object): &(Family, Object)| {
                     plan.users(*family, object, &self.desired)
@@ -318,10 +339,19 @@ impl<K: Tables> Engine<K> {
         Err(Setback::Refused { object, error })
     }
 
-    /// What is to be compiled: not what is set aside.
-    fn take_dirty(&mut self) -> Touched {
+    /// What is to be compiled while these Services are left as they are. Those of them that are tried
+    /// again wait.
+    fn take_dirty(&mut self, left: HashSet<NamespacedName>) -> Touched {
         let mut touched = mem::take(&mut self.dirty);
-        touched.services.retain(|service| !self.aside.is_out(service));
+        let out = self.aside.out();
+        touched.services.retain(|service| {
+            let is_left = left.contains(service);
+            if is_left && !out.contains(service) {
+                self.dirty.service(service);
+            }
+            !is_left
+        });
+        self.desired.leave(left);
         touched
     }
 
@@ -349,10 +379,12 @@ impl<K: Tables> Engine<K> {
     }
 }
 
-/// Whether the kernel has something already, or has not.
+/// Whether the kernel has something already, or has not, or uses it: of an element that is there
+/// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
 fn is_there_or_not(error: &CommitError) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
     let CommitError::Refused { source, .. } = error else { return false };
-    matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+    matches!(source.kind(), AlreadyExists | NotFound | ResourceBusy)
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ pub fn reconcile(kernel: &mut impl Tables, desired: Ruleset) -> Result<Vec<Chang
         Ok(_) => Ok(changes),
         Err(setback) => Err(match setback {
             Setback::Failed(error) => error,
-            Setback::Refused { error, .. } => error.into(),
+            Setback::Refused { error, .. } | Setback::Doubtful(error) => error.into(),
             Setback::Stale | Setback::Expired | Setback::Drifted => SyncError::Unsteady,
         }),
     }

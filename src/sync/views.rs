@@ -65,6 +65,7 @@ impl View for Whole {
 pub(super) struct Differences {
     before: Ruleset,
     after: Ruleset,
+    held: Held,
     /// Of which `before` is.
     generation: Option<u32>,
     is_first: bool,
@@ -76,8 +77,20 @@ pub(super) struct Differences {
 
 impl Differences {
     pub(super) fn new(before: Ruleset, after: Ruleset, generation: u32) -> Self {
-        let generation = Some(generation);
-        Self { before, after, generation, is_first: true, heard: Heard::default(), reads: 0 }
+        Self {
+            before,
+            after,
+            held: Held::default(),
+            generation: Some(generation),
+            is_first: true,
+            heard: Heard::default(),
+            reads: 0,
+        }
+    }
+
+    /// The same, but for what belongs to Services that are set aside.
+    pub(super) fn without(self, held: Held) -> Self {
+        Self { held, ..self }
     }
 
     /// Learns how far the kernel has come, unless weir's own tables are concerned.
@@ -136,6 +149,13 @@ impl View for Differences {
         &self.after
     }
 
+    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
+        if self.held.concerns(&transaction) {
+            return Err(Setback::Drifted);
+        }
+        Ok(self.held.keep_from(transaction))
+    }
+
     fn committed(&mut self, transaction: &Transaction) {
         transaction.apply(&mut self.before);
     }
@@ -145,6 +165,7 @@ impl View for Differences {
 pub(super) struct Suspected {
     parts: Parts,
     desired: Ruleset,
+    held: Held,
 }
 
 impl Suspected {
@@ -157,7 +178,12 @@ impl Suspected {
             parts.tables.insert(*family, read);
             wanted.insert(*family, part);
         }
-        Some(Self { parts, desired: desired.parts(&wanted) })
+        Some(Self { parts, desired: desired.parts(&wanted), held: Held::default() })
+    }
+
+    /// The same, but for what belongs to Services that are set aside.
+    pub(super) fn without(self, held: Held) -> Self {
+        Self { held, ..self }
     }
 }
 
@@ -217,6 +243,6 @@ impl View for Suspected {
         if transaction.operations.iter().any(|operation| makes(&operation.action)) {
             return Err(Setback::Drifted);
         }
-        Ok(transaction)
+        Ok(self.held.keep_from(transaction))
     }
 }

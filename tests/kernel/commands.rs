@@ -402,30 +402,46 @@ fn a_busy_neighbour_keeps_weir_from_nothing() {
     });
 }
 
-/// What a socket can send at once is bounded in a user namespace: by net.core.wmem_max, doubled.
-#[test]
-fn what_a_user_namespace_does_not_send_at_once_goes_in_parts() {
+/// Runs a script in a user namespace with weir as `$0` and more Services than a socket can send there
+/// at once as `$1`: net.core.wmem_max, doubled. Each has the address and port that it is given.
+fn with_too_many(script: &str, place: impl Fn(usize) -> (String, usize)) -> Output {
     let limit = fs::read_to_string("/proc/sys/net/core/wmem_max").expect("the limit");
     let limit: usize = limit.trim().parse().expect("a number");
     // An endpoint takes more than 40 bytes.
     let services = 2 * limit / (40 * 200) + 1;
     let many: String = (0..services)
         .map(|i| {
-            service(
-                &format!("s{i}"),
-                &format!("10.{}.{}.{}", 96 + i / 65536, i / 256 % 256, i % 256),
-                200,
-            )
+            let (address, port) = place(i);
+            let port = format!("{{port: {port}}}");
+            service(&format!("s{i}"), &address, 200).replace("{port: 80}", &port)
         })
         .collect();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("many.yaml");
     fs::write(&path, many).expect("it can be written");
     let mut unshare = tool("unshare");
-    unshare.args(["--map-root-user", "--net", "sh", "-c"]);
-    unshare.arg("\"$0\" apply -f \"$1\" && \"$0\" diff -f \"$1\"");
+    unshare.args(["--map-root-user", "--net", "sh", "-c", script]);
     unshare.arg(weir().get_program()).arg(&path);
-    let applied = ok(unshare.output().expect("it runs"));
-    let commits = applied.lines().filter(|line| line.starts_with("added ")).count();
+    unshare.output().expect("it runs")
+}
+
+#[test]
+fn what_a_user_namespace_does_not_send_at_once_goes_in_parts() {
+    let address = |i: usize| (format!("10.96.{}.{}", i / 256, i % 256), 80);
+    let script = "\"$0\" apply -f \"$1\" && \"$0\" diff -f \"$1\"";
+    let applied = ok(with_too_many(script, address));
+    let commits = applied.lines().filter(|line| line.contains("added ")).count();
     assert!(commits > 1, "{applied}");
+}
+
+/// What an address has is not torn apart, so that with many ports it goes beyond that.
+#[test]
+fn an_address_that_does_not_fit_a_user_namespace_is_refused_whole() {
+    let port = |i: usize| ("10.96.0.10".to_owned(), i + 1);
+    let script = "\"$0\" apply -f \"$1\"; code=$?; nft list map ip weir services; exit $code";
+    let failed = with_too_many(script, port);
+    assert_eq!(failed.status.code(), Some(1), "{}", stderr(&failed));
+    assert!(stderr(&failed).contains("raise net.core.wmem_max"), "{}", stderr(&failed));
+    let listed = stdout(&failed);
+    assert!(listed.contains("map services") && !listed.contains("goto"), "{listed}");
 }

@@ -32,12 +32,23 @@ const VISITOR: &str = "198.51.100.7";
 /// A patience for answers that are due: a busy machine is not a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A start that takes longer, on a busy machine, is killed within this all the same.
+const LONGEST_START: Duration = Duration::from_millis(400);
+
+/// How long it follows changes until it is killed, at most: some transactions.
+const FOLLOWING: Duration = Duration::from_millis(20);
+
+/// Of so many answers one may get lost where a Service has just changed.
+const LOST_IN: usize = 10_000;
+
 /// What the clients share with the one that kills.
 struct Scene {
     running: Running,
     cluster: Mutex<Cluster>,
     is_over: AtomicBool,
     answers: AtomicUsize,
+    /// How many of them did not come, of Services that had just changed.
+    lost: AtomicUsize,
     /// What should not have been.
     complaints: Mutex<Vec<String>>,
 }
@@ -58,8 +69,14 @@ impl Scene {
     fn new() -> Self {
         let running = Running::on(testbed());
         let cluster = Cluster::new(&running.server).into();
-        let (is_over, answers) = (AtomicBool::default(), AtomicUsize::default());
-        Self { running, cluster, is_over, answers, complaints: Mutex::default() }
+        Self {
+            running,
+            cluster,
+            is_over: AtomicBool::default(),
+            answers: AtomicUsize::default(),
+            lost: AtomicUsize::default(),
+            complaints: Mutex::default(),
+        }
     }
 
     fn cluster(&self) -> MutexGuard<'_, Cluster> {
@@ -71,14 +88,15 @@ impl Scene {
     fn connect(&self, client: &'static str, mut dice: Dice) {
         let services: Vec<usize> =
             (0..SERVICES).filter(|&service| Kind::of(service).client() == client).collect();
-        let mut last = vec![None; SERVICES];
+        let (mut last, mut lost) = (vec![None; SERVICES], 0);
         while !self.is_over.load(Ordering::Relaxed) {
             let service = services[dice.below(services.len())];
             let programmed = self.cluster().history.programmed();
             let (protocol, address) = question(service);
             let outcome = ask_here(protocol, address, PATIENCE);
             let mut cluster = self.cluster();
-            let complaint = judge(&cluster, service, programmed, &outcome, &mut last[service]);
+            let (last, lost) = (&mut last[service], &mut lost);
+            let complaint = judge(&cluster, service, programmed, &outcome, last, lost);
             if let Some(complaint) = complaint {
                 let text = format!("s{service} at {protocol} {address}: {complaint}");
                 self.complaints.lock().expect("not poisoned").push(text);
@@ -88,6 +106,7 @@ impl Scene {
                 cluster.change(&self.running.server, &mut dice);
             }
         }
+        self.lost.fetch_add(lost, Ordering::Relaxed);
     }
 
     /// Has nothing change any more, and waits until weir has programmed all and forgotten the flows
@@ -115,14 +134,19 @@ fn judge(
     programmed: Generation,
     outcome: &Outcome,
     last: &mut Last,
+    lost: &mut usize,
 ) -> Option<String> {
     let (history, kind) = (&cluster.history, Kind::of(service));
     let now = history.now();
     let Outcome::Answered { server, source } = outcome else {
-        // An answer that comes just when its endpoint leaves may be lost with the flow's entry.
-        let may_be_lost =
-            question(service).0 == Protocol::Udp && !history.is_unchanged(service, programmed, now);
-        return (!may_be_lost).then(|| format!("{outcome:?} at {programmed} to {now}"));
+        // A packet that is on its way through the ruleset just when a transaction takes effect may
+        // meet the verdict from before it and the endpoints from behind it, and then no endpoint at
+        // all. And a UDP flow's entry may go while its answer is under way.
+        if !history.is_unchanged(service, programmed, now) {
+            *lost += 1;
+            return None;
+        }
+        return Some(format!("{outcome:?} at {programmed} to {now}"));
     };
     let endpoint: usize = server.parse().expect("servers are called by number");
     let right = history.may_answer(service, programmed, now);
@@ -132,7 +156,9 @@ fn judge(
     if kind == Kind::Local && (!is_local(endpoint) || source.ip().to_string() != VISITOR) {
         return Some(format!("{endpoint}, not local or not asked by {VISITOR} but {source}"));
     }
-    if kind != Kind::Sticky {
+    // To the kernel, a datagram from a port that was used before belongs to the flow from then. Its
+    // endpoint may have left and come back while weir was not there to see it.
+    if kind != Kind::Sticky || question(service).0 == Protocol::Udp {
         return None;
     }
     let (before, since) = last.replace((endpoint, programmed))?;
@@ -140,7 +166,7 @@ fn judge(
     has_left.then(|| format!("{endpoint} after {before}, and nothing changed since {since}"))
 }
 
-/// Whatever weir was doing when it was killed: no connection meets an endpoint that is not, or not
+/// Whatever weir was doing when it was killed, no connection meets an endpoint that is not, or not
 /// any more, the Service's; none fails; and the next weir ends where one that was never killed ends.
 #[test]
 fn a_weir_that_is_killed_at_any_moment_leaves_every_service_as_before_or_as_after() {
@@ -150,9 +176,9 @@ fn a_weir_that_is_killed_at_any_moment_leaves_every_service_as_before_or_as_afte
     let mut weir = scene.running.follower();
     let start = Instant::now();
     scene.running.wait_until_logged(PROGRAMMED);
-    let start_takes = start.elapsed();
+    let start_takes = start.elapsed().min(LONGEST_START);
     scene.come_to_rest();
-    let (mut killed_early, mut logged) = (0, scene.running.log().len());
+    let (mut killed_early, mut logged) = (0, scene.running.log_length());
     let weir = thread::scope(|scope| {
         let _end = End(&scene.is_over);
         for client in ["client", "visitor"] {
@@ -160,17 +186,21 @@ fn a_weir_that_is_killed_at_any_moment_leaves_every_service_as_before_or_as_afte
             scope.spawn(move || scene.running.bed.ns(client).run(|| scene.connect(client, dice)));
         }
         for _ in 0..KILLS {
+            let has_programmed = || scene.running.log_behind(logged).contains(PROGRAMMED);
             scene.cluster().is_changing = true;
-            if dice.once_in(8) {
-                scene.come_to_rest();
-            } else {
-                // A moment from before it has programmed anything until it follows changes.
-                thread::sleep(start_takes.mul_f64(dice.below(1000) as f64 / 700.0));
+            match dice.below(12) {
+                0 => scene.come_to_rest(),
+                // While it follows changes.
+                1..=6 => {
+                    eventually(LIMIT, || has_programmed().then_some(()));
+                    thread::sleep(dice.up_to(FOLLOWING));
+                }
+                // While it starts.
+                _ => thread::sleep(dice.up_to(start_takes)),
             }
             drop(weir);
-            let log = scene.running.log();
-            killed_early += usize::from(!log[logged..].contains(PROGRAMMED));
-            logged = log.len();
+            killed_early += usize::from(!has_programmed());
+            logged = scene.running.log_length();
             weir = scene.running.follower();
         }
         scene.come_to_rest();
@@ -184,19 +214,23 @@ fn a_weir_that_is_killed_at_any_moment_leaves_every_service_as_before_or_as_afte
         &complaints[..complaints.len().min(9)]
     );
     let (answers, writes) = (scene.answers.load(Ordering::Relaxed), scene.cluster().history.now());
-    println!(
-        "{answers} answers, {writes} moves, {killed_early} of {KILLS} killed before they programmed"
-    );
-    // Else it has shown little.
-    assert!(answers > 5 * KILLS && writes > KILLS as u64 && (1..KILLS).contains(&killed_early));
+    let lost = scene.lost.load(Ordering::Relaxed);
+    println!("{answers} answers and {lost} lost, {writes} moves, {killed_early} killed early");
+    assert!(lost <= answers / LOST_IN, "{lost} of {answers} lost");
+    assert!(answers > 5 * KILLS && writes > KILLS as u64, "that shows little");
+    assert!((1..KILLS).contains(&killed_early), "that shows little");
 
-    let running = &scene.running;
-    assert_is_as_compiled(running, &scene.cluster().manifests());
+    assert_is_as_compiled(&scene.running, &scene.cluster().manifests());
     drop(weir);
-    let before = running.log();
+    assert_next_start_writes_nothing(&scene.running, LIMIT);
+}
+
+/// A new weir finds all as it should be.
+fn assert_next_start_writes_nothing(running: &Running, limit: Duration) {
+    let before = running.log_length();
     let _weir = running.follower();
-    let news = || running.log()[before.len()..].to_owned();
-    wait_for("a start that finds all as it was", LIMIT, || news().contains(NOTHING_TO_DO));
+    let news = || running.log_behind(before);
+    wait_for("a start that finds all as it was", limit, || news().contains(NOTHING_TO_DO));
     assert!(!news().contains(PROGRAMMED), "{}", news());
 }
 

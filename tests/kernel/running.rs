@@ -1,6 +1,7 @@
 //! A node that follows an API server.
 
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -114,6 +115,20 @@ clientConnection: {{kubeconfig: {}}}
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// What has been logged behind this length of the log, which may be long.
+    pub(crate) fn log_behind(&self, length: u64) -> String {
+        let mut text = String::new();
+        let mut file = fs::File::open(self.log_path()).expect("weir has been started");
+        file.seek(SeekFrom::Start(length)).expect("it is a file");
+        file.read_to_string(&mut text).expect("weir logs text");
+        text
+    }
+
+    /// The length of the log.
+    pub(crate) fn log_length(&self) -> u64 {
+        fs::metadata(self.log_path()).expect("weir has been started").len()
     }
 
     pub(crate) fn wait_until_logged(&self, text: &str) {

@@ -1,5 +1,7 @@
 //! Which Services a refused operation is for.
 
+use std::collections::HashSet;
+
 use super::{Desired, Plan, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::Fragment;
@@ -70,16 +72,6 @@ impl Plan {
             table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
         users.map(|(name, _)| name.clone()).collect()
     }
-
-    /// What belongs to a Service of this plan.
-    pub fn held(&self, name: &NamespacedName) -> Held {
-        let mut held = Held::default();
-        for (family, table) in Family::ALL.into_iter().zip(&self.tables) {
-            let fragments = table.iter().flat_map(|table| &table.fragments);
-            fragments.filter(|(of, _)| of == name).for_each(|(_, of)| held.add(family, of));
-        }
-        held
-    }
 }
 
 impl Desired {
@@ -90,9 +82,14 @@ impl Desired {
         users.map(|(name, _)| name.clone()).collect()
     }
 
+    /// Leaves these Services as they are from now on, whatever touches them; no others.
+    pub fn leave(&mut self, services: HashSet<NamespacedName>) {
+        self.left = services;
+    }
+
     /// Desires nothing of a Service any more, until it is touched again; gives what belongs to it.
     pub fn forget(&mut self, name: &NamespacedName) -> Held {
-        let mut held = Held::default();
+        let mut held = Held::of(name);
         for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
             let Some(state) = state else { continue };
             if let Some(fragment) = state.fragments.get(name) {

@@ -46,17 +46,22 @@ impl Part {
         }
     }
 
-    /// The part of a chain or set that is a Service's own: its name ends with the Service's, and
-    /// a port's behind it. Only such a name has a slash.
+    /// The part of a chain or set that is a Service's own.
     pub(super) fn of_service(family: Family, name: &Name) -> Option<Self> {
-        let (head, tail) = name.as_str().split_once('/')?;
-        let sides = ["external-", "local-", "nodeport-"];
-        let kinds = ["affinity-", "learn-", "endpoints-", "firewall-", "source-ranges-"];
-        let head = sides.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
-        let namespace = kinds.iter().find_map(|kind| head.strip_prefix(kind)).unwrap_or(head);
-        let service = tail.split('/').next().unwrap_or(tail);
-        Some(Part::Service(family, format!("{namespace}/{service}")))
+        Some(Part::Service(family, owner(name)?))
     }
+}
+
+/// The namespace and name of the Service of whose own a chain or set is: its name ends with the
+/// Service's, and a port's behind it. Only such a name has a slash.
+pub(crate) fn owner(name: &Name) -> Option<String> {
+    let (head, tail) = name.as_str().split_once('/')?;
+    let sides = ["external-", "local-", "nodeport-"];
+    let kinds = ["affinity-", "learn-", "endpoints-", "firewall-", "source-ranges-"];
+    let head = sides.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
+    let namespace = kinds.iter().find_map(|kind| head.strip_prefix(kind)).unwrap_or(head);
+    let service = tail.split('/').next().unwrap_or(tail);
+    Some(format!("{namespace}/{service}"))
 }
 
 /// Parts, how many elements each changes, and which are one.

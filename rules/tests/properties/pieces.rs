@@ -21,7 +21,16 @@ fn elements(piece: &Transaction) -> Vec<(Family, &Name, &RawKey)> {
 }
 
 fn creates(action: &Action) -> bool {
-    matches!(action, Action::AddTable { .. } | Action::AddSet { .. } | Action::AddChain { .. })
+    match action {
+        Action::AddTable { .. } => true,
+        Action::AddSet { name, .. } | Action::AddChain { name, .. } => !is_own(name),
+        _ => false,
+    }
+}
+
+/// Whether a set or chain is one Service's own.
+fn is_own(name: &Name) -> bool {
+    name.as_str().contains('/')
 }
 
 fn deletes(action: &Action) -> bool {
@@ -195,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn sets_and_chains_come_first_and_go_last(
+    fn sets_and_chains_that_services_share_come_first_and_all_go_last(
         observed in observed(),
         desired in compiled(),
         size in 1..200usize,
@@ -219,7 +228,12 @@ proptest! {
     ) {
         let pieces = pieces(diff(&Ruleset::default(), &desired), size);
         for operation in pieces.iter().skip(1).flat_map(|piece| &piece.operations) {
-            let only_adds = matches!(operation.action, Action::AddElements { .. });
+            let only_adds = match &operation.action {
+                Action::AddElements { .. } => true,
+                Action::AddSet { name, .. } | Action::AddChain { name, .. } => is_own(name),
+                Action::ReplaceRules { chain, old, .. } => old.is_empty() && is_own(chain),
+                _ => false,
+            };
             prop_assert!(only_adds, "{:?}", operation);
         }
     }

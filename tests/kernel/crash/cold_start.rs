@@ -11,7 +11,7 @@ use weir_testbed::{ANSWER, EchoServer, Outcome, Protocol, Testbed, ask_here, tcp
 
 use super::cluster::{PODS, of_cluster_ip, pod_address, testbed};
 use super::dice::Dice;
-use super::{End, NOTHING_TO_DO};
+use super::{End, assert_next_start_writes_nothing};
 use crate::running::Running;
 
 const SERVICES: usize = 5000;
@@ -80,10 +80,7 @@ fn a_cold_start_that_is_killed_in_the_middle_is_made_up_for_by_the_next() {
         let outcome = tcp_ask(running.bed.ns("client"), address, ANSWER);
         assert!(is_right(service, &outcome), "{service}: {outcome:?}");
     }
-    let before = running.log().len();
-    let _weir = running.follower();
-    let news = || running.log()[before..].to_owned();
-    wait_for("a start that finds all", LIMIT, || news().contains(NOTHING_TO_DO));
+    assert_next_start_writes_nothing(&running, LIMIT);
 }
 
 /// The ports at which a Service is served.

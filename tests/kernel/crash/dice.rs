@@ -1,6 +1,7 @@
 //! Random numbers that can be had again.
 
 use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 /// A generator of random numbers: SplitMix64.
 pub(super) struct Dice(u64);
@@ -30,6 +31,11 @@ impl Dice {
     /// Whether something happens that does once in so many times.
     pub(super) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
+    }
+
+    /// A time of at most this.
+    pub(super) fn up_to(&mut self, longest: Duration) -> Duration {
+        longest.mul_f64(self.below(1000) as f64 / 1000.0)
     }
 
     fn next(&mut self) -> u64 {

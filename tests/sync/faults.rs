@@ -1,0 +1,134 @@
+//! Any one request fails, in any way.
+
+use tokio::time::Instant;
+use weir_rules::cluster::{Family, Touched};
+use weir_rules::compile::names;
+use weir_rules::config::DetectLocal;
+use weir_rules::nft::{RawKey, Ruleset};
+
+use crate::agent::{Agent, address};
+use crate::faulty::{FAULTS, Fault, Request};
+
+/// What happens on a node, one after the other; the kernel is equal after each.
+const LIFE: [(&str, fn(&mut Agent)); 9] = [
+    ("start", |_| {}),
+    ("change", |agent| agent.put(2, &[1, 4, 3])),
+    ("affinity", |agent| agent.put(1, &[2, 3])),
+    ("burst", |agent| {
+        agent.put(3, &[1]);
+        agent.put(4, &[]);
+        agent.remove(2);
+        agent.put(7, &[1, 2, 3, 4]);
+    }),
+    ("settings", |agent| {
+        agent.config.detect_local = DetectLocal::InterfaceNamePrefix("veth".to_owned());
+        agent.touch_surroundings();
+    }),
+    ("restart", |agent| {
+        agent.restart();
+        agent.put(6, &[1]);
+    }),
+    ("an element goes", |agent| agent.kernel.edit(delete_element)),
+    ("a chain is flushed", |agent| agent.kernel.edit(flush_chain)),
+    ("all is flushed", |agent| agent.kernel.edit(|ruleset| ruleset.tables.clear())),
+];
+
+fn delete_element(ruleset: &mut Ruleset) {
+    let table = ruleset.tables.get_mut(&Family::Ipv4).expect("it is there");
+    let ips = table.sets.get_mut(names::CLUSTER_IPS).expect("it is there");
+    ips.elements.remove(&RawKey::new().address(address(1))).expect("it is there");
+}
+
+fn flush_chain(ruleset: &mut Ruleset) {
+    let table = ruleset.tables.get_mut(&Family::Ipv4).expect("it is there");
+    table.chains.get_mut("services").expect("it is there").rules.clear();
+}
+
+/// Lives; gives how many syncs it took.
+async fn live(agent: &mut Agent, context: &str) -> u32 {
+    let mut syncs = 0;
+    for (what, happen) in LIFE {
+        happen(agent);
+        syncs += agent.settle().await;
+        agent.assert_equal(&format!("{context}, {what}"));
+    }
+    syncs
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_nothing_fails_on_syncs_once_for_each_thing_that_happens() {
+    let mut agent = Agent::new(6);
+    assert_eq!(live(&mut agent, "no fault").await, LIFE.len() as u32);
+    // One for the start and one for the restart, one for what is flushed.
+    assert_eq!(agent.asked(Request::Dump), 3);
+    assert_eq!(agent.asked(Request::Commit), 9);
+}
+
+/// A fault costs one more sync at most, or two if it is taken for a refusal, which is tried again.
+#[tokio::test(start_paused = true)]
+async fn any_one_request_may_fail_in_any_way() {
+    let mut agent = Agent::new(6);
+    let syncs = live(&mut agent, "no fault").await;
+    let asked = agent.plan.borrow().asked.clone();
+    for (what, request, fault) in FAULTS {
+        for n in 1..=asked[&request] {
+            let context = format!("{request:?} {n} of {}: {what}", asked[&request]);
+            let mut agent = Agent::new(6);
+            agent.plan.borrow_mut().fault = Some((request, n, fault));
+            let more = live(&mut agent, &context).await - syncs;
+            assert!(more <= 2, "{context}: {more} more syncs");
+            let more = agent.asked(Request::Dump) - asked[&Request::Dump];
+            let most = if request == Request::Generation { 0 } else { 2 };
+            assert!(more <= most, "{context}: {more} more dumps");
+        }
+    }
+}
+
+/// What was lost shows at the next look, since the generation is another.
+#[tokio::test(start_paused = true)]
+async fn what_others_do_is_noticed_without_a_monitor() {
+    let mut agent = Agent::new(3);
+    agent.settle().await;
+    for n in 0..4 {
+        let next = agent.asked(Request::Heard) + 1;
+        agent.plan.borrow_mut().fault = Some((Request::Heard, next, Fault::Deaf));
+        agent.kernel.edit(delete_element);
+        agent.settle().await;
+        agent.assert_equal(&format!("{n}"));
+    }
+}
+
+/// A restart in which nothing changed.
+#[test]
+fn a_restart_writes_nothing() {
+    let mut agent = Agent::new(6);
+    agent.sync();
+    agent.restart();
+    let synced = agent.sync();
+    assert_eq!((synced.changes.len(), synced.dumps), (0, 1));
+    agent.engine.touch(Touched::all(&agent.cluster));
+    let synced = agent.sync();
+    assert_eq!((synced.changes.len(), synced.dumps, synced.recompiled), (0, 0, 6));
+}
+
+/// It is repaired at first at once, and what is to be told is when.
+#[tokio::test(start_paused = true)]
+async fn a_tool_that_keeps_deleting_is_answered_ever_more_slowly_without_dumps() {
+    let mut agent = Agent::new(3);
+    agent.settle().await;
+    let dumps = agent.asked(Request::Dump);
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        agent.kernel.edit(delete_element);
+        agent.engine.hear();
+        let due = agent.engine.due().expect("there is something to repair");
+        tokio::time::advance(due.saturating_duration_since(Instant::now())).await;
+        let synced = agent.sync();
+        assert_eq!((synced.repairs, synced.reads), (1, 1));
+        assert_eq!(synced.changes[0].transaction.counts().added.elements, 1);
+        pauses.push(synced.pause.map(|pause| pause.as_secs()));
+        agent.assert_equal("repaired");
+    }
+    assert_eq!(pauses, [None, None, None, None, Some(1), Some(2), Some(4), Some(8)]);
+    assert_eq!(agent.asked(Request::Dump), dumps);
+}

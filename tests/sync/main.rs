@@ -1,0 +1,7 @@
+//! The engine against a kernel in memory that fails at every point.
+
+mod agent;
+mod faults;
+mod faulty;
+mod memory;
+mod refusals;
