@@ -33,7 +33,7 @@ pub(super) enum Setback {
     /// The kernel does not take this object.
     Refused {
         /// What it is, where that can be told.
-        object: Option<(Family, Object)>,
+        object: Option<Box<(Family, Object)>>,
         /// What the kernel said.
         error: CommitError,
     },
@@ -111,11 +111,13 @@ fn instead(
                 Some((operation.family, Object::of(operation, part)?))
             });
             if object.is_some() {
-                return Err(Setback::Refused { object, error });
+                return Err(Setback::Refused { object: object.map(Box::new), error });
             }
             // Who it is shows when it is alone.
-            halves(transaction)
-                .ok_or_else(|| Setback::Refused { object: first_of_service(transaction), error })
+            halves(transaction).ok_or_else(|| Setback::Refused {
+                object: first_of_service(transaction).map(Box::new),
+                error,
+            })
         }
         error => Err(error.into()),
     }

@@ -264,7 +264,7 @@ impl<K: Tables> Engine<K> {
             Err(Setback::Refused { object, error }) => {
                 let find =
                     |(family, object): &(Family, Object)| self.desired.users(*family, object);
-                let users = object.as_ref().map(find).unwrap_or_default();
+                let users = object.as_deref().map(find).unwrap_or_default();
                 let held =
                     |engine: &mut Self, name: &NamespacedName| Some(engine.desired.forget(name));
                 self.refuse(users, object, error, held, synced)
@@ -333,7 +333,7 @@ impl<K: Tables> Engine<K> {
                 let find = |(family, object): &(Family, Object)| {
                     plan.users(*family, object, &self.desired)
                 };
-                let users = object.as_ref().map(find).unwrap_or_default();
+                let users = object.as_deref().map(find).unwrap_or_default();
                 self.refuse(users, object, error, |_, _| None, synced)
             }
             setback => Err(setback),
@@ -345,7 +345,7 @@ impl<K: Tables> Engine<K> {
     fn refuse(
         &mut self,
         users: Vec<NamespacedName>,
-        object: Option<(Family, Object)>,
+        object: Option<Box<(Family, Object)>>,
         error: CommitError,
         held: impl Fn(&mut Self, &NamespacedName) -> Option<Held>,
         synced: &mut Synced,
