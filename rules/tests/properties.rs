@@ -2,6 +2,8 @@
 
 #[path = "properties/pieces.rs"]
 mod pieces;
+#[path = "properties/straddling.rs"]
+mod straddling;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,14 +69,14 @@ fn lists(set: &Set) -> BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> {
     lists
 }
 
-/// The slots that a chain and those behind it draw from: how many, and the first.
-fn draws(table: &Table, chain: &Name) -> BTreeSet<(u32, u32)> {
+/// The slots that a chain and those behind it draw from.
+fn draws(table: &Table, chain: &Name) -> BTreeSet<u32> {
     let mut found = BTreeSet::new();
     for statement in table.chains[chain].rules.iter().flat_map(|rule| &rule.statements) {
         match statement {
-            Statement::Dnat { key, .. } => found.extend(key.iter().filter_map(|s| match s {
-                Selector::Random { modulus, offset } => Some((*modulus, *offset)),
-                _ => None,
+            Statement::Dnat { key, .. } => found.extend(key.iter().flat_map(|s| match *s {
+                Selector::Random { modulus, offset } => offset..offset + modulus,
+                _ => 0..0,
             })),
             Statement::Verdict(Verdict::Goto(next)) => found.extend(draws(table, next)),
             _ => {}
@@ -659,13 +661,12 @@ proptest! {
                     let Data::Verdict(Verdict::Goto(chain)) = &element.data else {
                         panic!("{verdicts} has only goto");
                     };
-                    for (modulus, offset) in draws(table, chain) {
-                        prop_assert!(modulus > 0);
-                        for slot in offset..offset + modulus {
-                            let key = key.slot(slot);
-                            prop_assert!(table.sets[endpoints].elements.contains_key(&key));
-                        }
-                        slots += modulus as usize;
+                    let drawn = draws(table, chain);
+                    prop_assert!(!drawn.is_empty());
+                    slots += drawn.len();
+                    for slot in drawn {
+                        let key = key.slot(slot);
+                        prop_assert!(table.sets[endpoints].elements.contains_key(&key));
                     }
                 }
                 prop_assert_eq!(slots, table.sets[endpoints].elements.len());

@@ -33,4 +33,5 @@ mod seccomp;
 mod serve;
 mod settings;
 mod soak;
+mod straddle;
 mod takeover;

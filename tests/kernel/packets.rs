@@ -24,7 +24,7 @@ pub(crate) fn testbed(options: &[&str]) -> Testbed {
     bed
 }
 
-fn bare_testbed() -> Testbed {
+pub(crate) fn bare_testbed() -> Testbed {
     let mut bed = Testbed::new()
         .pod("client", "10.244.0.9", "fd00:10:244::9")
         .pod("b1", "10.244.0.2", "fd00:10:244::2")
@@ -37,7 +37,7 @@ fn bare_testbed() -> Testbed {
     bed
 }
 
-fn apply(bed: &Testbed, manifests: &str, options: &[&str]) {
+pub(crate) fn apply(bed: &Testbed, manifests: &str, options: &[&str]) {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     std::io::Write::write_all(&mut file, manifests.as_bytes()).expect("it can be written");
     let mut weir = weir();

@@ -135,11 +135,11 @@ impl Balancer {
         let rules = match self.choice {
             Choice::Cluster(n) => match &self.affinity {
                 Some(id) => self.as_before(id, id.map()),
-                None => vec![self.dnat(n, 0)],
+                None => self.draw(n, 0),
             },
             Choice::Local(n) => match &self.affinity {
                 Some(id) => self.as_before(id, id.local_map()),
-                None => vec![self.dnat(n, LOCAL_SLOTS)],
+                None => self.draw(n, LOCAL_SLOTS),
             },
             Choice::External(n) => {
                 vec![Rule::new([mark()]), Rule::new([goto(Choice::Cluster(n))])]
@@ -167,6 +167,16 @@ impl Balancer {
             Rule::new([protocol, Statement::Dnat { key: vec![Selector::Saddr], map }]),
             Rule::new([Statement::Verdict(any)]),
         ]
+    }
+
+    /// To an endpoint of the list that begins at `first`, each as probable. A packet that is on its
+    /// way through the ruleset while a transaction takes effect may come with the verdict from
+    /// before it and draw a slot that has gone with it: such a one gets the first, which a list
+    /// keeps for as long as it has any.
+    fn draw(&self, count: u32, first: u32) -> Vec<Rule> {
+        let fallback = || self.dnat(1, first).comment("the slot has just gone");
+        let fallback = (count > 1).then(fallback);
+        [self.dnat(count, first)].into_iter().chain(fallback).collect()
     }
 
     /// A packet that gets here has matched a TCP, UDP or SCTP port, so that no match on the

@@ -6,7 +6,7 @@ use weir_rules::transaction::Transaction;
 
 use super::*;
 
-const NODE_ADDRESSES: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
+pub(super) const NODE_ADDRESSES: [&str; 2] = ["192.0.2.1", "2001:db8::1"];
 
 /// The elements that a piece changes: their set, key, and whether they come.
 fn elements(piece: &Transaction) -> Vec<(Family, &Name, &RawKey)> {
@@ -69,7 +69,7 @@ fn with_clients(mut ruleset: Ruleset, cluster: &Cluster, config: &Config) -> Rul
 /// The cluster with every slice serving all ports of a Service, so that most have endpoints, and
 /// with endpoints out of the way of virtual addresses, which would be asked for them again. The node
 /// has an address that no Service has.
-fn well_served(mut cluster: Cluster) -> Cluster {
+pub(super) fn well_served(mut cluster: Cluster) -> Cluster {
     let names: Vec<_> = cluster.services.keys().cloned().collect();
     let serving = |(index, (name, slice)): (usize, (&NamespacedName, &EndpointSlice))| {
         let mut slice = slice.clone();
@@ -94,7 +94,7 @@ fn well_served(mut cluster: Cluster) -> Cluster {
 }
 
 /// First packets to all that a cluster has: from outside, from a Pod, and from each endpoint.
-fn packets(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Vec<Packet> {
+pub(super) fn packets(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Vec<Packet> {
     let mut packets = Vec::new();
     for frontend in frontends(cluster, config) {
         let external = packet(&frontend, "uplink");
