@@ -108,7 +108,7 @@ fn instead(
             }
             let object = culprit.and_then(|operation| {
                 let part = part.or_else(|| only_part(operation))?;
-                Some((operation.family, Object::of(operation, part)?))
+                Some(Box::new((operation.family, Object::of(operation, part)?)))
             });
             if object.is_some() {
                 return Err(Setback::Refused { object: object.map(Box::new), error });
@@ -150,14 +150,14 @@ fn only_part(operation: &Operation) -> Option<usize> {
 }
 
 /// The first thing that is some Service's alone.
-fn first_of_service(transaction: &Transaction) -> Option<(Family, Object)> {
+fn first_of_service(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
     let is_one = |object: &Object| match object {
         Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
         Object::Named(name) => name.as_str().contains('/'),
     };
     let mut objects = transaction.operations.iter().filter_map(|operation| {
         let object = Object::of(operation, 0).filter(is_one)?;
-        Some((operation.family, object))
+        Some(Box::new((operation.family, object)))
     });
     objects.next()
 }

@@ -212,7 +212,10 @@ impl<K: Tables> Engine<K> {
                 return Err(error);
             }
         }
-        Err(SyncError::Unsteady)
+        Err(match synced.set_aside.len() {
+            0 => SyncError::Unsteady,
+            count => SyncError::ManyRefused(count),
+        })
     }
 
     fn note(&mut self, heard: Heard, synced: &mut Synced) {
@@ -246,7 +249,7 @@ impl<K: Tables> Engine<K> {
                 self.dirty.merge(Touched::all(cluster));
                 Touched { surroundings: true, ..Touched::default() }
             }
-            _ => self.take_dirty(self.aside.untried_or_known()),
+            _ => self.take_dirty(self.aside.left_in_comparison()),
         };
         synced.recompiled += self.desired.set(cluster, config, &touched);
         let mut view = Whole::new(self.desired.ruleset()).without(self.aside.held());

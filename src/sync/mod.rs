@@ -43,6 +43,11 @@ pub enum SyncError {
     /// Others changed nf_tables during every attempt.
     #[error("others change weir's tables without rest")]
     Unsteady,
+    /// Services were set aside until that took too long.
+    #[error(
+        "the kernel refuses {0} Services and perhaps more: the others come with the next attempt"
+    )]
+    ManyRefused(usize),
 }
 
 impl SyncError {

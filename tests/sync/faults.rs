@@ -9,8 +9,11 @@ use weir_rules::nft::{RawKey, Ruleset};
 use crate::agent::{Agent, address};
 use crate::faulty::{FAULTS, Fault, Request};
 
+/// Something that happens, and its name.
+type Happening = (&'static str, fn(&mut Agent));
+
 /// What happens on a node, one after the other; the kernel is equal after each.
-const LIFE: [(&str, fn(&mut Agent)); 9] = [
+const LIFE: [Happening; 9] = [
     ("start", |_| {}),
     ("change", |agent| agent.put(2, &[1, 4, 3])),
     ("affinity", |agent| agent.put(1, &[2, 3])),
