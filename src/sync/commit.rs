@@ -111,13 +111,11 @@ fn instead(
                 Some(Box::new((operation.family, Object::of(operation, part)?)))
             });
             if object.is_some() {
-                return Err(Setback::Refused { object: object.map(Box::new), error });
+                return Err(Setback::Refused { object, error });
             }
             // Who it is shows when it is alone.
-            halves(transaction).ok_or_else(|| Setback::Refused {
-                object: first_of_service(transaction).map(Box::new),
-                error,
-            })
+            halves(transaction)
+                .ok_or_else(|| Setback::Refused { object: first_of_service(transaction), error })
         }
         error => Err(error.into()),
     }
