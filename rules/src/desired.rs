@@ -144,6 +144,8 @@ impl Desired {
         } else {
             touched.services.iter().for_each(&mut compile);
         }
+        let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
+        fragments.extend(ways);
         TablePlan { frame: new_frame, compiled, fragments }
     }
 
