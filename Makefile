@@ -16,6 +16,7 @@ help:
 	@echo '             for example, BENCH=change,packet SERVICES=10000, which leaves the page alone'
 	@echo 'make bench-code'
 	@echo '             parts of the code by themselves, with criterion'
+	@echo 'make count   the instructions of a change, against the recorded figure'
 	@echo 'make lint    format, clippy and documentation'
 	@echo 'make deps    Debian packages that these need (done by them, too)'
 
@@ -84,6 +85,10 @@ bench-code: deps
 	$(CARGO) bench --workspace --benches --no-run
 	tests/tools/in-netns $(CARGO) bench --offline --package weir-rules --bench ruleset
 	tests/tools/in-netns $(CARGO) bench --offline --package weir --bench agent
+
+.PHONY: count
+count: deps
+	tests/tools/count-instructions
 
 .PHONY: lint
 lint: deps

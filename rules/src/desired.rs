@@ -119,7 +119,7 @@ impl Desired {
             .then(|| Frame::new(family, cluster, config))
             .filter(|new| state.is_none_or(|state| state.frame != *new));
         let is_all = new_frame.as_ref().is_some_and(|new| {
-            state.is_none_or(|state| !state.frame.makes_the_same_of_services(new))
+            state.is_some_and(|state| !state.frame.makes_the_same_of_services(new))
         });
         let frame = new_frame.as_ref().or(state.map(|state| &state.frame)).expect("one of the two");
         let nothing = Fragment::default();
@@ -144,6 +144,8 @@ impl Desired {
         } else {
             touched.services.iter().for_each(&mut compile);
         }
+        let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
+        fragments.extend(ways);
         TablePlan { frame: new_frame, compiled, fragments }
     }
 

@@ -158,9 +158,8 @@ impl Plan {
             }
         }
         parts.join_by_endpoints(transaction);
-        // What is no element counts for one together, so that it can be told from all Services.
-        let used = first.max(has_first.into());
-        let mut room = Room { most: most_elements, used, piece: 0 };
+        let is_begun = has_first || first > 0;
+        let mut room = Room { most: most_elements, used: first, is_begun, piece: 0 };
         let parts = parts.distribute(|weight| room.take(weight));
         Self { places, parts, last: room.take(last) }
     }
@@ -226,16 +225,19 @@ impl Plan {
 struct Room {
     most: usize,
     used: usize,
+    /// Whether there is anything in it.
+    is_begun: bool,
     piece: usize,
 }
 
 impl Room {
     /// The piece for so many elements: the present one if they fit, else the next.
     fn take(&mut self, weight: usize) -> usize {
-        if weight > 0 && self.used > 0 && self.used + weight > self.most {
+        if weight > 0 && self.is_begun && self.used + weight > self.most {
             self.piece += 1;
             self.used = 0;
         }
+        self.is_begun |= weight > 0;
         self.used += weight;
         self.piece
     }

@@ -16,7 +16,7 @@ pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     let changes = reconcile(&mut kernel, desired.ruleset)?;
     let elapsed = start.elapsed();
     let mut flows = Flows::new(LiveConnections::default());
-    changes.iter().for_each(|change| flows.note(&change.transaction));
+    changes.iter().for_each(|change| flows.note(change.effect.clone()));
     let cleaned = flows.clean(&desired.serving);
     write_out(|out| {
         if changes.is_empty() {
@@ -24,11 +24,11 @@ pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
         }
         for change in &changes {
             if verbose {
-                for (sign, line) in change.transaction.lines() {
+                for (sign, line) in change.transaction.iter().flat_map(|it| it.lines()) {
                     writeln!(out, "{sign} {line}")?;
                 }
             }
-            let (counts, bytes) = (change.transaction.counts(), change.bytes);
+            let (counts, bytes) = (&change.counts, change.bytes);
             writeln!(out, "{counts} (one transaction of {bytes} bytes)")?;
         }
         if !changes.is_empty() {

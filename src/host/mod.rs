@@ -7,11 +7,13 @@
 mod conntrack;
 mod files;
 mod knob;
+mod memory;
 mod oom;
 
 pub use conntrack::conntrack;
 pub use files::raise_file_limit;
 pub use knob::{Done, Knob};
+pub use memory::give_back_memory;
 pub use oom::oom_score_adj;
 
 use std::io;

@@ -73,7 +73,7 @@ impl Metrics {
         own.repairs.inc_by(u64::from(synced.repairs > 0));
         for change in &synced.changes {
             own.transaction_bytes.observe(change.bytes as f64);
-            let counts = change.transaction.counts();
+            let counts = &change.counts;
             own.count("added", &counts.added);
             own.count("removed", &counts.removed);
         }

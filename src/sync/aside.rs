@@ -66,8 +66,10 @@ impl Aside {
 
     /// The same, and those that are, if it is known what the kernel has of them. That would be
     /// forgotten if all were compared with what they are to have now, and the kernel refused it.
-    pub(super) fn untried_or_known(&self) -> HashSet<NamespacedName> {
-        self.names(|entry| !entry.is_tried || entry.unknown.is_none())
+    /// But while others are out of which it is not known, some changes can only be compared.
+    pub(super) fn left_in_comparison(&self) -> HashSet<NamespacedName> {
+        let is_all_known = self.held().is_empty();
+        self.names(|entry| !entry.is_tried || (is_all_known && entry.unknown.is_none()))
     }
 
     fn names(&self, is_one: impl Fn(&Entry) -> bool) -> HashSet<NamespacedName> {

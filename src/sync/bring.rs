@@ -72,7 +72,8 @@ pub(super) fn bring(
         }
         let before = changes.len();
         let result = commit(kernel, transaction, generation, changes);
-        changes[before..].iter().for_each(|change| view.committed(&change.transaction));
+        let committed = changes[before..].iter().filter_map(|change| change.transaction.as_deref());
+        committed.for_each(|transaction| view.committed(transaction));
         match result {
             Ok(generation) if !look_again => return Ok(generation),
             Ok(_) | Err(Setback::Stale) => {}

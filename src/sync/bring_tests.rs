@@ -154,7 +154,8 @@ fn a_busy_chain_goes_in_a_second_transaction() {
     assert_eq!(*kernel.ruleset.borrow(), desired);
     let lines: Vec<Vec<String>> = changes
         .iter()
-        .map(|change| change.transaction.lines().map(|(sign, l)| format!("{sign}{l}")).collect())
+        .map(|change| change.transaction.as_ref().expect("it is small"))
+        .map(|it| it.lines().map(|(sign, line)| format!("{sign}{line}")).collect())
         .collect();
     assert_eq!(lines, [["+chain ip weir b"], ["-chain ip weir a"]]);
 }
@@ -195,9 +196,10 @@ fn a_large_transaction_goes_in_pieces_each_at_the_generation_of_the_one_before()
     let changes = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
     assert_eq!(*kernel.generations.borrow(), [Some(1), Some(2), Some(3)]);
-    let added = |change: &Change| change.transaction.counts().added.elements;
+    let added = |change: &Change| change.counts.added.elements;
     let added: Vec<_> = changes.iter().map(added).collect();
-    assert_eq!(added, [MOST_ELEMENTS, MOST_ELEMENTS, 10]);
+    assert_eq!(added.iter().sum::<usize>(), 2 * MOST_ELEMENTS + 10);
+    assert!(added.iter().all(|&count| count <= MOST_ELEMENTS), "{added:?}");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) enum Setback {
     /// The kernel does not take this object.
     Refused {
         /// What it is, where that can be told.
-        object: Option<(Family, Object)>,
+        object: Option<Box<(Family, Object)>>,
         /// What the kernel said.
         error: CommitError,
     },
@@ -64,7 +64,7 @@ pub(super) fn commit(
         let piece = Arc::new(piece);
         match kernel.commit(&piece, generation) {
             Ok(Committed { bytes }) => {
-                changes.push(Change { transaction: piece, bytes });
+                changes.push(Change::new(piece, bytes));
                 generation = generation.map(next_generation);
             }
             Err(error) => {
@@ -108,7 +108,7 @@ fn instead(
             }
             let object = culprit.and_then(|operation| {
                 let part = part.or_else(|| only_part(operation))?;
-                Some((operation.family, Object::of(operation, part)?))
+                Some(Box::new((operation.family, Object::of(operation, part)?)))
             });
             if object.is_some() {
                 return Err(Setback::Refused { object, error });
@@ -148,14 +148,14 @@ fn only_part(operation: &Operation) -> Option<usize> {
 }
 
 /// The first thing that is some Service's alone.
-fn first_of_service(transaction: &Transaction) -> Option<(Family, Object)> {
+fn first_of_service(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
     let is_one = |object: &Object| match object {
         Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
         Object::Named(name) => name.as_str().contains('/'),
     };
     let mut objects = transaction.operations.iter().filter_map(|operation| {
         let object = Object::of(operation, 0).filter(is_one)?;
-        Some((operation.family, object))
+        Some(Box::new((operation.family, object)))
     });
     objects.next()
 }

@@ -1,6 +1,6 @@
 //! Keeping the kernel equal to a cluster that changes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::time::Duration;
 use std::{io, mem};
@@ -14,11 +14,11 @@ use weir_rules::transaction::Tally;
 
 use super::aside::{Aside, SetAside};
 use super::bring::bring;
-use super::commit::Setback;
+use super::commit::{MOST_ELEMENTS, Setback};
 use super::drift::Drift;
 use super::views::{Differences, Suspected, Whole};
 use super::{Change, SyncError, Tables};
-use crate::kernel::{CommitError, Heard};
+use crate::kernel::{CommitError, Heard, Parts, TableParts};
 
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
 const MOST_STEPS: u32 = 256;
@@ -61,6 +61,8 @@ pub struct Synced {
     pub changes: Vec<Change>,
     /// How many of the first of these undo what others did.
     pub repairs: usize,
+    /// Whether others had removed all, and all was made anew.
+    pub is_rebuilt: bool,
     /// How many Services were compiled.
     pub recompiled: usize,
     /// How often all of the kernel's tables were read.
@@ -192,9 +194,13 @@ impl<K: Tables> Engine<K> {
                 }
                 Trust::Equal(_) => {
                     synced.taken.extend(self.aside.accepted());
+                    if synced.is_rebuilt {
+                        synced.repairs = synced.changes.len();
+                    }
                     return Ok(());
                 }
             };
+            synced.changes[committed..].iter_mut().for_each(Change::shorten);
             let Err(setback) = result else { continue };
             let is_untouched = synced.changes.len() == committed;
             self.trust = match setback {
@@ -206,7 +212,10 @@ impl<K: Tables> Engine<K> {
                 return Err(error);
             }
         }
-        Err(SyncError::Unsteady)
+        Err(match synced.set_aside.len() {
+            0 => SyncError::Unsteady,
+            count => SyncError::ManyRefused(count),
+        })
     }
 
     fn note(&mut self, heard: Heard, synced: &mut Synced) {
@@ -221,16 +230,26 @@ impl<K: Tables> Engine<K> {
         }
     }
 
-    /// Compares all.
+    /// Compares all. Where the kernel has none of weir's tables, and there is much to put into them, makes
+    /// them without any Service, so that these come in bites; what was desired before is of no use then.
     fn compare(
         &mut self,
         cluster: &Cluster,
         config: &Config,
         synced: &mut Synced,
     ) -> Result<(), Setback> {
+        let names = cluster.services.keys();
+        let is_large = names.map(|it| weight(cluster, it)).sum::<usize>() > MOST_ELEMENTS;
+        let is_blank = self.trust == Trust::Unknown && is_large && self.kernel_is_blank(synced)?;
         let touched = match self.trust {
             Trust::Doubtful => Touched::default(),
-            _ => self.take_dirty(self.aside.untried_or_known()),
+            _ if is_blank => {
+                synced.is_rebuilt |= self.drift.is_pending();
+                self.desired = Desired::default();
+                self.dirty.merge(Touched::all(cluster));
+                Touched { surroundings: true, ..Touched::default() }
+            }
+            _ => self.take_dirty(self.aside.left_in_comparison()),
         };
         synced.recompiled += self.desired.set(cluster, config, &touched);
         let mut view = Whole::new(self.desired.ruleset()).without(self.aside.held());
@@ -248,13 +267,21 @@ impl<K: Tables> Engine<K> {
             Err(Setback::Refused { object, error }) => {
                 let find =
                     |(family, object): &(Family, Object)| self.desired.users(*family, object);
-                let users = object.as_ref().map(find).unwrap_or_default();
+                let users = object.as_deref().map(find).unwrap_or_default();
                 let held =
                     |engine: &mut Self, name: &NamespacedName| Some(engine.desired.forget(name));
                 self.refuse(users, object, error, held, synced)
             }
             Err(setback) => Err(setback),
         }
+    }
+
+    /// Whether the kernel has none of weir's tables.
+    fn kernel_is_blank(&mut self, synced: &mut Synced) -> Result<bool, SyncError> {
+        let structure = || TableParts { structure: true, sets: BTreeMap::new() };
+        let tables = Family::ALL.map(|family| (family, structure())).into();
+        synced.reads += 1;
+        Ok(self.kernel.read(&Parts { tables })?.ruleset.tables.is_empty())
     }
 
     /// Undoes what others have done.
@@ -285,7 +312,7 @@ impl<K: Tables> Engine<K> {
         (generation, is_sure): (u32, bool),
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let touched = self.take_dirty(self.aside.out());
+        let touched = self.take_bite(cluster);
         let mut plan = self.desired.plan(cluster, config, &touched);
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
@@ -309,7 +336,7 @@ impl<K: Tables> Engine<K> {
                 let find = |(family, object): &(Family, Object)| {
                     plan.users(*family, object, &self.desired)
                 };
-                let users = object.as_ref().map(find).unwrap_or_default();
+                let users = object.as_deref().map(find).unwrap_or_default();
                 self.refuse(users, object, error, |_, _| None, synced)
             }
             setback => Err(setback),
@@ -321,7 +348,7 @@ impl<K: Tables> Engine<K> {
     fn refuse(
         &mut self,
         users: Vec<NamespacedName>,
-        object: Option<(Family, Object)>,
+        object: Option<Box<(Family, Object)>>,
         error: CommitError,
         held: impl Fn(&mut Self, &NamespacedName) -> Option<Held>,
         synced: &mut Synced,
@@ -355,6 +382,23 @@ impl<K: Tables> Engine<K> {
         touched
     }
 
+    /// As much of what has changed as goes well into one transaction, so that what is made for it on the
+    /// way takes little memory. What one Service lets go of and another claims may be in two: then the
+    /// kernel says that it is there, and all is compared.
+    fn take_bite(&mut self, cluster: &Cluster) -> Touched {
+        let mut touched = self.take_dirty(self.aside.out());
+        let mut taken = 0;
+        let is_too_much = |service: &&NamespacedName| {
+            let is_first = taken == 0;
+            taken += weight(cluster, service);
+            !is_first && taken > MOST_ELEMENTS
+        };
+        if let Some(first) = touched.services.iter().find(is_too_much).cloned() {
+            self.dirty.services.append(&mut touched.services.split_off(&first));
+        }
+        touched
+    }
+
     /// Nothing differs any more of what others may have changed.
     fn settle(&mut self, before: usize, synced: &mut Synced) {
         let is_repair = self.drift.is_pending();
@@ -377,6 +421,12 @@ impl<K: Tables> Engine<K> {
         self.note(heard, synced);
         Ok(())
     }
+}
+
+/// About how many elements a Service has: its endpoints, its ClusterIP and the verdict.
+fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
+    let slices = cluster.slices.of(service).into_iter();
+    slices.map(|slice| slice.endpoints.len()).sum::<usize>() + 2
 }
 
 /// Whether the kernel has something already, or has not, or uses it: of an element that is there

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use weir_rules::cluster::Family;
 use weir_rules::stale::{Effect, Flow, Serving};
-use weir_rules::transaction::Transaction;
 
 use crate::netlink;
 use crate::netlink::addresses::own_addresses;
@@ -85,14 +84,9 @@ impl<C: Connections> Flows<C> {
         Self { connections, effect, last: None }
     }
 
-    /// Takes note of a commit.
-    pub fn note(&mut self, transaction: &Transaction) {
-        self.effect.merge(Effect::of(transaction));
-    }
-
-    /// Takes note of what changes of the cluster mean, which have been programmed: a commit whose
-    /// answer was lost is never taken note of itself.
-    pub fn note_effect(&mut self, effect: Effect) {
+    /// Takes note of what a commit means, or what changes of the cluster do that have been programmed:
+    /// a commit whose answer was lost is never taken note of itself.
+    pub fn note(&mut self, effect: Effect) {
         self.effect.merge(effect);
     }
 

@@ -8,6 +8,7 @@ use weir_rules::compile::compile;
 use weir_rules::config::Config;
 use weir_rules::diff::diff;
 use weir_rules::facts::Facts;
+use weir_rules::transaction::Transaction;
 
 use super::*;
 
@@ -137,17 +138,17 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
     let mut cleaner = Flows::new(&mut fake);
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1);
-    cleaner.note(&Transaction::default());
+    cleaner.note(Effect::default());
     assert_eq!(cleaner.take_cleaning(), Some(Cleaning::default()));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1, "nothing has changed");
     assert_eq!(cleaner.take_cleaning(), None);
     // Somebody had emptied the map, and it was repaired.
-    cleaner.note(&transaction(None, OLD));
+    cleaner.note(Effect::of(&transaction(None, OLD)));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 2);
     // Who serves may change without a commit.
-    cleaner.note_effect(effect(OLD, NEW));
+    cleaner.note(effect(OLD, NEW));
     assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 2);
     assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [2, 0], failed: false }));
     assert_eq!(cleaner.connections.reads, 3);
@@ -171,9 +172,9 @@ fn what_failed_is_tried_again_until_it_succeeds() {
             cleaner.connections.flows = flows(&[1, 2, 3]);
             break_it(cleaner.connections);
             if is_answered {
-                cleaner.note(&transaction(OLD, after));
+                cleaner.note(Effect::of(&transaction(OLD, after)));
             } else {
-                cleaner.note_effect(effect(OLD, after));
+                cleaner.note(effect(OLD, after));
             }
             for _ in 0..2 {
                 cleaner.clean(&serving(after)).unwrap_err();
@@ -195,7 +196,7 @@ fn a_commit_without_an_answer_is_made_up_for() {
     let mut cleaner = Flows::new(&mut fake);
     cleaner.clean(&serving(OLD)).unwrap();
     cleaner.connections.flows = flows(&[1, 2]);
-    cleaner.note_effect(effect(OLD, None));
+    cleaner.note(effect(OLD, None));
     assert_eq!(cleaner.clean(&serving(None)).unwrap(), 2);
 }
 

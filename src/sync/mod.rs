@@ -13,7 +13,8 @@ mod views;
 use std::sync::Arc;
 
 use weir_rules::nft::Ruleset;
-use weir_rules::transaction::Transaction;
+use weir_rules::stale::Effect;
+use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;
 pub use backoff::Backoff;
@@ -25,6 +26,10 @@ use self::bring::bring;
 use self::commit::Setback;
 use self::views::Whole;
 use crate::kernel::{CommitError, DumpError};
+
+/// Transactions with more elements than this are not kept once they are committed: those of a cold
+/// start would double weir's memory.
+const MOST_KEPT: usize = 1000;
 
 /// Why the kernel could not be made equal.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +43,11 @@ pub enum SyncError {
     /// Others changed nf_tables during every attempt.
     #[error("others change weir's tables without rest")]
     Unsteady,
+    /// Services were set aside until that took too long.
+    #[error(
+        "the kernel refuses {0} Services and perhaps more: the others come with the next attempt"
+    )]
+    ManyRefused(usize),
 }
 
 impl SyncError {
@@ -47,13 +57,30 @@ impl SyncError {
     }
 }
 
-/// What one commit changed.
+/// A commit.
 #[derive(Debug)]
 pub struct Change {
-    /// The changes.
-    pub transaction: Arc<Transaction>,
+    /// What it changed, unless that was so much that it is not kept.
+    pub transaction: Option<Arc<Transaction>>,
+    /// How much it changed.
+    pub counts: Counts,
+    /// What it means for UDP flows.
+    pub effect: Effect,
     /// The length of the batch in bytes.
     pub bytes: usize,
+}
+
+impl Change {
+    fn new(transaction: Arc<Transaction>, bytes: usize) -> Self {
+        let (counts, effect) = (transaction.counts(), Effect::of(&transaction));
+        Self { transaction: Some(transaction), counts, effect, bytes }
+    }
+
+    /// Keeps what it changed only if that is little.
+    fn shorten(&mut self) {
+        let elements = self.counts.added.elements + self.counts.removed.elements;
+        self.transaction.take_if(|_| elements > MOST_KEPT);
+    }
 }
 
 /// Makes the kernel equal to the desired ruleset: compares all of it, and commits what differs in

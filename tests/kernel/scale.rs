@@ -131,7 +131,7 @@ impl Work {
     };
 
     fn of(synced: &Synced) -> Self {
-        let counts = synced.changes.iter().map(|change| change.transaction.counts());
+        let counts = synced.changes.iter().map(|change| &change.counts);
         let mut work = Self {
             recompiled: synced.recompiled,
             transactions: synced.changes.len(),

@@ -197,7 +197,7 @@ fn tallies(ruleset: &Ruleset) -> [Tally; 2] {
 impl Agent {
     /// The kernel refuses whatever would add an element with the ClusterIP of one of these Services
     /// to the map of Services.
-    pub(crate) fn refuse(&mut self, numbers: &'static [u16], told: Told) {
+    pub(crate) fn refuse(&mut self, numbers: &[u16], told: Told) {
         let key = |number: &u16| {
             RawKey::new().address(address(*number)).protocol(Protocol::Tcp).port(port(80))
         };
@@ -254,10 +254,10 @@ impl Agent {
 }
 
 impl Agent {
-    /// Refuses the element with the fourth endpoint at a Service's ClusterIP.
-    pub(crate) fn refuse_fourth(&mut self, number: u16, told: Told) {
+    /// Refuses any endpoint in this slot at a Service's ClusterIP.
+    pub(crate) fn refuse_slot(&mut self, number: u16, slot: u32, told: Told) {
         let destination = RawKey::new().address(address(number)).protocol(Protocol::Tcp);
-        let key = destination.port(port(80)).slot(3);
+        let key = destination.port(port(80)).slot(slot);
         self.refuse_element(names::ENDPOINTS, vec![key], told);
     }
 

@@ -9,8 +9,11 @@ use weir_rules::nft::{RawKey, Ruleset};
 use crate::agent::{Agent, address};
 use crate::faulty::{FAULTS, Fault, Request};
 
+/// Something that happens, and its name.
+type Happening = (&'static str, fn(&mut Agent));
+
 /// What happens on a node, one after the other; the kernel is equal after each.
-const LIFE: [(&str, fn(&mut Agent)); 9] = [
+const LIFE: [Happening; 9] = [
     ("start", |_| {}),
     ("change", |agent| agent.put(2, &[1, 4, 3])),
     ("affinity", |agent| agent.put(1, &[2, 3])),
@@ -125,7 +128,7 @@ async fn a_tool_that_keeps_deleting_is_answered_ever_more_slowly_without_dumps()
         tokio::time::advance(due.saturating_duration_since(Instant::now())).await;
         let synced = agent.sync();
         assert_eq!((synced.repairs, synced.reads), (1, 1));
-        assert_eq!(synced.changes[0].transaction.counts().added.elements, 1);
+        assert_eq!(synced.changes[0].counts.added.elements, 1);
         pauses.push(synced.pause.map(|pause| pause.as_secs()));
         agent.assert_equal("repaired");
     }

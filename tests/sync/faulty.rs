@@ -46,10 +46,12 @@ pub(crate) enum Told {
     Nothing,
 }
 
+/// Gives the part of an operation, if it has one, that is refused.
+type Find = dyn Fn(&Operation) -> Option<usize>;
+
 /// What the kernel refuses whenever it is asked for it.
 pub(crate) struct Refusal {
-    /// The part of an operation, if it has one, that is refused.
-    pub(crate) find: Box<dyn Fn(&Operation) -> Option<usize>>,
+    pub(crate) find: Box<Find>,
     pub(crate) errno: i32,
     pub(crate) told: Told,
 }

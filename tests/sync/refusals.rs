@@ -113,7 +113,7 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         agent.sync();
         let before = agent.cluster.clone();
         // Its fourth endpoint is refused.
-        agent.refuse_fourth(5, told);
+        agent.refuse_slot(5, 3, told);
         agent.put(5, &[1, 2, 3, 4]);
         agent.put(6, &[1, 2, 3, 4]);
         assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "{told:?}");
@@ -219,6 +219,21 @@ async fn a_kernel_that_cannot_learn_serves_all_but_services_with_affinity() {
     assert_comes_back(&mut agent, "the module is loaded").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn more_refusals_than_one_sync_takes_are_gone_on_with_by_the_next() {
+    let offenders: Vec<u16> = (1..=300).collect();
+    let mut agent = Agent::new(301);
+    agent.refuse(&offenders, Told::Part);
+    let mut synced = Synced::default();
+    let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
+    let Err(SyncError::ManyRefused(count)) = result else { panic!("{result:?}") };
+    assert_eq!(count, synced.set_aside.len());
+    let rest = agent.sync().set_aside.len();
+    assert_eq!(count + rest, offenders.len());
+    let expected = with(&agent.cluster, &offenders, &Cluster::default());
+    agent.assert_holds(&expected, &offenders, "the next");
+}
+
 /// Without a Service to blame, the error is told and all is tried again.
 #[tokio::test(start_paused = true)]
 async fn what_no_service_asks_for_is_a_failure() {
@@ -273,6 +288,22 @@ async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() 
     agent.assert_equal("taken");
 }
 
+/// What the kernel has of the one is known, and of the other not.
+#[tokio::test(start_paused = true)]
+async fn two_services_are_set_aside_of_which_one_gets_its_way() {
+    let mut agent = Agent::new(6);
+    agent.refuse(&[1], Told::Part);
+    assert_eq!(set_aside(&agent.sync()), names_of(&[1]), "at first load");
+    agent.refuse_slot(5, 2, Told::Part);
+    agent.put(5, &[1, 2, 9]);
+    assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "later");
+    // With a chain that no other has.
+    agent.put(5, &[1, 2]);
+    assert_eq!(agent.sync().taken, names_of(&[5]));
+    agent.assert_holds(&with(&agent.cluster, &[1], &Cluster::default()), &[1], "later");
+    assert_comes_back(&mut agent, "both").await;
+}
+
 /// It leaves nothing behind.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_goes_while_it_is_set_aside_is_gone() {
@@ -280,7 +311,7 @@ async fn a_service_that_goes_while_it_is_set_aside_is_gone() {
         for is_known in [true, false] {
             let mut agent = Agent::new(6);
             agent.sync();
-            agent.refuse_fourth(5, told);
+            agent.refuse_slot(5, 3, told);
             agent.put(5, &[1, 2, 3, 4]);
             if !is_known {
                 agent.restart();

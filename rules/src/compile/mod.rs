@@ -11,7 +11,7 @@ mod service;
 pub(crate) use affinity::learning;
 pub(crate) use balancer::{Balancer, Destination};
 pub(crate) use detect::pod_networks;
-pub(crate) use fragment::{Assembly, Fragment, Map};
+pub(crate) use fragment::{Assembly, Entry, Fragment, Map};
 pub(crate) use program::node_port_networks;
 
 use std::collections::HashSet;

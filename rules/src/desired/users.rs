@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Desired, Plan, index};
+use super::{Desired, Plan, State, index};
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::Fragment;
+use crate::compile::{Entry, Fragment};
 use crate::hold::Held;
 use crate::nft::{Name, RawKey};
 use crate::transaction::{Action, Operation};
@@ -87,6 +87,31 @@ impl Desired {
         self.left = services;
     }
 
+    /// What Services that are left as they are keep, of those that have a destination which another
+    /// comes to have.
+    pub(super) fn give_way(
+        &self,
+        state: &State,
+        others: &[(NamespacedName, Fragment)],
+    ) -> Vec<(NamespacedName, Fragment)> {
+        let left = self.left.iter().filter_map(|name| Some((name, state.fragments.get(name)?)));
+        let left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return Vec::new();
+        }
+        let elements = others.iter().flat_map(|(_, other)| &other.elements);
+        let taken: HashSet<RawKey> = elements.filter_map(destination).collect();
+        let is_taken = |entry: &Entry| destination(entry).is_some_and(|it| taken.contains(&it));
+        let concerned = left.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
+        let kept = concerned.map(|(name, fragment)| {
+            let mut fragment = fragment.clone();
+            let elements = fragment.elements.into_iter().filter(|entry| !is_taken(entry));
+            fragment.elements = elements.collect();
+            (name.clone(), fragment)
+        });
+        kept.collect()
+    }
+
     /// Desires nothing of a Service any more, until it is touched again; gives what belongs to it.
     pub fn forget(&mut self, name: &NamespacedName) -> Held {
         let mut held = Held::of(name);
@@ -99,4 +124,11 @@ impl Desired {
         }
         held
     }
+}
+
+/// The destination that an element is about: its key, without the slot.
+fn destination((map, key, _): &Entry) -> Option<RawKey> {
+    let bytes = key.as_bytes();
+    let length = if map.has_slots() { bytes.len().checked_sub(4)? } else { bytes.len() };
+    RawKey::from_bytes(&bytes[..length])
 }

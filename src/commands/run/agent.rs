@@ -253,6 +253,9 @@ impl Agent {
         let result = self.engine.sync(cluster, &self.config, &mut synced);
         self.observed.worked(&synced, self.engine.set_aside());
         self.tell(start, cause, &synced);
+        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
+            host::give_back_memory();
+        }
         match result {
             Ok(()) => {
                 let triggers = self.triggers.drain(..);
@@ -300,8 +303,8 @@ impl Agent {
         // A repair is no reason to hold back what the cluster asks for.
         self.has_programmed |= synced.changes.len() > synced.repairs;
         for (index, change) in synced.changes.iter().enumerate() {
-            self.cleaner.note(&change.transaction);
-            let counts = change.transaction.counts();
+            self.cleaner.note(change.effect.clone());
+            let counts = &change.counts;
             let elapsed_us = start.elapsed().as_micros();
             let cause = match cause {
                 _ if index < synced.repairs => "repair",
@@ -312,7 +315,8 @@ impl Agent {
             };
             info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
             if tracing::enabled!(tracing::Level::DEBUG) {
-                for (sign, line) in change.transaction.lines().take(LINES_LOGGED) {
+                let lines = change.transaction.iter().flat_map(|it| it.lines());
+                for (sign, line) in lines.take(LINES_LOGGED) {
                     debug!("{sign} {line}");
                 }
             }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use weir_rules::stale::{Effect, Serving};
-use weir_rules::transaction::Transaction;
 
 use super::retry::Retry;
 use crate::commands::chain;
@@ -39,14 +38,14 @@ impl Cleaner {
         self.effect.merge(effect);
     }
 
-    /// Takes note of a commit.
-    pub(super) fn note(&mut self, transaction: &Transaction) {
-        self.flows.note(transaction);
+    /// Takes note of what a commit means.
+    pub(super) fn note(&mut self, effect: Effect) {
+        self.flows.note(effect);
     }
 
     /// What was expected is programmed.
     pub(super) fn programmed(&mut self) {
-        self.flows.note_effect(std::mem::take(&mut self.effect));
+        self.flows.note(std::mem::take(&mut self.effect));
     }
 
     /// All flows will be compared once more.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-use node::Node;
+use node::{Met, Node};
 use steps::Step;
 
 /// How long lives are begun where nothing else is asked for.
@@ -32,33 +32,34 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn after_whatever_happens_the_kernel_holds_what_is_compiled_from_scratch() {
     if let Some(seed) = number("WEIR_SOAK_SEED") {
-        return live(seed);
+        println!("{:?}", live(seed));
+        return;
     }
     let limit = number("WEIR_SOAK_MINUTES").map_or(SHORT, |it| Duration::from_secs(60 * it));
     let first = RandomState::new().hash_one(());
-    let (begin, mut lives) = (Instant::now(), 0);
+    let (begin, mut lives, mut met) = (Instant::now(), 0, Met::default());
     while lives == 0 || begin.elapsed() < limit {
-        live(first.wrapping_add(lives));
+        met.add(&live(first.wrapping_add(lives)));
         lives += 1;
     }
-    println!("{lives} lives of {STEPS} steps in {:?}", begin.elapsed());
+    println!("{lives} lives of {STEPS} steps in {:?}: {met:?}", begin.elapsed());
 }
 
 /// One life, in a namespace of its own.
-fn live(seed: u64) {
+fn live(seed: u64) -> Met {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
     let mut told = Vec::new();
     let life = AssertUnwindSafe(|| runtime.block_on(steps(seed, &mut told)));
-    if let Err(panic) = catch_unwind(life) {
+    catch_unwind(life).unwrap_or_else(|panic| {
         println!("WEIR_SOAK_SEED={seed} repeats this; its last steps were:");
         let last = told.len().saturating_sub(TOLD);
         told.iter().enumerate().skip(last).for_each(|(index, step)| println!("{index}: {step}"));
-        resume_unwind(panic);
-    }
+        resume_unwind(panic)
+    })
 }
 
-async fn steps(seed: u64, told: &mut Vec<String>) {
+async fn steps(seed: u64, told: &mut Vec<String>) -> Met {
     let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..config });
     let mut node = Node::new();
@@ -69,4 +70,5 @@ async fn steps(seed: u64, told: &mut Vec<String>) {
     }
     told.push("quiet at the end".to_owned());
     node.assert_quiet().await;
+    node.met
 }

@@ -1,6 +1,7 @@
 //! A node on which everything happens.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
 use std::rc::Rc;
@@ -10,16 +11,16 @@ use tokio::time::Instant;
 use weir::kernel::{Kernel, Monitor};
 use weir::source::Kind;
 use weir::source::api::{State, Update};
-use weir::sync::{Engine, Live, Synced};
+use weir::sync::{Engine, Live, SyncError, Synced};
 use weir_rules::align::align;
-use weir_rules::cluster::{Cluster, Family, Touched};
+use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
 use weir_rules::diff::diff;
 use weir_rules::learned::adopt;
 use weir_rules::nft::{Ruleset, Table};
 use weir_rules::testing::NODE;
-use weir_rules::transaction::{Tally, Transaction};
+use weir_rules::transaction::{Sign, Tally, Transaction};
 use weir_testbed::{Netns, tool};
 
 use super::faulty::{Faulty, Plan};
@@ -35,6 +36,33 @@ pub(super) struct Node {
     pub(super) plan: Rc<RefCell<Plan>>,
     pub(super) state: State,
     pub(super) config: Config,
+    /// The Services that are set aside.
+    aside: BTreeSet<NamespacedName>,
+    pub(super) met: Met,
+}
+
+/// What was met with, by which it shows whether lives are eventful.
+#[derive(Debug, Default)]
+pub(super) struct Met {
+    syncs: usize,
+    failures: usize,
+    transactions: usize,
+    repairs: usize,
+    dumps: u64,
+    reads: u64,
+    set_aside: usize,
+}
+
+impl Met {
+    pub(super) fn add(&mut self, other: &Met) {
+        self.syncs += other.syncs;
+        self.failures += other.failures;
+        self.transactions += other.transactions;
+        self.repairs += other.repairs;
+        self.dumps += other.dumps;
+        self.reads += other.reads;
+        self.set_aside += other.set_aside;
+    }
 }
 
 fn engine(ns: &Netns, plan: &Rc<RefCell<Plan>>) -> Engine<Faulty<Live>> {
@@ -56,7 +84,9 @@ impl Node {
             state.apply(Update::Listed(kind, Vec::new()));
         }
         let other = ns.run(|| Kernel::open().expect("nf_tables can be used"));
-        Self { other, engine: engine(&ns, &plan), plan, state, config: Config::new(NODE), ns }
+        let engine = engine(&ns, &plan);
+        let (config, aside) = (Config::new(NODE), BTreeSet::new());
+        Self { other, engine, plan, state, config, ns, aside, met: Met::default() }
     }
 
     pub(super) fn cluster(&self) -> &Cluster {
@@ -71,6 +101,7 @@ impl Node {
     /// Begins anew with nothing but what the cluster is.
     pub(super) fn restart(&mut self) {
         self.engine = engine(&self.ns, &self.plan);
+        self.aside.clear();
         self.engine.touch(Touched::all(self.cluster()));
     }
 
@@ -96,9 +127,41 @@ impl Node {
         let mut synced = Synced::default();
         let cluster = self.state.cluster().expect("all has been listed");
         let result = self.engine.sync(cluster, &self.config, &mut synced);
-        assert!(!result.as_ref().is_err_and(|error| error.is_final()), "{result:?}");
+        // Nobody does anything meanwhile.
+        let is_lost = |error: &SyncError| error.is_final() || matches!(error, SyncError::Unsteady);
+        assert!(!result.as_ref().is_err_and(is_lost), "{result:?}");
+        self.met.add(&Met {
+            syncs: 1,
+            failures: result.is_err().into(),
+            transactions: synced.changes.len(),
+            repairs: synced.repairs,
+            dumps: synced.dumps,
+            reads: synced.reads,
+            set_aside: synced.set_aside.len(),
+        });
+        self.aside.extend(synced.set_aside.into_iter().map(|it| it.service));
+        self.aside.retain(|service| !synced.taken.contains(service));
         self.engine.look();
+        if result.is_ok() && !self.engine.has_drifted() {
+            assert_eq!(
+                self.engine.set_aside(),
+                self.aside.len(),
+                "what is told of those set aside"
+            );
+            self.assert_others_are_served();
+        }
         result.is_ok() && self.engine.due().is_none()
+    }
+
+    /// Nothing is missing for Services that are not set aside.
+    fn assert_others_are_served(&self) {
+        let mut cluster = self.cluster().clone();
+        cluster.services.retain(|service, _| !self.aside.contains(service));
+        let observed = self.other.dump().expect("it can be read").ruleset;
+        let difference = self.difference(&observed, &cluster);
+        let missing = difference.lines().filter(|(sign, _)| *sign == Sign::Added);
+        let missing: Vec<_> = missing.take(20).map(|(_, line)| line).collect();
+        assert!(missing.is_empty(), "without {:?}, these are missing: {missing:#?}", self.aside);
     }
 
     /// Nothing fails any more: what is programmed becomes what a compile from scratch gives, the
@@ -115,15 +178,16 @@ impl Node {
             tokio::time::advance(pause.unwrap_or(Duration::from_secs(1))).await;
         }
         let observed = self.other.dump().expect("it can be read").ruleset;
-        let difference = self.difference(&observed);
+        let difference = self.difference(&observed, self.cluster());
         let lines: Vec<_> = difference.lines().take(20).collect();
         assert!(difference.is_empty(), "it is not what should be there: {lines:#?}");
         assert_eq!(self.engine.objects(), tallies(&observed), "what the engine knows is there");
         assert_eq!(self.engine.set_aside(), 0);
     }
 
-    fn difference(&self, observed: &Ruleset) -> Transaction {
-        let desired = compile(self.cluster(), &self.config);
+    /// What would have to change for this cluster.
+    fn difference(&self, observed: &Ruleset, cluster: &Cluster) -> Transaction {
+        let desired = compile(cluster, &self.config);
         diff(observed, &adopt(observed, align(observed, &desired)))
     }
 }

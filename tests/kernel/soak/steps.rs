@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree;
@@ -11,7 +12,7 @@ use weir::source::convert::{Converted, NodeFuture, Object};
 use weir::source::{Kind, ObjectKey};
 use weir_rules::cluster::{Cluster, NamespacedName};
 use weir_rules::diff::diff;
-use weir_rules::nft::{Data, Ruleset};
+use weir_rules::nft::{Element, Ruleset};
 use weir_rules::testing::{cluster, config, edit, one};
 use weir_rules::transaction::{Action, Operation};
 
@@ -21,8 +22,8 @@ use super::node::Node;
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    /// An object changes.
-    Update,
+    /// Some objects change.
+    Updates,
     /// All objects of a kind are told again, and may have changed.
     Relist,
     Restart,
@@ -49,19 +50,19 @@ pub(super) enum Step {
 
 /// What happens how often.
 const WEIGHTS: [(u32, Step); 13] = [
-    (30, Step::Update),
-    (4, Step::Relist),
+    (30, Step::Updates),
+    (10, Step::Relist),
     (3, Step::Restart),
-    (4, Step::Settings),
+    (7, Step::Settings),
     (8, Step::Edit),
     (8, Step::Script),
     (5, Step::Learn),
     (8, Step::Fault),
-    (4, Step::Refuse),
-    (3, Step::Relent),
+    (10, Step::Refuse),
+    (2, Step::Relent),
     (2, Step::Wait),
     (40, Step::Sync),
-    (8, Step::Quiet),
+    (5, Step::Quiet),
 ];
 
 /// What somebody may do with nft; `SET` and `CHAIN` are any of weir's.
@@ -109,11 +110,13 @@ impl Step {
         write!(told, "{self:?} ").expect("it is a string");
         let index = any_of(any::<Index>(), runner);
         match self {
-            Step::Update => {
-                let (to, what) = (any_of(cluster(), runner), any_of(any::<u8>(), runner));
-                if let Some(update) = update(node.cluster(), &to, what, index) {
-                    write!(told, "{update:?}").expect("it is a string");
-                    node.update(update);
+            Step::Updates => {
+                let to = any_of(cluster(), runner);
+                for (what, index) in any_of(vec(any::<(u8, Index)>(), 1..10), runner) {
+                    if let Some(update) = update(node.cluster(), &to, what, index) {
+                        write!(told, "{update:?}").expect("it is a string");
+                        node.update(update);
+                    }
                 }
             }
             Step::Relist => {
@@ -213,30 +216,22 @@ fn learned(ruleset: &Ruleset, index: Index) -> Option<String> {
     Some(format!("add element ip weir \"{map}\" {{ {element} }}"))
 }
 
-/// Refuses what would be at one of the destinations that there are.
+/// Refuses whatever would lead to one of the Services, which elements have for a comment.
 fn refuse(node: &Node, index: Index, told: &mut String) {
-    let desired = weir_rules::compile::compile(node.cluster(), &node.config);
-    let verdicts =
-        desired.tables.values().flat_map(|table| table.sets.iter()).flat_map(|(name, set)| {
-            let verdicts =
-                set.elements.iter().filter(|(_, it)| matches!(it.data, Data::Verdict(_)));
-            verdicts.map(|(key, _)| (name.clone(), *key))
-        });
-    let verdicts: Vec<_> = verdicts.collect();
-    if verdicts.is_empty() {
-        return;
-    }
-    let (name, key) = index.get(&verdicts).clone();
+    let Some(name) = one(node.cluster().services.keys(), index) else { return };
     let kinds = [Told::Part, Told::Operation, Told::Nothing];
-    let told_kernel = *index.get(&kinds);
-    write!(told, "{name} {key:?} {told_kernel:?}").expect("it is a string");
+    let refusal = *index.get(&kinds);
+    write!(told, "{name} {refusal:?}").expect("it is a string");
+    let name = name.to_string();
+    let is_it = move |element: &Element| {
+        let comment = element.comment.as_deref().unwrap_or_default();
+        comment.split(':').next() == Some(&name)
+    };
     let find = move |operation: &Operation| match &operation.action {
-        Action::AddElements { set, elements, .. } if *set == name => {
-            elements.keys().position(|it| *it == key)
-        }
+        Action::AddElements { elements, .. } => elements.values().position(&is_it),
         _ => None,
     };
-    let refusal = Refusal { find: Box::new(find), errno: libc::EINVAL, told: told_kernel };
+    let refusal = Refusal { find: Box::new(find), errno: libc::EINVAL, told: refusal };
     node.plan.borrow_mut().refusals.push(refusal);
 }
 
