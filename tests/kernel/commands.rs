@@ -395,7 +395,7 @@ fn a_busy_neighbour_keeps_weir_from_nothing() {
         assert_eq!(ok(second), "");
         let changed = ok(third);
         assert!(
-            changed.starts_with("added 1 chain, 1 rule, 5 elements; removed nothing"),
+            changed.starts_with("added 1 chain, 2 rules, 5 elements; removed nothing"),
             "{changed}"
         );
         ok(fourth);
