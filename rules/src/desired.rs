@@ -175,23 +175,19 @@ impl Desired {
         Ruleset { tables: tables.collect() }
     }
 
+    /// Whether anything is desired of a Service.
+    pub fn has(&self, service: &NamespacedName) -> bool {
+        let mut tables = self.tables.iter().flatten();
+        tables.any(|state| state.fragments.contains_key(service))
+    }
+
     /// Puts endpoints into the slots that they have in a ruleset which is the same but for these.
     pub fn adopt_slots(&mut self, programmed: &Ruleset) {
         for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
             let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else {
                 continue;
             };
-            let slotted =
-                |fragment: &&mut Fragment| fragment.elements.iter().any(|e| e.0.has_slots());
-            for fragment in state.fragments.values_mut().filter(slotted) {
-                for (map, key, element) in fragment.elements.iter_mut().filter(|e| e.0.has_slots())
-                {
-                    let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
-                    if let Some(there) = there.filter(|there| *there != element) {
-                        element.clone_from(there);
-                    }
-                }
-            }
+            state.fragments.values_mut().for_each(|fragment| adopt_slots(fragment, table));
         }
     }
 
@@ -200,6 +196,30 @@ impl Desired {
         self.tables
             .each_ref()
             .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+    }
+}
+
+impl Plan {
+    /// Puts endpoints into the slots that they have in what is programmed of it, as
+    /// [`align`](crate::align::align) gives that: where a destination passes from one Service to another,
+    /// the endpoints of both are in one list.
+    pub fn adopt_slots(&mut self, programmed: &Ruleset) {
+        for (family, plan) in Family::ALL.into_iter().zip(&mut self.tables) {
+            let (Some(plan), Some(table)) = (plan, programmed.tables.get(&family)) else {
+                continue;
+            };
+            plan.fragments.iter_mut().for_each(|(_, fragment)| adopt_slots(fragment, table));
+        }
+    }
+}
+
+/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them.
+fn adopt_slots(fragment: &mut Fragment, table: &Table) {
+    for (map, key, element) in fragment.elements.iter_mut().filter(|entry| entry.0.has_slots()) {
+        let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
+        if let Some(there) = there.filter(|there| *there != element) {
+            element.clone_from(there);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ mod pieces;
 #[path = "properties/straddling.rs"]
 mod straddling;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -384,15 +383,16 @@ proptest! {
         for (step, (other, kind, index)) in others.iter().enumerate() {
             let config = if step < 4 { &configs.0 } else { &configs.1 };
             touched.surroundings |= step == 4;
-            let plan = desired.plan(&cluster, config, &touched);
+            let mut plan = desired.plan(&cluster, config, &touched);
             let mut before = plan.before.clone();
             for (family, table) in &mut before.tables {
                 for (name, set) in table.sets.iter_mut().filter(|(_, set)| set.spec.dynamic.is_some()) {
                     set.elements.clone_from(&programmed.tables[family].sets[name].elements);
                 }
             }
-            let fitted = adopt(&before, Cow::Borrowed(&plan.after));
+            let fitted = adopt(&before, align(&before, &plan.after)).into_owned();
             diff(&before, &fitted).apply(&mut programmed);
+            plan.adopt_slots(&fitted);
             desired.accept(plan);
             prop_assert_eq!(astray(&programmed), []);
             let bare = without_learned(&programmed);

@@ -1,4 +1,4 @@
-//! nf_tables over netlink: the only module with `unsafe` code.
+//! nf_tables over netlink: the only module with `unsafe` code but for one call of `host`.
 //!
 //! One thread owns the socket. [`Kernel`] is a handle to it that can be cloned and sent anywhere;
 //! requests are answered in order.
@@ -22,6 +22,7 @@ mod socket;
 mod userdata;
 
 use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -41,13 +42,13 @@ use socket::Socket;
 #[derive(Debug, Clone)]
 pub struct Kernel {
     requests: mpsc::Sender<Request>,
+    port: Arc<AtomicU32>,
 }
 
 enum Request {
     Dump(mpsc::Sender<Result<Snapshot, DumpError>>),
     Read(Parts, mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
-    Port(mpsc::Sender<u32>),
     Commit(Arc<Transaction>, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
     Others(Vec<Wanted>, mpsc::Sender<Result<Others, DumpError>>),
     Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
@@ -60,7 +61,9 @@ impl Kernel {
         let (opened, result) = mpsc::channel();
         // A new thread is in the network namespace of the one that starts it. The socket is opened
         // there because it cannot move between threads.
-        let run = move || match Worker::open() {
+        let port = Arc::new(AtomicU32::new(0));
+        let shared = Arc::clone(&port);
+        let run = move || match Worker::open(shared) {
             Ok(mut worker) => {
                 let _ = opened.send(Ok(()));
                 drop(opened);
@@ -75,7 +78,7 @@ impl Kernel {
             .spawn(run)
             .map_err(|source| OpenError::Socket { step: "start the netlink thread", source })?;
         result.recv().expect("the thread answers before it ends")?;
-        Ok(Self { requests })
+        Ok(Self { requests, port })
     }
 
     /// Reads weir's tables, whole and of one generation.
@@ -92,16 +95,11 @@ impl Kernel {
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
-    /// The port id of the socket that commits, by which a [`Monitor`] knows weir's own commits; 0,
-    /// which is nobody's, if the thread that owns the socket has ended.
+    /// The port id of the socket that commits, by which a [`Monitor`] knows weir's own commits.
     ///
-    /// A socket that has failed is replaced when it is next used, by one with another port id. So
-    /// this is to be asked again after every request that has failed.
+    /// A socket that has failed is replaced when it is next used, by one with another port id.
     pub fn port(&self) -> u32 {
-        let (answer, result) = mpsc::channel();
-        // If the thread has ended, so has the channel.
-        let _ = self.requests.send(Request::Port(answer));
-        result.recv().unwrap_or(0)
+        self.port.load(Ordering::Acquire)
     }
 
     /// The generation of the kernel's ruleset: another number after every commit by anybody.
@@ -153,16 +151,26 @@ struct Worker {
     /// The last sequence number that was used. Answers with an older one are left over from
     /// requests that were given up.
     sequence: u32,
+    /// The port id of the socket, for others to see.
+    port: Arc<AtomicU32>,
 }
 
 impl Worker {
-    fn open() -> Result<Self, OpenError> {
-        let mut worker = Self { socket: Socket::open()?, scratch: Scratch::new(), sequence: 0 };
+    fn open(port: Arc<AtomicU32>) -> Result<Self, OpenError> {
+        let (socket, scratch) = (Socket::open()?, Scratch::new());
+        let mut worker = Self { socket, scratch, sequence: 0, port };
+        worker.renew();
         // The cheapest question, to learn whether any is allowed and understood.
         match worker.generation() {
             Ok(_) => Ok(worker),
             Err(error) => Err(first_answer(error)),
         }
+    }
+
+    /// Replaces a socket of which nobody knows what would come next, and tells the port id.
+    fn renew(&mut self) {
+        self.socket.renew();
+        self.port.store(self.socket.port(), Ordering::Release);
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {
@@ -171,7 +179,7 @@ impl Worker {
 
     /// Whoever asked may have gone away; the answer is then dropped.
     fn answer(&mut self, request: Request) {
-        self.socket.renew();
+        self.renew();
         match request {
             Request::Dump(answer) => {
                 let _ = answer.send(self.patiently(Self::dump));
@@ -181,9 +189,6 @@ impl Worker {
             }
             Request::Generation(answer) => {
                 let _ = answer.send(self.patiently(Self::generation));
-            }
-            Request::Port(answer) => {
-                let _ = answer.send(self.socket.port());
             }
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));
@@ -204,7 +209,7 @@ impl Worker {
     ) -> Result<T, DumpError> {
         match read(self) {
             Err(DumpError::Busy { .. }) => {
-                self.socket.renew();
+                self.renew();
                 read(self)
             }
             result => result,

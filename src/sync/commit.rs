@@ -98,12 +98,10 @@ fn instead(
                     return Ok(parts);
                 }
             }
-            let is_there_or_not =
-                matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
             if kind == io::ErrorKind::NotFound && culprit.is_some_and(|it| it.changes_learned()) {
                 return Err(Setback::Expired);
             }
-            if is_there_or_not && !is_strict {
+            if is_there_or_not(kind) && !is_strict {
                 return Err(Setback::Stale);
             }
             let object = culprit.and_then(|operation| {
@@ -119,6 +117,13 @@ fn instead(
         }
         error => Err(error.into()),
     }
+}
+
+/// Whether the kernel has something already, or has not, or uses it: of an element that is there
+/// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
+pub(super) fn is_there_or_not(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
+    matches!(kind, AlreadyExists | NotFound | ResourceBusy)
 }
 
 /// The transaction in several shorter ones, if that is possible.

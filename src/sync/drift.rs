@@ -21,6 +21,8 @@ pub(super) struct Drift {
     /// How many repairs there were in a row, and when the last one was.
     row: (u32, Option<Instant>),
     backoff: Backoff,
+    /// When to look again, after nothing was found to differ.
+    next_look: Option<Instant>,
     /// Whether there is something to repair.
     is_pending: bool,
     /// Whether it may be anything.
@@ -50,19 +52,22 @@ impl Drift {
     /// When to repair; `None` if nothing is to be repaired. Not before now.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
-        self.is_pending.then(|| self.backoff.until().map_or(now, |until| until.max(now)))
+        let pauses = [self.backoff.until(), self.next_look];
+        self.is_pending.then(|| pauses.into_iter().flatten().fold(now, Instant::max))
     }
 
-    /// Takes note that nothing of what was noted differs any more. Of a repair that had something to
-    /// do, gives the pause before the next one, if that has one.
-    pub(super) fn settled(&mut self, was_repaired: bool) -> Option<Duration> {
+    /// Takes note that nothing of what was noted differs any more, which took so long to find out. Of a
+    /// repair that had something to do, gives the pause before the next one, if that has one.
+    pub(super) fn settled(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
         self.is_pending = false;
         self.is_anything = false;
+        let now = Instant::now();
         if !was_repaired {
+            // No more than a tenth of the time goes into looking for what is not there.
+            self.next_look = now.checked_add(9 * took);
             return None;
         }
-        let now = Instant::now();
         let (count, last) = self.row;
         let quiet_since = self.backoff.until().max(last);
         let is_in_row =
@@ -82,7 +87,7 @@ mod tests {
 
     fn repair(drift: &mut Drift) -> Option<u64> {
         drift.note(&Heard { is_lossy: true, ..Heard::default() });
-        drift.settled(true).map(|pause| pause.as_secs())
+        drift.settled(true, Duration::ZERO).map(|pause| pause.as_secs())
     }
 
     #[tokio::test(start_paused = true)]
@@ -94,6 +99,15 @@ mod tests {
         assert_eq!(pauses, [&first[..], &later].concat());
         drift.note(&Heard { is_lossy: true, ..Heard::default() });
         assert_eq!(drift.due(), Some(Instant::now() + LONGEST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looking_in_vain_takes_a_tenth_of_the_time() {
+        let mut drift = Drift::default();
+        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        assert_eq!(drift.settled(false, Duration::from_millis(300)), None);
+        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        assert_eq!(drift.due(), Some(Instant::now() + Duration::from_millis(2700)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,9 @@
 //! Keeping the kernel equal to a cluster that changes.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
+use std::mem;
 use std::time::Duration;
-use std::{io, mem};
 
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
@@ -14,11 +14,11 @@ use weir_rules::transaction::Tally;
 
 use super::aside::{Aside, SetAside};
 use super::bring::bring;
-use super::commit::{MOST_ELEMENTS, Setback};
+use super::commit::{MOST_ELEMENTS, Setback, is_there_or_not};
 use super::drift::Drift;
 use super::views::{Differences, Suspected, Whole};
 use super::{Change, SyncError, Tables};
-use crate::kernel::{CommitError, Heard, Parts, TableParts};
+use crate::kernel::{CommitError, DumpError, Heard, Parts, TableParts};
 
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
 const MOST_STEPS: u32 = 256;
@@ -119,14 +119,14 @@ impl<K: Tables> Engine<K> {
     ///
     /// The kernel counts a commit before it tells of it. So one is missed only if it has not been
     /// told by the next look either.
-    pub fn look(&mut self) -> Heard {
-        // Where that cannot be told, the next look will tell.
-        let now = self.kernel.generation();
+    ///
+    /// # Errors
+    /// If the kernel could not be asked.
+    pub fn look(&mut self) -> Result<Heard, DumpError> {
+        let now = self.kernel.generation()?;
         let mut heard = self.hear();
         let untold = match (self.trust, now) {
-            (Trust::Equal(known), Ok(now)) if now != known && heard.generation.is_none() => {
-                Some(known)
-            }
+            (Trust::Equal(known), now) if now != known && heard.generation.is_none() => Some(known),
             _ => None,
         };
         if untold.is_some() && untold == self.untold {
@@ -135,7 +135,7 @@ impl<K: Tables> Engine<K> {
             heard.merge(unheard);
         }
         self.untold = untold;
-        heard
+        Ok(heard)
     }
 
     /// When the next sync is due even if the cluster does not change: to repair what others have
@@ -238,6 +238,7 @@ impl<K: Tables> Engine<K> {
         config: &Config,
         synced: &mut Synced,
     ) -> Result<(), Setback> {
+        let since = Instant::now();
         let names = cluster.services.keys();
         let is_large = names.map(|it| weight(cluster, it)).sum::<usize>() > MOST_ELEMENTS;
         let is_blank = self.trust == Trust::Unknown && is_large && self.kernel_is_blank(synced)?;
@@ -261,7 +262,7 @@ impl<K: Tables> Engine<K> {
                 if let Some(fitted) = view.into_fitted() {
                     self.desired.adopt_slots(&fitted);
                 }
-                self.settle(before, synced);
+                self.settle(since, before, synced);
                 self.equal_at(generation, synced)
             }
             Err(Setback::Refused { object, error }) => {
@@ -286,6 +287,7 @@ impl<K: Tables> Engine<K> {
 
     /// Undoes what others have done.
     fn repair(&mut self, synced: &mut Synced) -> Result<(), Setback> {
+        let since = Instant::now();
         let Some(suspects) = self.drift.suspects() else { return Err(Setback::Drifted) };
         let Some(view) = Suspected::new(suspects, &self.desired) else {
             return Err(Setback::Drifted);
@@ -299,7 +301,10 @@ impl<K: Tables> Engine<K> {
             Setback::Refused { .. } => Setback::Drifted,
             setback => setback,
         })?;
-        self.settle(before, synced);
+        if let Some(fitted) = view.fitted {
+            self.desired.adopt_slots(&fitted);
+        }
+        self.settle(since, before, synced);
         self.equal_at(generation, synced)
     }
 
@@ -322,6 +327,9 @@ impl<K: Tables> Engine<K> {
         self.note(view.heard, synced);
         let setback = match result {
             Ok(generation) => {
+                if let Some(fitted) = view.fitted {
+                    plan.adopt_slots(&fitted);
+                }
                 self.desired.accept(plan);
                 return self.equal_at(generation, synced);
             }
@@ -329,7 +337,16 @@ impl<K: Tables> Engine<K> {
         };
         self.dirty.merge(touched);
         match setback {
-            Setback::Refused { error, .. } if !is_sure && is_there_or_not(&error) => {
+            Setback::Refused { error: CommitError::Refused { ref source, .. }, .. }
+                if is_there_or_not(source.kind()) && !self.aside.held().is_empty() =>
+            {
+                // It may be in the way of what a Service still has that is set aside.
+                Err(Setback::Drifted)
+            }
+            Setback::Refused { error, .. }
+                if !is_sure
+                    && matches!(&error, CommitError::Refused { source, .. } if is_there_or_not(source.kind())) =>
+            {
                 Err(Setback::Doubtful(error))
             }
             Setback::Refused { object, error } => {
@@ -383,30 +400,30 @@ impl<K: Tables> Engine<K> {
     }
 
     /// As much of what has changed as goes well into one transaction, so that what is made for it on the
-    /// way takes little memory. What one Service lets go of and another claims may be in two: then the
-    /// kernel says that it is there, and all is compared.
+    /// way takes little memory. All Services that the kernel has are in the first: one may claim what
+    /// another lets go.
     fn take_bite(&mut self, cluster: &Cluster) -> Touched {
         let mut touched = self.take_dirty(self.aside.out());
         let mut taken = 0;
-        let is_too_much = |service: &&NamespacedName| {
+        let (first, rest): (BTreeSet<_>, _) = touched.services.into_iter().partition(|service| {
             let is_first = taken == 0;
             taken += weight(cluster, service);
-            !is_first && taken > MOST_ELEMENTS
-        };
-        if let Some(first) = touched.services.iter().find(is_too_much).cloned() {
-            self.dirty.services.append(&mut touched.services.split_off(&first));
-        }
+            is_first || taken <= MOST_ELEMENTS || self.desired.has(service)
+        });
+        self.dirty.services.extend(rest);
+        touched.services = first;
         touched
     }
 
     /// Nothing differs any more of what others may have changed.
-    fn settle(&mut self, before: usize, synced: &mut Synced) {
+    fn settle(&mut self, since: Instant, before: usize, synced: &mut Synced) {
         let is_repair = self.drift.is_pending();
+        let took = if is_repair { since.elapsed() } else { Duration::ZERO };
         let repairs = synced.changes.len() - before;
         if is_repair {
             synced.repairs += repairs;
         }
-        synced.pause = self.drift.settled(is_repair && repairs > 0).or(synced.pause);
+        synced.pause = self.drift.settled(is_repair && repairs > 0, took).or(synced.pause);
     }
 
     /// The kernel is equal, and was so at this generation.
@@ -427,14 +444,6 @@ impl<K: Tables> Engine<K> {
 fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
     let slices = cluster.slices.of(service).into_iter();
     slices.map(|slice| slice.endpoints.len()).sum::<usize>() + 2
-}
-
-/// Whether the kernel has something already, or has not, or uses it: of an element that is there
-/// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
-fn is_there_or_not(error: &CommitError) -> bool {
-    use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
-    let CommitError::Refused { source, .. } = error else { return false };
-    matches!(source.kind(), AlreadyExists | NotFound | ResourceBusy)
 }
 
 #[cfg(test)]

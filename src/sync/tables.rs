@@ -67,21 +67,34 @@ impl Tables for Kernel {
 pub struct Live {
     kernel: Kernel,
     monitor: Monitor,
-    /// Whether something may have been missed while nobody listened.
+    /// What was heard before nobody listened for a while, and is not asked for yet.
+    heard: Heard,
+    /// Whether something may have been missed in that while.
     has_missed: bool,
-    /// Whether the kernel's thread may have another socket by now.
-    has_failed: bool,
+    /// Whether the monitor could not be made to listen again.
+    is_deaf: bool,
 }
 
 impl Live {
     /// Listens to what the monitor hears beside the kernel's answers.
     pub fn new(kernel: Kernel, monitor: Monitor) -> Self {
-        Self { kernel, monitor, has_missed: false, has_failed: false }
+        Self { kernel, monitor, heard: Heard::default(), has_missed: false, is_deaf: false }
     }
 
-    fn noting<T, E>(&mut self, result: Result<T, E>) -> Result<T, E> {
-        self.has_failed |= result.is_err();
-        result
+    fn drain(&mut self) {
+        // The kernel's thread may have another socket than before.
+        self.monitor.set_own(self.kernel.port());
+        self.heard.merge(self.monitor.drain());
+    }
+
+    fn listen_again(&mut self) {
+        let result = self.monitor.resume();
+        if let Err(error) = &result
+            && !self.is_deaf
+        {
+            warn!("cannot listen to nf_tables again; trying again: {error}");
+        }
+        self.is_deaf = result.is_err();
     }
 
     /// Commits a transaction of which too much would be heard.
@@ -90,17 +103,21 @@ impl Live {
         transaction: &Arc<Transaction>,
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
+        self.drain();
         let mut is_paused = true;
         if let Err(error) = self.monitor.pause() {
             warn!("cannot stop listening to nf_tables for a while: {error}");
             is_paused = false;
         }
         let result = Tables::commit(&mut self.kernel, transaction, generation);
-        if is_paused && let Err(error) = self.monitor.resume() {
-            warn!("cannot listen to nf_tables again: {error}");
+        if is_paused {
+            self.listen_again();
         }
-        // Nobody was missed if there was this commit and no other.
-        let expected = generation.filter(|_| result.is_ok()).map(next_generation);
+        // Nobody was missed if there was this commit and no other, or none.
+        let expected = match &result {
+            Ok(_) => generation.map(next_generation),
+            Err(_) => self.heard.generation.or(generation),
+        };
         let now = self.kernel.generation().ok();
         self.has_missed |= is_paused && (expected.is_none() || expected != now);
         result
@@ -109,13 +126,11 @@ impl Live {
 
 impl Tables for Live {
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
-        let result = self.kernel.dump();
-        self.noting(result)
+        self.kernel.dump()
     }
 
     fn read(&mut self, parts: &Parts) -> Result<Snapshot, DumpError> {
-        let result = Tables::read(&mut self.kernel, parts);
-        self.noting(result)
+        Tables::read(&mut self.kernel, parts)
     }
 
     fn commit(
@@ -124,12 +139,10 @@ impl Tables for Live {
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         let counts = transaction.counts();
-        let result = if counts.added.elements + counts.removed.elements > MOST_HEARD {
-            self.commit_unheard(transaction, generation)
-        } else {
-            Tables::commit(&mut self.kernel, transaction, generation)
-        };
-        self.noting(result)
+        if counts.added.elements + counts.removed.elements > MOST_HEARD {
+            return self.commit_unheard(transaction, generation);
+        }
+        Tables::commit(&mut self.kernel, transaction, generation)
     }
 
     fn frees_chains_at_once(&self) -> bool {
@@ -137,15 +150,16 @@ impl Tables for Live {
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {
-        let result = self.kernel.generation();
-        self.noting(result)
+        self.kernel.generation()
     }
 
     fn heard(&mut self) -> Heard {
-        if std::mem::take(&mut self.has_failed) {
-            self.monitor.set_own(self.kernel.port());
+        if self.is_deaf {
+            self.listen_again();
+            self.has_missed = true;
         }
-        let mut heard = self.monitor.drain();
+        self.drain();
+        let mut heard = std::mem::take(&mut self.heard);
         heard.is_lossy |= std::mem::take(&mut self.has_missed);
         heard
     }

@@ -69,6 +69,8 @@ pub(super) struct Differences {
     /// Of which `before` is.
     generation: Option<u32>,
     is_first: bool,
+    /// What is programmed instead of `after`, if endpoints have other slots.
+    pub(super) fitted: Option<Ruleset>,
     /// What others have changed in the meantime.
     pub(super) heard: Heard,
     /// How often maps of learned clients were read.
@@ -83,6 +85,7 @@ impl Differences {
             held: Held::default(),
             generation: Some(generation),
             is_first: true,
+            fitted: None,
             heard: Heard::default(),
             reads: 0,
         }
@@ -100,8 +103,10 @@ impl Differences {
         self.generation = heard.generation.or(before);
         let concerns_weir = heard.is_lossy || !heard.commits.is_empty();
         self.heard.merge(heard);
-        // A commit that nobody told of may have been anything.
-        if concerns_weir || self.generation == before { Err(Setback::Drifted) } else { Ok(()) }
+        // A commit that nobody told of may have been anything. Where nobody committed anything, an
+        // element had expired that was to go.
+        let is_told = self.generation != before || Some(kernel.generation()?) == before;
+        if concerns_weir || !is_told { Err(Setback::Drifted) } else { Ok(()) }
     }
 
     /// The maps from which something has to go that was learned.
@@ -156,6 +161,10 @@ impl View for Differences {
         Ok(self.held.keep_from(transaction))
     }
 
+    fn fitted(&mut self, fitted: Ruleset) {
+        self.fitted = Some(fitted);
+    }
+
     fn committed(&mut self, transaction: &Transaction) {
         transaction.apply(&mut self.before);
     }
@@ -166,6 +175,8 @@ pub(super) struct Suspected {
     parts: Parts,
     desired: Ruleset,
     held: Held,
+    /// What is programmed instead of what is desired, if endpoints have other slots.
+    pub(super) fitted: Option<Ruleset>,
 }
 
 impl Suspected {
@@ -178,7 +189,8 @@ impl Suspected {
             parts.tables.insert(*family, read);
             wanted.insert(*family, part);
         }
-        Some(Self { parts, desired: desired.parts(&wanted), held: Held::default() })
+        let desired = desired.parts(&wanted);
+        Some(Self { parts, desired, held: Held::default(), fitted: None })
     }
 
     /// The same, but for what belongs to Services that are set aside.
@@ -226,6 +238,10 @@ impl View for Suspected {
             }
         }
         Ok(snapshot)
+    }
+
+    fn fitted(&mut self, fitted: Ruleset) {
+        self.fitted = Some(fitted);
     }
 
     fn desired(&self) -> &Ruleset {

@@ -142,10 +142,10 @@ impl Agent {
     /// If that takes more than 16.
     pub(crate) async fn settle(&mut self) -> u32 {
         for count in 1..=16 {
-            self.engine.look();
+            self.engine.look().ok();
             let mut synced = Synced::default();
             let result = self.engine.sync(&self.cluster, &self.config, &mut synced);
-            self.engine.look();
+            self.engine.look().ok();
             match (result, self.engine.due()) {
                 (Ok(()), None) => return count,
                 (Ok(()), Some(due)) => {

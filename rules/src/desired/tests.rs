@@ -2,6 +2,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use super::*;
+use crate::align::align;
 use crate::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Node, Protocol, Service, ServicePort, TrafficPolicy,
 };
@@ -146,4 +147,31 @@ fn slots_are_taken_over_from_what_is_programmed() {
     endpoints.values_mut().zip(reversed).for_each(|(element, other)| *element = other);
     desired.adopt_slots(&programmed);
     assert_eq!(desired.ruleset(), programmed);
+}
+
+/// The endpoints of both are in one list then, and stay where they are.
+#[test]
+fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_known() {
+    let config = Config::new("node-a");
+    let mut cluster = cluster(1);
+    let mut desired = of(&cluster, &config);
+    put(&mut cluster, 1, &[9, 2, 3]);
+    let plan = desired.plan(&cluster, &config, &touched(&[1]));
+    let mut programmed = desired.ruleset();
+    diff(&plan.before, &plan.after).apply(&mut programmed);
+    desired.accept(plan);
+
+    let service = cluster.services.remove(&name(1)).unwrap();
+    let slice = cluster.slices.remove(&name(1)).unwrap();
+    cluster.services.insert(name(2), service);
+    cluster.slices.insert(name(2), EndpointSlice { service: name(2), ..slice });
+    let mut plan = desired.plan(&cluster, &config, &touched(&[1, 2]));
+    let fitted = align(&plan.before, &plan.after).into_owned();
+    let transaction = diff(&plan.before, &fitted);
+    transaction.apply(&mut programmed);
+    plan.adopt_slots(&fitted);
+    desired.accept(plan);
+    assert_eq!(desired.ruleset(), programmed);
+    let counts = transaction.counts();
+    assert_eq!((counts.added.elements, counts.removed.elements), (2, 2), "the verdicts' comments");
 }

@@ -70,6 +70,8 @@ impl Plan {
         };
         let users =
             table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
+        // Who gives way asks for nothing.
+        let users = users.filter(|(name, _)| !before.left.contains(name));
         users.map(|(name, _)| name.clone()).collect()
     }
 }

@@ -25,6 +25,8 @@ use crate::source::api::Update;
 use crate::sync::{Engine, Live, Synced};
 use crate::takeover::Takeover;
 
+/// So many times of changes are kept for as long as nothing can be programmed.
+const MOST_TRIGGERS: usize = 10_000;
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
 
@@ -53,6 +55,8 @@ pub(super) struct Agent {
     addresses: Addresses,
     /// When the changes happened that are in what is desired and not programmed yet.
     triggers: Vec<(Family, Timestamp)>,
+    /// Whether flows are to be looked at, whatever has changed.
+    must_clean: bool,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -87,6 +91,7 @@ impl Agent {
             is_held: false,
             addresses: Addresses::default(),
             triggers: Vec::new(),
+            must_clean: false,
             observed,
             takeover: None,
         }
@@ -98,7 +103,8 @@ impl Agent {
             self.observed.step_begins();
             step(&mut self);
             let is_failing = self.tables_retry.is_failing();
-            self.observed.step_ends(is_failing || self.engine.has_drifted());
+            let is_behind = self.reader.cluster().is_some() && self.engine.has_drifted();
+            self.observed.step_ends(is_failing || is_behind);
             self
         })
         .await?;
@@ -112,7 +118,7 @@ impl Agent {
         match self.reader {
             Reader::Manifests(_) => {
                 self.is_held = false;
-                self.compile(true);
+                self.compile(true, Cause::Full);
             }
             // The API server is heard of all that changes.
             Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
@@ -127,7 +133,7 @@ impl Agent {
         if is_held {
             self.observed.held();
         } else {
-            self.compile(false);
+            self.compile(false, Cause::Update);
         }
     }
 
@@ -145,7 +151,7 @@ impl Agent {
     /// Programs what was held back.
     pub(super) fn release(&mut self) {
         self.is_held = false;
-        self.compile(false);
+        self.compile(false, Cause::Update);
     }
 
     /// Sets on the host and programs what other settings ask for.
@@ -154,12 +160,12 @@ impl Agent {
         self.periods = settings.periods;
         if self.config != settings.rules {
             self.config = settings.rules;
-            self.compile(true);
+            self.compile(true, Cause::Update);
         }
     }
 
     /// Programs what has changed; if `always`, also what depends on settings and addresses.
-    fn compile(&mut self, always: bool) {
+    fn compile(&mut self, always: bool, cause: Cause) {
         let start = Instant::now();
         self.reader.reload();
         let mut touched = self.reader.take_touched();
@@ -193,8 +199,12 @@ impl Agent {
             let own = self.addresses.known();
             self.observed.wants_checks(&self.facts, cluster, &self.config, own);
         }
-        self.triggers.extend(self.reader.take_triggers());
-        self.sync(start, Cause::Update);
+        let room = MOST_TRIGGERS.saturating_sub(self.triggers.len());
+        self.triggers.extend(self.reader.take_triggers().take(room));
+        // What fails is tried again in its time, whatever changes meanwhile.
+        if !self.tables_retry.is_failing() || self.tables_retry.is_due() {
+            self.sync(start, cause);
+        }
     }
 
     /// Does what waits for its time or for somebody else, and looks whether the kernel has been
@@ -206,16 +216,20 @@ impl Agent {
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
             // Until then kube-proxy's rules may have sent clients where nobody serves any more.
             self.cleaner.look_again();
-            self.clean_flows();
+            self.must_clean = true;
         }
         if self.addresses.known().is_none() {
             self.look_at_addresses();
         }
-        let heard = self.engine.look();
-        self.note_heard(&heard);
+        match self.engine.look() {
+            Ok(heard) => self.note_heard(&heard),
+            Err(DumpError::Gone) => self.is_cut_off = true,
+            // Then the next request fails, too, and that is told.
+            Err(_) => {}
+        }
         if self.tables_retry.is_due() {
             self.sync(Instant::now(), Cause::Retry);
-        } else if self.cleaner.is_due() {
+        } else if !self.tables_retry.is_failing() && (self.must_clean || self.cleaner.is_due()) {
             self.clean_flows();
         }
         self.keep_up();
@@ -235,7 +249,8 @@ impl Agent {
 
     /// When [`Self::keep_up`] is to be called, if the kernel can be talked to.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.engine.due().filter(|_| !self.tables_retry.is_failing())
+        let can_sync = self.reader.cluster().is_some() && !self.tables_retry.is_failing();
+        self.engine.due().filter(|_| can_sync)
     }
 
     /// Repairs what somebody else has changed, and tries what the kernel has refused, when it is
@@ -253,15 +268,13 @@ impl Agent {
         let result = self.engine.sync(cluster, &self.config, &mut synced);
         self.observed.worked(&synced, self.engine.set_aside());
         self.tell(start, cause, &synced);
-        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
-            host::give_back_memory();
-        }
         match result {
             Ok(()) => {
                 let triggers = self.triggers.drain(..);
                 self.observed.synced(cause, start.elapsed(), self.engine.objects(), triggers);
                 self.cleaner.programmed();
-                if !std::mem::replace(&mut self.was_equal, true) && synced.changes.is_empty() {
+                let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
+                if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
                     info!("the kernel holds all of it already");
                 }
                 if self.tables_retry.succeeded() {
@@ -278,6 +291,9 @@ impl Agent {
                     self.events.not_programmed(news);
                 }
             }
+        }
+        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
+            host::give_back_memory();
         }
     }
 
@@ -315,6 +331,9 @@ impl Agent {
             };
             info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
             if tracing::enabled!(tracing::Level::DEBUG) {
+                if change.transaction.is_none() {
+                    debug!("too much to be listed");
+                }
                 let lines = change.transaction.iter().flat_map(|it| it.lines());
                 for (sign, line) in lines.take(LINES_LOGGED) {
                     debug!("{sign} {line}");
@@ -328,7 +347,7 @@ impl Agent {
     pub(super) fn look_at_addresses(&mut self) {
         if self.addresses.read() {
             self.cleaner.look_again();
-            self.compile(true);
+            self.compile(true, Cause::Update);
         }
     }
 
@@ -341,13 +360,15 @@ impl Agent {
     /// server has taken kube-proxy's place on the node; and every cluster has at least the Service
     /// of its API server, so that one without is no reason to remove what may still serve.
     fn take_over(&mut self) {
-        let serves = self.facts.has_endpoints();
+        // What the kernel refuses of weir's, kube-proxy's rules may still serve.
+        let serves = self.facts.has_endpoints() && self.engine.set_aside() == 0;
         if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
             self.takeover = Some(Takeover::start());
         }
     }
 
     fn clean_flows(&mut self) {
+        self.must_clean = false;
         self.cleaner.clean(self.facts.serving(), &self.observed, self.periods.sync);
     }
 }

@@ -42,6 +42,8 @@ const NEWGEN: u16 = libc::NFT_MSG_NEWGEN as u16;
 pub(super) struct Hearing {
     /// The port id of the socket whose commits are weir's own.
     pub(super) own: u32,
+    /// And that of the one before it, of which something may still have to be told.
+    pub(super) own_before: u32,
     /// What has been told of a commit whose end has not.
     begun: Option<Begun>,
     heard: Heard,
@@ -57,7 +59,7 @@ struct Begun {
 impl Hearing {
     /// Nothing has been told yet.
     pub(super) fn new(own: u32) -> Self {
-        Self { own, ..Self::default() }
+        Self { own, own_before: own, ..Self::default() }
     }
 
     /// What has been told since this was last asked.
@@ -95,7 +97,7 @@ impl Hearing {
         }
         match header.kind & 0xff {
             NEWGEN => self.end(header.port, message),
-            _ if header.port == self.own => Some(()),
+            _ if [self.own, self.own_before].contains(&header.port) => Some(()),
             kind => self.change(kind, header.port, message),
         }
     }

@@ -67,10 +67,12 @@ impl Monitor {
         Ok(Self { socket, hearing: Hearing::new(own), buffer })
     }
 
-    /// From now on takes the commits of this socket for weir's own:
+    /// From now on takes the commits of this socket for weir's own, beside those of the one before:
     /// [`Kernel::port`](super::Kernel::port) may change.
     pub fn set_own(&mut self, own: u32) {
-        self.hearing.own = own;
+        if self.hearing.own != own {
+            self.hearing.own_before = std::mem::replace(&mut self.hearing.own, own);
+        }
     }
 
     /// Everything that has been told since this was last asked. Never waits.

@@ -141,7 +141,7 @@ impl Node {
         });
         self.aside.extend(synced.set_aside.into_iter().map(|it| it.service));
         self.aside.retain(|service| !synced.taken.contains(service));
-        self.engine.look();
+        self.engine.look().ok();
         if result.is_ok() && !self.engine.has_drifted() {
             assert_eq!(
                 self.engine.set_aside(),
@@ -170,7 +170,7 @@ impl Node {
         self.plan.borrow_mut().fault = None;
         self.plan.borrow_mut().refusals.clear();
         let mut syncs = 1;
-        self.engine.look();
+        self.engine.look().ok();
         while !self.sync() {
             assert!(syncs < MOST_SYNCS, "{syncs} syncs do not bring it to rest");
             syncs += 1;
