@@ -173,5 +173,5 @@ fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_know
     desired.accept(plan);
     assert_eq!(desired.ruleset(), programmed);
     let counts = transaction.counts();
-    assert_eq!((counts.added.elements, counts.removed.elements), (2, 2), "the verdicts' comments");
+    assert_eq!((counts.added.elements, counts.removed.elements), (3, 3), "the verdicts' comments");
 }
