@@ -201,6 +201,7 @@ fn weirs_own_commits_are_only_counted() {
     assert_eq!(node.monitor.drain(), Heard::default(), "told once");
     // To one who does not know that they are weir's own they would be another's.
     node.monitor.set_own(0);
+    node.monitor.set_own(1);
     node.kernel.commit(diff(&program(), &Ruleset::default()), None).expect("it is taken");
     let heard = node.monitor.drain();
     let [ForeignCommit { by: Some(by), changed }] = &heard.commits[..] else { panic!("{heard:?}") };
