@@ -141,7 +141,7 @@ impl Node {
         });
         self.aside.extend(synced.set_aside.into_iter().map(|it| it.service));
         self.aside.retain(|service| !synced.taken.contains(service));
-        self.engine.look().ok();
+        self.look();
         if result.is_ok() && !self.engine.has_drifted() {
             assert_eq!(
                 self.engine.set_aside(),
@@ -151,6 +151,13 @@ impl Node {
             self.assert_others_are_served();
         }
         result.is_ok() && self.engine.due().is_none()
+    }
+
+    /// What nobody has told of is noticed at the second look.
+    fn look(&mut self) {
+        for _ in 0..2 {
+            self.engine.look().ok();
+        }
     }
 
     /// Nothing is missing for Services that are not set aside.
@@ -170,7 +177,7 @@ impl Node {
         self.plan.borrow_mut().fault = None;
         self.plan.borrow_mut().refusals.clear();
         let mut syncs = 1;
-        self.engine.look().ok();
+        self.look();
         while !self.sync() {
             assert!(syncs < MOST_SYNCS, "{syncs} syncs do not bring it to rest");
             syncs += 1;
