@@ -78,15 +78,13 @@ struct TablePlan {
 impl Desired {
     /// Plans what has changed in the cluster. Other settings touch the surroundings.
     pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
-        let mut plan = Plan::default();
-        for (index, family) in Family::ALL.into_iter().enumerate() {
-            let table = self.compile(index, family, cluster, config, touched);
-            let (before, after) = Sides::compare(self.tables[index].as_ref(), &table);
+        let mut plan = self.compiled(cluster, config, touched);
+        let tables = self.tables.iter().zip(&plan.tables);
+        for (family, (state, table)) in Family::ALL.into_iter().zip(tables) {
+            let Some(table) = table else { continue };
+            let (before, after) = Sides::compare(state.as_ref(), table);
             plan.before.tables.extend(before.map(|before| (family, before)));
             plan.after.tables.extend(after.map(|after| (family, after)));
-            // A Service is compiled for both families.
-            plan.recompiled = plan.recompiled.max(table.compiled);
-            plan.tables[index] = Some(table);
         }
         plan
     }
@@ -94,15 +92,19 @@ impl Desired {
     /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
     /// were compiled.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
-        let mut plan = Plan::default();
-        for (index, family) in Family::ALL.into_iter().enumerate() {
-            let table = self.compile(index, family, cluster, config, touched);
-            plan.recompiled = plan.recompiled.max(table.compiled);
-            plan.tables[index] = Some(table);
-        }
+        let plan = self.compiled(cluster, config, touched);
         let recompiled = plan.recompiled;
         self.accept(plan);
         recompiled
+    }
+
+    /// A plan that does not tell what differs.
+    fn compiled(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
+        let tables =
+            Family::ALL.map(|family| self.compile(index(family), family, cluster, config, touched));
+        // A Service is compiled for both families.
+        let recompiled = tables.iter().map(|table| table.compiled).max().unwrap_or(0);
+        Plan { recompiled, tables: tables.map(Some), ..Plan::default() }
     }
 
     /// What has changed in a family's table.
@@ -305,12 +307,11 @@ fn count(tally: &mut Tally, fragment: &Fragment, change: fn(usize, usize) -> usi
 }
 
 fn count_table(tally: &mut Tally, table: &Table, change: fn(usize, usize) -> usize) {
-    let rules = table.chains.values().map(|chain| chain.rules.len()).sum();
-    let elements = table.sets.values().map(|set| set.elements.len()).sum();
-    tally.sets = change(tally.sets, table.sets.len());
-    tally.chains = change(tally.chains, table.chains.len());
-    tally.rules = change(tally.rules, rules);
-    tally.elements = change(tally.elements, elements);
+    let held = Tally::of(table);
+    tally.sets = change(tally.sets, held.sets);
+    tally.chains = change(tally.chains, held.chains);
+    tally.rules = change(tally.rules, held.rules);
+    tally.elements = change(tally.elements, held.elements);
 }
 
 fn each_shared(fragment: &Fragment, mut each: impl FnMut(Shared)) {

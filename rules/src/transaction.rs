@@ -170,17 +170,31 @@ impl Transaction {
     }
 }
 
+impl Tally {
+    /// What a table holds, without the table itself.
+    pub fn of(table: &Table) -> Self {
+        Self {
+            tables: 0,
+            sets: table.sets.len(),
+            chains: table.chains.len(),
+            rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
+            elements: table.sets.values().map(|set| set.elements.len()).sum(),
+        }
+    }
+}
+
 impl Action {
     fn count(&self, counts: &mut Counts) {
         let Counts { added, removed } = counts;
         match self {
             Action::AddTable { .. } => added.tables += 1,
             Action::DeleteTable { table } => {
+                let held = Tally::of(table);
                 removed.tables += 1;
-                removed.sets += table.sets.len();
-                removed.chains += table.chains.len();
-                removed.rules += table.chains.values().map(|c| c.rules.len()).sum::<usize>();
-                removed.elements += table.sets.values().map(|s| s.elements.len()).sum::<usize>();
+                removed.sets += held.sets;
+                removed.chains += held.chains;
+                removed.rules += held.rules;
+                removed.elements += held.elements;
             }
             Action::AddSet { .. } => added.sets += 1,
             Action::DeleteSet { set, .. } => {

@@ -277,17 +277,6 @@ fn whole(ruleset: &Ruleset) -> BTreeMap<Family, Part> {
     ruleset.tables.iter().map(|(family, table)| (*family, part(table))).collect()
 }
 
-/// How many things a table holds.
-fn tally(table: &Table) -> Tally {
-    Tally {
-        tables: 0,
-        sets: table.sets.len(),
-        chains: table.chains.len(),
-        rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
-        elements: table.sets.values().map(|set| set.elements.len()).sum(),
-    }
-}
-
 /// The ruleset with the endpoints of each list in order, and nothing learned.
 fn in_order(ruleset: &Ruleset) -> Ruleset {
     let mut ruleset = without_learned(ruleset);
@@ -399,7 +388,7 @@ proptest! {
             prop_assert_eq!(&desired.ruleset(), &bare);
             prop_assert_eq!(&desired.parts(&whole(&bare)), &bare);
             prop_assert_eq!(in_order(&bare), in_order(&compile(&cluster, config)));
-            prop_assert_eq!(desired.objects(), Family::ALL.map(|family| tally(&bare.tables[&family])));
+            prop_assert_eq!(desired.objects(), Family::ALL.map(|family| Tally::of(&bare.tables[&family])));
             for frontend in frontends(&cluster, config) {
                 let packet = packet(&frontend, "uplink");
                 let walk = walk(&programmed, &packet, &BTreeSet::new());

@@ -336,17 +336,15 @@ impl<K: Tables> Engine<K> {
             Err(setback) => setback,
         };
         self.dirty.merge(touched);
+        let is_of_state = |error: &CommitError| matches!(error, CommitError::Refused { source, .. } if is_there_or_not(source.kind()));
         match setback {
-            Setback::Refused { error: CommitError::Refused { ref source, .. }, .. }
-                if is_there_or_not(source.kind()) && !self.aside.held().is_empty() =>
+            Setback::Refused { error, .. }
+                if is_of_state(&error) && !self.aside.held().is_empty() =>
             {
                 // It may be in the way of what a Service still has that is set aside.
                 Err(Setback::Drifted)
             }
-            Setback::Refused { error, .. }
-                if !is_sure
-                    && matches!(&error, CommitError::Refused { source, .. } if is_there_or_not(source.kind())) =>
-            {
+            Setback::Refused { error, .. } if !is_sure && is_of_state(&error) => {
                 Err(Setback::Doubtful(error))
             }
             Setback::Refused { object, error } => {

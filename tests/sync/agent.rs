@@ -182,16 +182,7 @@ impl Agent {
 
 /// How many things each table holds.
 fn tallies(ruleset: &Ruleset) -> [Tally; 2] {
-    Family::ALL.map(|family| {
-        let table = ruleset.tables.get(&family).cloned().unwrap_or_default();
-        Tally {
-            tables: 0,
-            sets: table.sets.len(),
-            chains: table.chains.len(),
-            rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
-            elements: table.sets.values().map(|set| set.elements.len()).sum(),
-        }
-    })
+    Family::ALL.map(|family| ruleset.tables.get(&family).map(Tally::of).unwrap_or_default())
 }
 
 impl Agent {

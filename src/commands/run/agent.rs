@@ -55,8 +55,6 @@ pub(super) struct Agent {
     addresses: Addresses,
     /// When the changes happened that are in what is desired and not programmed yet.
     triggers: Vec<(Family, Timestamp)>,
-    /// Whether flows are to be looked at, whatever has changed.
-    must_clean: bool,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -91,7 +89,6 @@ impl Agent {
             is_held: false,
             addresses: Addresses::default(),
             triggers: Vec::new(),
-            must_clean: false,
             observed,
             takeover: None,
         }
@@ -216,7 +213,10 @@ impl Agent {
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
             // Until then kube-proxy's rules may have sent clients where nobody serves any more.
             self.cleaner.look_again();
-            self.must_clean = true;
+            // Else behind the sync that succeeds again.
+            if !self.tables_retry.is_failing() {
+                self.clean_flows();
+            }
         }
         if self.addresses.known().is_none() {
             self.look_at_addresses();
@@ -229,7 +229,7 @@ impl Agent {
         }
         if self.tables_retry.is_due() {
             self.sync(Instant::now(), Cause::Retry);
-        } else if !self.tables_retry.is_failing() && (self.must_clean || self.cleaner.is_due()) {
+        } else if !self.tables_retry.is_failing() && self.cleaner.is_due() {
             self.clean_flows();
         }
         self.keep_up();
@@ -368,7 +368,6 @@ impl Agent {
     }
 
     fn clean_flows(&mut self) {
-        self.must_clean = false;
         self.cleaner.clean(self.facts.serving(), &self.observed, self.periods.sync);
     }
 }

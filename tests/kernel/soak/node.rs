@@ -206,11 +206,5 @@ fn tallies(ruleset: &Ruleset) -> [Tally; 2] {
 
 fn tally(table: &Table) -> Tally {
     let known = table.sets.values().filter(|set| set.spec.dynamic.is_none());
-    Tally {
-        tables: 0,
-        sets: table.sets.len(),
-        chains: table.chains.len(),
-        rules: table.chains.values().map(|chain| chain.rules.len()).sum(),
-        elements: known.map(|set| set.elements.len()).sum(),
-    }
+    Tally { elements: known.map(|set| set.elements.len()).sum(), ..Tally::of(table) }
 }
