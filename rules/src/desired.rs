@@ -7,6 +7,7 @@
 //!
 //! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
 
+mod kept;
 mod part;
 mod sides;
 mod users;

@@ -22,7 +22,6 @@ pub mod desired;
 pub mod diff;
 pub mod endpoints;
 pub mod facts;
-pub mod hold;
 #[cfg(feature = "testing")]
 pub mod large;
 pub mod learned;

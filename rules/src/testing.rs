@@ -145,7 +145,7 @@ pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
     }
     let set = table.sets.get_mut(object.get(&sets)).expect("just listed");
     let chain = table.chains.get_mut(object.get(&chains)).expect("just listed");
-    match kind % 10 {
+    match kind % 12 {
         0 => set.elements.clear(),
         1 => drop(set.elements.pop_first()),
         2 => {
@@ -165,6 +165,18 @@ pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
             table.sets.insert("a-new-set".into(), set);
         }
         8 => set.spec.comment = Some("another set".into()),
+        9 => {
+            chain.rules.push(Rule::new([Statement::Verdict(Verdict::Jump("a-new-chain".into()))]));
+            table.chains.entry("a-new-chain".into()).or_default();
+        }
+        10 => {
+            if let Some(mut entry) = set.elements.last_entry()
+                && let Data::Verdict(verdict) = &mut entry.get_mut().data
+            {
+                *verdict = Verdict::Goto("a-new-chain".into());
+                table.chains.entry("a-new-chain".into()).or_default();
+            }
+        }
         _ => drop(ruleset.tables.remove(&family)),
     }
 }

@@ -1,5 +1,7 @@
 //! What holds for every cluster.
 
+#[path = "properties/kept.rs"]
+mod kept;
 #[path = "properties/pieces.rs"]
 mod pieces;
 #[path = "properties/straddling.rs"]
@@ -23,33 +25,19 @@ use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
 use weir_rules::learned::adopt;
 use weir_rules::nft::{
-    Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector, Set,
-    Statement, Table, Verdict, compile_rule, decompile_rule,
+    Chain, Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector,
+    Set, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
 use weir_rules::stale::{Flow, Serving};
 use weir_rules::testing::{change, cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::{Action, Sign, Tally};
 use weir_rules::walk::{Delivery, End, Outcome, Packet, Probability, walk};
 
-/// Where a verdict goes.
-fn target(verdict: &Verdict) -> Option<&Name> {
-    match verdict {
-        Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
-        _ => None,
-    }
-}
-
 fn targets(table: &Table) -> impl Iterator<Item = &Name> {
-    let rules = table.chains.values().flat_map(|chain| &chain.rules);
-    let statements = rules.flat_map(|rule| &rule.statements).filter_map(|s| match s {
-        Statement::Verdict(verdict) => target(verdict),
-        _ => None,
-    });
+    let statements = table.chains.values().flat_map(Chain::statements);
     let elements = table.sets.values().flat_map(|set| set.elements.values());
-    statements.chain(elements.filter_map(|element| match &element.data {
-        Data::Verdict(verdict) => target(verdict),
-        _ => None,
-    }))
+    let of_elements = elements.filter_map(|element| element.data.chain());
+    statements.filter_map(Statement::chain).chain(of_elements)
 }
 
 /// A list of endpoints by its destination and the upper half of its slots.
@@ -82,16 +70,6 @@ fn draws(table: &Table, chain: &Name) -> BTreeSet<u32> {
         }
     }
     found
-}
-
-fn sets_of(statement: &Statement) -> Option<&Name> {
-    match statement {
-        Statement::InSet { set, .. } => Some(set),
-        Statement::VerdictMap { map, .. }
-        | Statement::Dnat { map, .. }
-        | Statement::Update { map, .. } => Some(map),
-        _ => None,
-    }
 }
 
 fn tables(ruleset: &Ruleset) -> impl Iterator<Item = (Family, &Table)> {
@@ -618,7 +596,7 @@ proptest! {
                 prop_assert!(table.chains.contains_key(chain), "chain {}", chain);
             }
             let rules = table.chains.values().flat_map(|chain| &chain.rules);
-            for set in rules.flat_map(|rule| &rule.statements).filter_map(sets_of) {
+            for set in rules.flat_map(|rule| &rule.statements).filter_map(Statement::set) {
                 prop_assert!(table.sets.contains_key(set), "set {}", set);
             }
         }

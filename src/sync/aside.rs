@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_rules::cluster::NamespacedName;
-use weir_rules::hold::Held;
 
 use super::Backoff;
 
@@ -33,29 +32,20 @@ struct Entry {
     backoff: Backoff,
     /// Whether it is being tried again.
     is_tried: bool,
-    /// What belongs to it in the kernel, where that is not known in detail.
-    unknown: Option<Held>,
+    /// Whether it is not known what the kernel has of it.
+    is_unknown: bool,
 }
 
 impl Aside {
-    /// Sets a Service aside for a while. With `unknown`, what the kernel has of it is not known.
-    /// Says whether it is news.
-    pub(super) fn put(
-        &mut self,
-        service: &NamespacedName,
-        reason: &str,
-        unknown: Option<Held>,
-    ) -> bool {
+    /// Sets a Service aside for a while, of which it may be unknown what the kernel has. Says whether it
+    /// is news.
+    pub(super) fn put(&mut self, service: &NamespacedName, reason: &str, is_unknown: bool) -> bool {
         let entry = self.services.entry(service.clone()).or_default();
         let is_news = entry.reason != reason;
         reason.clone_into(&mut entry.reason);
         entry.backoff.next(LONGEST_PAUSE);
         entry.is_tried = false;
-        let before = entry.unknown.take();
-        entry.unknown = unknown.map(|mut unknown| {
-            before.iter().for_each(|before| unknown.merge(before));
-            unknown
-        });
+        entry.is_unknown = is_unknown;
         is_news
     }
 
@@ -66,10 +56,18 @@ impl Aside {
 
     /// The same, and those that are, if it is known what the kernel has of them. That would be
     /// forgotten if all were compared with what they are to have now, and the kernel refused it.
-    /// But while others are out of which it is not known, some changes can only be compared.
     pub(super) fn left_in_comparison(&self) -> HashSet<NamespacedName> {
-        let is_all_known = self.held().is_empty();
-        self.names(|entry| !entry.is_tried || (is_all_known && entry.unknown.is_none()))
+        self.names(|entry| !(entry.is_tried && entry.is_unknown))
+    }
+
+    /// Those that are not being tried again, and of which it is not known what the kernel has.
+    pub(super) fn unknown(&self) -> HashSet<NamespacedName> {
+        self.names(|entry| !entry.is_tried && entry.is_unknown)
+    }
+
+    /// The kernel has been compared with what it has of all Services.
+    pub(super) fn all_known(&mut self) {
+        self.services.values_mut().for_each(|entry| entry.is_unknown = false);
     }
 
     fn names(&self, is_one: impl Fn(&Entry) -> bool) -> HashSet<NamespacedName> {
@@ -77,19 +75,11 @@ impl Aside {
         found.map(|(service, _)| service.clone()).collect()
     }
 
-    /// What of the kernel's tables is to be left alone.
-    pub(super) fn held(&self) -> Held {
-        let mut held = Held::default();
-        let out = self.services.values().filter(|entry| !entry.is_tried);
-        out.filter_map(|entry| entry.unknown.as_ref()).for_each(|it| held.merge(it));
-        held
-    }
-
     /// Tries a Service again, since it has changed. Says whether all has to be compared for that.
     pub(super) fn try_again(&mut self, service: &NamespacedName) -> bool {
         let Some(entry) = self.services.get_mut(service) else { return false };
         entry.is_tried = true;
-        entry.unknown.is_some()
+        entry.is_unknown
     }
 
     /// The Services whose time has come.

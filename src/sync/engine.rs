@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::config::Config;
 use weir_rules::desired::{Desired, Object};
-use weir_rules::hold::Held;
 use weir_rules::transaction::Tally;
 
 use super::aside::{Aside, SetAside};
@@ -253,15 +252,16 @@ impl<K: Tables> Engine<K> {
             _ => self.take_dirty(self.aside.left_in_comparison()),
         };
         synced.recompiled += self.desired.set(cluster, config, &touched);
-        let mut view = Whole::new(self.desired.ruleset()).without(self.aside.held());
+        let mut view = Whole::keeping(&mut self.desired, self.aside.unknown());
         let before = synced.changes.len();
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
         synced.dumps += view.dumps;
         match result {
             Ok(generation) => {
-                if let Some(fitted) = view.into_fitted() {
+                if let Some(fitted) = view.fitted {
                     self.desired.adopt_slots(&fitted);
                 }
+                self.aside.all_known();
                 self.settle(since, before, synced);
                 self.equal_at(generation, synced)
             }
@@ -269,9 +269,7 @@ impl<K: Tables> Engine<K> {
                 let find =
                     |(family, object): &(Family, Object)| self.desired.users(*family, object);
                 let users = object.as_deref().map(find).unwrap_or_default();
-                let held =
-                    |engine: &mut Self, name: &NamespacedName| Some(engine.desired.forget(name));
-                self.refuse(users, object, error, held, synced)
+                self.refuse(users, object, error, true, synced)
             }
             Err(setback) => Err(setback),
         }
@@ -289,10 +287,9 @@ impl<K: Tables> Engine<K> {
     fn repair(&mut self, synced: &mut Synced) -> Result<(), Setback> {
         let since = Instant::now();
         let Some(suspects) = self.drift.suspects() else { return Err(Setback::Drifted) };
-        let Some(view) = Suspected::new(suspects, &self.desired) else {
+        let Some(mut view) = Suspected::new(suspects, &self.desired) else {
             return Err(Setback::Drifted);
         };
-        let mut view = view.without(self.aside.held());
         let before = synced.changes.len();
         synced.reads += 1;
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
@@ -321,7 +318,7 @@ impl<K: Tables> Engine<K> {
         let mut plan = self.desired.plan(cluster, config, &touched);
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
-        let mut view = Differences::new(before, after, generation).without(self.aside.held());
+        let mut view = Differences::new(before, after, generation);
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
         synced.reads += view.reads;
         self.note(view.heard, synced);
@@ -338,12 +335,6 @@ impl<K: Tables> Engine<K> {
         self.dirty.merge(touched);
         let is_of_state = |error: &CommitError| matches!(error, CommitError::Refused { source, .. } if is_there_or_not(source.kind()));
         match setback {
-            Setback::Refused { error, .. }
-                if is_of_state(&error) && !self.aside.held().is_empty() =>
-            {
-                // It may be in the way of what a Service still has that is set aside.
-                Err(Setback::Drifted)
-            }
             Setback::Refused { error, .. } if !is_sure && is_of_state(&error) => {
                 Err(Setback::Doubtful(error))
             }
@@ -352,29 +343,33 @@ impl<K: Tables> Engine<K> {
                     plan.users(*family, object, &self.desired)
                 };
                 let users = object.as_deref().map(find).unwrap_or_default();
-                self.refuse(users, object, error, |_, _| None, synced)
+                self.refuse(users, object, error, false, synced)
             }
             setback => Err(setback),
         }
     }
 
     /// Sets Services aside that need what the kernel has refused. If these are none, or many, the
-    /// fault is not theirs.
+    /// fault is not theirs. After a comparison it is not known what the kernel has of them.
     fn refuse(
         &mut self,
-        users: Vec<NamespacedName>,
+        mut users: Vec<NamespacedName>,
         object: Option<Box<(Family, Object)>>,
         error: CommitError,
-        held: impl Fn(&mut Self, &NamespacedName) -> Option<Held>,
+        is_unknown: bool,
         synced: &mut Synced,
     ) -> Result<(), Setback> {
+        let out = self.aside.out();
+        users.retain(|service| !out.contains(service));
         if users.is_empty() || users.len() > MOST_USERS {
             return Err(Setback::Failed(error.into()));
         }
         let reason = error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"));
         for service in users {
-            let unknown = held(self, &service);
-            if self.aside.put(&service, &reason, unknown) {
+            if is_unknown {
+                self.desired.forget(&service);
+            }
+            if self.aside.put(&service, &reason, is_unknown) {
                 synced.set_aside.push(SetAside { service, reason: reason.clone() });
             }
         }

@@ -1,11 +1,10 @@
 //! What is compared: all of weir's tables, what a change differs in, or what somebody else touched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use weir_rules::cluster::Family;
+use weir_rules::cluster::{Family, NamespacedName};
 use weir_rules::desired::{Desired, Part};
 use weir_rules::diff::diff;
-use weir_rules::hold::Held;
 use weir_rules::learned::may_outlive;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::{Action, Transaction};
@@ -16,35 +15,40 @@ use super::commit::Setback;
 use crate::kernel::{Heard, Keys, Parts, SetParts, Snapshot, Suspects, TableParts, TableSuspects};
 
 /// All of weir's tables.
-pub(super) struct Whole {
+pub(super) struct Whole<'a> {
     desired: Ruleset,
-    held: Held,
-    fitted: Option<Ruleset>,
+    /// Services that keep what they have, which becomes desired as soon as it is known.
+    kept: Option<(&'a mut Desired, HashSet<NamespacedName>)>,
+    /// What is programmed instead of what was desired, if endpoints have other slots.
+    pub(super) fitted: Option<Ruleset>,
     /// How often the kernel's tables were read.
     pub(super) dumps: u64,
 }
 
-impl Whole {
+impl<'a> Whole<'a> {
     pub(super) fn new(desired: Ruleset) -> Self {
-        Self { desired, held: Held::default(), fitted: None, dumps: 0 }
+        Self { desired, kept: None, fitted: None, dumps: 0 }
     }
 
-    /// The same, but for what belongs to Services that are set aside.
-    pub(super) fn without(self, held: Held) -> Self {
-        Self { held, ..self }
-    }
-
-    /// What is programmed instead of what was desired, if endpoints have other slots.
-    pub(super) fn into_fitted(self) -> Option<Ruleset> {
-        self.fitted
+    /// The same, but these Services keep what they have.
+    pub(super) fn keeping(all: &'a mut Desired, services: HashSet<NamespacedName>) -> Self {
+        if services.is_empty() {
+            return Self::new(all.ruleset());
+        }
+        Self { kept: Some((all, services)), ..Self::new(Ruleset::default()) }
     }
 }
 
-impl View for Whole {
+impl View for Whole<'_> {
     fn observe(&mut self, kernel: &mut impl Tables) -> Result<Snapshot, Setback> {
         self.fitted = None;
         self.dumps += 1;
-        Ok(kernel.dump()?)
+        let snapshot = kernel.dump()?;
+        if let Some((all, services)) = &mut self.kept {
+            all.keep(services, &snapshot.ruleset);
+            self.desired = all.ruleset();
+        }
+        Ok(snapshot)
     }
 
     fn desired(&self) -> &Ruleset {
@@ -54,10 +58,6 @@ impl View for Whole {
     fn fitted(&mut self, fitted: Ruleset) {
         self.fitted = Some(fitted);
     }
-
-    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
-        Ok(self.held.keep_from(transaction))
-    }
 }
 
 /// What differs by a change of the cluster. What is there is known without reading it, but for what
@@ -65,7 +65,6 @@ impl View for Whole {
 pub(super) struct Differences {
     before: Ruleset,
     after: Ruleset,
-    held: Held,
     /// Of which `before` is.
     generation: Option<u32>,
     is_first: bool,
@@ -82,18 +81,12 @@ impl Differences {
         Self {
             before,
             after,
-            held: Held::default(),
             generation: Some(generation),
             is_first: true,
             fitted: None,
             heard: Heard::default(),
             reads: 0,
         }
-    }
-
-    /// The same, but for what belongs to Services that are set aside.
-    pub(super) fn without(self, held: Held) -> Self {
-        Self { held, ..self }
     }
 
     /// Learns how far the kernel has come, unless weir's own tables are concerned.
@@ -154,13 +147,6 @@ impl View for Differences {
         &self.after
     }
 
-    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
-        if self.held.concerns(&transaction) {
-            return Err(Setback::Drifted);
-        }
-        Ok(self.held.keep_from(transaction))
-    }
-
     fn fitted(&mut self, fitted: Ruleset) {
         self.fitted = Some(fitted);
     }
@@ -174,7 +160,6 @@ impl View for Differences {
 pub(super) struct Suspected {
     parts: Parts,
     desired: Ruleset,
-    held: Held,
     /// What is programmed instead of what is desired, if endpoints have other slots.
     pub(super) fitted: Option<Ruleset>,
 }
@@ -190,12 +175,7 @@ impl Suspected {
             wanted.insert(*family, part);
         }
         let desired = desired.parts(&wanted);
-        Some(Self { parts, desired, held: Held::default(), fitted: None })
-    }
-
-    /// The same, but for what belongs to Services that are set aside.
-    pub(super) fn without(self, held: Held) -> Self {
-        Self { held, ..self }
+        Some(Self { parts, desired, fitted: None })
     }
 }
 
@@ -259,6 +239,6 @@ impl View for Suspected {
         if transaction.operations.iter().any(|operation| makes(&operation.action)) {
             return Err(Setback::Drifted);
         }
-        Ok(self.held.keep_from(transaction))
+        Ok(transaction)
     }
 }

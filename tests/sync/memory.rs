@@ -13,9 +13,7 @@ use weir::kernel::{
 use weir::sync::Tables;
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
-use weir_rules::nft::{
-    Chain, Data, Element, Name, RawKey, Ruleset, Set, Statement, Table, Verdict,
-};
+use weir_rules::nft::{Chain, Element, Name, RawKey, Ruleset, Set, Statement, Table};
 use weir_rules::transaction::{Action, Operation, Transaction};
 
 /// A kernel that is shared by all clones.
@@ -208,7 +206,7 @@ fn first_error(answers: impl Iterator<Item = i32>) -> Result<(), (usize, i32)> {
 /// What the kernel says to an element (`nft_add_set_elem`): one that is there with other data is in
 /// the way.
 fn added(table: &Table, set: &Set, key: &RawKey, element: &Element) -> i32 {
-    if let Data::Verdict(Verdict::Goto(target) | Verdict::Jump(target)) = &element.data
+    if let Some(target) = element.data.chain()
         && !table.chains.contains_key(target)
     {
         return libc::ENOENT;
@@ -221,34 +219,17 @@ fn added(table: &Table, set: &Set, key: &RawKey, element: &Element) -> i32 {
 
 /// Whether a rule or an element leads to a chain.
 fn is_gone_to(table: &Table, name: &Name) -> bool {
-    let elements = table.sets.values().flat_map(|set| set.elements.values());
-    let mut by_elements = elements.filter_map(|element| match &element.data {
-        Data::Verdict(Verdict::Goto(target) | Verdict::Jump(target)) => Some(target),
-        _ => None,
-    });
-    by_elements.any(|target| target == name)
+    let mut elements = table.sets.values().flat_map(|set| set.elements.values());
+    elements.any(|element| element.data.chain() == Some(name))
         || table.chains.values().any(|chain| targets_of(chain).any(|target| target == name))
 }
 
 fn targets_of(chain: &Chain) -> impl Iterator<Item = &Name> {
-    statements(chain).filter_map(|statement| match statement {
-        Statement::Verdict(Verdict::Goto(target) | Verdict::Jump(target)) => Some(target),
-        _ => None,
-    })
+    chain.statements().filter_map(Statement::chain)
 }
 
 fn sets_of(chain: &Chain) -> impl Iterator<Item = &Name> {
-    statements(chain).filter_map(|statement| match statement {
-        Statement::InSet { set: name, .. }
-        | Statement::VerdictMap { map: name, .. }
-        | Statement::Dnat { map: name, .. }
-        | Statement::Update { map: name, .. } => Some(name),
-        _ => None,
-    })
-}
-
-fn statements(chain: &Chain) -> impl Iterator<Item = &Statement> {
-    chain.rules.iter().flat_map(|rule| &rule.statements)
+    chain.statements().filter_map(Statement::set)
 }
 
 /// What a monitor tells of a commit that made one of the other.

@@ -2,6 +2,7 @@
 //! endpoints, shared by all Services but those with session affinity, whose ports have their own in
 //! front of the shared ones.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::names;
@@ -106,6 +107,30 @@ impl Balancer {
         })
     }
 
+    /// The chain of this name, if Services share it.
+    pub(crate) fn shared(name: &Name) -> Option<Self> {
+        let strip = |side| Some((side, name.as_str().strip_prefix(side)?));
+        let sides = ["external-local-", "external-", "local-", ""];
+        let (side, rest) = sides.into_iter().find_map(strip)?;
+        let (destination, rest) = match rest.strip_prefix("nodeport-") {
+            Some(rest) => (Destination::NodePort, rest),
+            None => (Destination::Address, rest),
+        };
+        let numbers = rest.strip_prefix("lb-")?;
+        let number = |text: &str| text.parse().ok().filter(|&number| number > 0);
+        let choice = match side {
+            "" => Choice::Cluster(number(numbers)?),
+            "local-" => Choice::Local(number(numbers)?),
+            "external-" => Choice::External(number(numbers)?),
+            _ => {
+                let (local, cluster) = numbers.split_once("-of-")?;
+                Choice::ExternalLocal { local: local.parse().ok()?, cluster: number(cluster)? }
+            }
+        };
+        let balancer = Self { destination, choice, affinity: None };
+        (balancer.name() == *name).then_some(balancer)
+    }
+
     /// The chains that this one hands packets on to.
     pub(super) fn successors(&self) -> Vec<Balancer> {
         match self.choice {
@@ -193,4 +218,17 @@ impl Balancer {
         };
         Rule::new([Statement::Dnat { key, map: map.into() }])
     }
+}
+
+/// The name of a balancer's chain, which from now on exists, as do those behind it.
+pub(crate) fn chain_for(balancer: Balancer, balancers: &mut BTreeMap<Balancer, Name>) -> Name {
+    if let Some(name) = balancers.get(&balancer) {
+        return name.clone();
+    }
+    for successor in balancer.successors() {
+        chain_for(successor, balancers);
+    }
+    let name = balancer.name();
+    balancers.insert(balancer, name.clone());
+    name
 }

@@ -25,6 +25,19 @@ pub(crate) enum Map {
 }
 
 impl Map {
+    /// Those that lead from a destination to what becomes of it.
+    pub(crate) const WITH_VERDICTS: [Self; 7] = [
+        Map::Services,
+        Map::NoEndpointServices,
+        Map::NodePorts,
+        Map::NoEndpointNodePorts,
+        Map::FirewallIps,
+        Map::AffinityServices,
+        Map::AffinityNodePorts,
+    ];
+    /// Those whose keys end with a slot.
+    pub(crate) const WITH_SLOTS: [Self; 2] = [Map::Endpoints, Map::NodePortEndpoints];
+
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -44,7 +57,12 @@ impl Map {
 
     /// Whether its keys end with a slot.
     pub(crate) fn has_slots(self) -> bool {
-        matches!(self, Map::Endpoints | Map::NodePortEndpoints)
+        Self::WITH_SLOTS.contains(&self)
+    }
+
+    /// Whether it is there only where clients stay with their endpoint.
+    pub(crate) fn learns(self) -> bool {
+        matches!(self, Map::AffinityServices | Map::AffinityNodePorts)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
-use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS};
+use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
@@ -279,19 +279,6 @@ impl<'a> Traffic<'a> {
 
 fn verdict_element(verdict: Verdict, comment: &str) -> Element {
     Element { data: Data::Verdict(verdict), comment: Some(comment.into()) }
-}
-
-/// The name of a balancer's chain, which from now on exists, as do those behind it.
-fn chain_for(balancer: Balancer, balancers: &mut BTreeMap<Balancer, Name>) -> Name {
-    if let Some(name) = balancers.get(&balancer) {
-        return name.clone();
-    }
-    for successor in balancer.successors() {
-        chain_for(successor, balancers);
-    }
-    let name = balancer.name();
-    balancers.insert(balancer, name.clone());
-    name
 }
 
 /// `namespace/name:port`, as kube-proxy writes a Service port.

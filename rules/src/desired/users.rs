@@ -1,11 +1,10 @@
-//! Which Services a refused operation is for.
+//! Which Services a refused operation is for, and what they keep that are left as they are.
 
 use std::collections::HashSet;
 
 use super::{Desired, Plan, State, index};
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::{Entry, Fragment};
-use crate::hold::Held;
+use crate::compile::{Entry, Fragment, Map};
 use crate::nft::{Name, RawKey};
 use crate::transaction::{Action, Operation};
 
@@ -102,8 +101,10 @@ impl Desired {
             return Vec::new();
         }
         let elements = others.iter().flat_map(|(_, other)| &other.elements);
-        let taken: HashSet<RawKey> = elements.filter_map(destination).collect();
-        let is_taken = |entry: &Entry| destination(entry).is_some_and(|it| taken.contains(&it));
+        let taken: HashSet<RawKey> =
+            elements.filter_map(|(map, key, _)| destination(*map, key)).collect();
+        let is_taken =
+            |(map, key, _): &Entry| destination(*map, key).is_some_and(|it| taken.contains(&it));
         let concerned = left.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
         let kept = concerned.map(|(name, fragment)| {
             let mut fragment = fragment.clone();
@@ -114,22 +115,15 @@ impl Desired {
         kept.collect()
     }
 
-    /// Desires nothing of a Service any more, until it is touched again; gives what belongs to it.
-    pub fn forget(&mut self, name: &NamespacedName) -> Held {
-        let mut held = Held::of(name);
-        for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
-            let Some(state) = state else { continue };
-            if let Some(fragment) = state.fragments.get(name) {
-                held.add(family, fragment);
-                state.put(name.clone(), Fragment::default());
-            }
-        }
-        held
+    /// Desires nothing of a Service any more, until it is touched again.
+    pub fn forget(&mut self, name: &NamespacedName) {
+        let states = self.tables.iter_mut().flatten();
+        states.for_each(|state| state.put(name.clone(), Fragment::default()));
     }
 }
 
 /// The destination that an element is about: its key, without the slot.
-fn destination((map, key, _): &Entry) -> Option<RawKey> {
+pub(super) fn destination(map: Map, key: &RawKey) -> Option<RawKey> {
     let bytes = key.as_bytes();
     let length = if map.has_slots() { bytes.len().checked_sub(4)? } else { bytes.len() };
     RawKey::from_bytes(&bytes[..length])

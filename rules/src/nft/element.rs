@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use super::Verdict;
+use super::{Name, Verdict};
 use crate::cluster::Protocol;
 
 /// The longest key that weir uses, in bytes: two IPv6 addresses, a protocol and a port.
@@ -133,6 +133,16 @@ pub enum Data {
     Values(RawValue),
     /// Values that a packet put there: an element of a dynamic map.
     Learned(RawValue, Lifetime),
+}
+
+impl Data {
+    /// The chain that it leads to.
+    pub fn chain(&self) -> Option<&Name> {
+        match self {
+            Data::Verdict(verdict) => verdict.chain(),
+            _ => None,
+        }
+    }
 }
 
 /// How long an element is there, in milliseconds.

@@ -109,6 +109,13 @@ pub struct Chain {
     pub rules: Vec<Rule>,
 }
 
+impl Chain {
+    /// The statements of all rules.
+    pub fn statements(&self) -> impl Iterator<Item = &Statement> {
+        self.rules.iter().flat_map(|rule| &rule.statements)
+    }
+}
+
 /// Where a base chain is attached. weir's base chains accept by policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseChain {

@@ -99,6 +99,27 @@ pub enum Statement {
     Foreign(String),
 }
 
+impl Statement {
+    /// The chain that it leads to itself, not by a map.
+    pub fn chain(&self) -> Option<&Name> {
+        match self {
+            Statement::Verdict(verdict) => verdict.chain(),
+            _ => None,
+        }
+    }
+
+    /// The set or map that it looks into.
+    pub fn set(&self) -> Option<&Name> {
+        match self {
+            Statement::InSet { set, .. } => Some(set),
+            Statement::VerdictMap { map, .. }
+            | Statement::Dnat { map, .. }
+            | Statement::Update { map, .. } => Some(map),
+            _ => None,
+        }
+    }
+}
+
 /// How a mark is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MarkOp {
@@ -123,4 +144,14 @@ pub enum Verdict {
     Jump(Name),
     /// `goto CHAIN`.
     Goto(Name),
+}
+
+impl Verdict {
+    /// The chain that it leads to.
+    pub fn chain(&self) -> Option<&Name> {
+        match self {
+            Verdict::Jump(chain) | Verdict::Goto(chain) => Some(chain),
+            _ => None,
+        }
+    }
 }

@@ -1,0 +1,201 @@
+//! What Services keep of which it is not known what the kernel has.
+//!
+//! The kernel refuses what such a Service should have now. What it has from before was good once,
+//! and is better than nothing. It is found where a ruleset was read: sets and chains of a Service's
+//! own have its name in theirs, and destinations in their comment. What makes no sense beside the
+//! rest is not kept: what leads nowhere, and a destination that another comes to have.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::users::destination;
+use super::{Desired, State, index};
+use crate::cluster::{Family, NamespacedName};
+use crate::compile::{Balancer, Fragment, Frame, Map, chain_for};
+use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
+use crate::pieces::owner;
+
+impl Desired {
+    /// Desires of these Services what they have in a ruleset, and nothing else. This walks all
+    /// fragments.
+    pub fn keep(&mut self, services: &HashSet<NamespacedName>, observed: &Ruleset) {
+        for family in Family::ALL {
+            let Some(state) = &mut self.tables[index(family)] else { continue };
+            services.iter().for_each(|name| state.put(name.clone(), Fragment::default()));
+            let Some(table) = observed.tables.get(&family) else { continue };
+            for (name, fragment) in state.kept(services, table) {
+                state.put(name.clone(), fragment);
+            }
+        }
+    }
+}
+
+impl State {
+    /// What these Services have in a table.
+    fn kept<'a>(
+        &self,
+        services: &'a HashSet<NamespacedName>,
+        table: &Table,
+    ) -> Vec<(&'a NamespacedName, Fragment)> {
+        let mut all: Vec<_> = services.iter().map(|_| Kept::default()).collect();
+        let numbers: HashMap<_, _> = services.iter().map(|it| it.to_string()).zip(0..).collect();
+        let number_of = |name: &Name| numbers.get(&owner(name)?).copied();
+        for (name, set) in &table.sets {
+            if let Some(number) = number_of(name) {
+                all[number].add_set(name, set);
+            }
+        }
+        for (name, chain) in &table.chains {
+            if let Some(number) = number_of(name) {
+                all[number].own.chains.insert(name.clone(), chain.clone());
+            }
+        }
+        all.iter_mut().for_each(|kept| kept.drop_what_leads_nowhere(&self.frame));
+
+        let (claimed, nothing) = (self.claimed(), Elements::new());
+        let elements = |map: Map| {
+            let set = table.sets.get(map.name()).filter(|set| set.spec == self.frame.spec(map));
+            set.map_or(&nothing, |set| &set.elements)
+        };
+        let mut owners: HashMap<RawKey, usize> = HashMap::new();
+        for map in Map::WITH_VERDICTS {
+            for (key, element) in elements(map) {
+                let comment = element.comment.as_deref().unwrap_or_default();
+                let number = comment.split(':').next().and_then(|name| numbers.get(name));
+                let Some(&number) = number.filter(|_| !claimed.contains(key)) else { continue };
+                if all[number].add_verdict(map, key, element, &self.frame) {
+                    owners.insert(*key, number);
+                }
+            }
+        }
+        for map in Map::WITH_SLOTS {
+            for (key, element) in elements(map) {
+                let number = destination(map, key).and_then(|key| owners.get(&key));
+                if let Some(&number) = number {
+                    all[number].elements.insert((map, *key), element.clone());
+                }
+            }
+        }
+        for map in [Map::ClusterIps, Map::HairpinConnections] {
+            all.iter_mut().for_each(|kept| kept.add_shared(map, elements(map)));
+        }
+        services.iter().zip(all.into_iter().map(Kept::into_fragment)).collect()
+    }
+
+    /// The destinations that Services have.
+    fn claimed(&self) -> HashSet<RawKey> {
+        let elements = self.fragments.values().flat_map(|fragment| &fragment.elements);
+        elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| *key).collect()
+    }
+}
+
+/// What a Service keeps.
+#[derive(Debug, Default)]
+struct Kept {
+    elements: BTreeMap<(Map, RawKey), Element>,
+    shared: BTreeSet<(Map, RawKey)>,
+    balancers: BTreeMap<Balancer, Name>,
+    own: Table,
+}
+
+impl Kept {
+    /// What was learned belongs to the kernel.
+    fn add_set(&mut self, name: &Name, set: &Set) {
+        let is_learned = set.spec.dynamic.is_some();
+        let elements = if is_learned { Elements::new() } else { set.elements.clone() };
+        if set.spec.foreign.is_none() {
+            self.own.sets.insert(name.clone(), Set { elements, ..Set::new(set.spec.clone()) });
+        }
+    }
+
+    /// Drops chains with rules that others have made, or that lead to such a chain.
+    fn drop_what_leads_nowhere(&mut self, frame: &Frame) {
+        loop {
+            let is_whole = |chain: &Chain| {
+                chain.base.is_none()
+                    && chain.statements().all(|it| {
+                        !matches!(it, Statement::Foreign(_))
+                            && it.chain().is_none_or(|name| self.has_chain(name, frame))
+                            && it.set().is_none_or(|name| {
+                                self.own.sets.contains_key(name)
+                                    || frame.base.sets.contains_key(name)
+                            })
+                    })
+            };
+            let broken = self.own.chains.iter().filter(|(_, chain)| !is_whole(chain));
+            let broken: Vec<Name> = broken.map(|(name, _)| name.clone()).collect();
+            if broken.is_empty() {
+                break;
+            }
+            self.own.chains.retain(|name, _| !broken.contains(name));
+        }
+        let statements = self.own.chains.values().flat_map(Chain::statements);
+        let targets: Vec<Name> = statements.filter_map(|it| it.chain().cloned()).collect();
+        targets.iter().for_each(|name| self.add_balancer(name));
+    }
+
+    fn has_chain(&self, name: &Name, frame: &Frame) -> bool {
+        self.own.chains.contains_key(name)
+            || frame.base.chains.contains_key(name)
+            || Balancer::shared(name).is_some()
+    }
+
+    fn add_balancer(&mut self, name: &Name) {
+        if let Some(balancer) = Balancer::shared(name) {
+            chain_for(balancer, &mut self.balancers);
+        }
+    }
+
+    /// Says whether it is kept.
+    fn add_verdict(&mut self, map: Map, key: &RawKey, element: &Element, frame: &Frame) -> bool {
+        let Data::Verdict(verdict) = &element.data else { return false };
+        if let Some(chain) = verdict.chain() {
+            if !self.has_chain(chain, frame) {
+                return false;
+            }
+            self.add_balancer(chain);
+        }
+        self.elements.insert((map, *key), element.clone());
+        true
+    }
+
+    /// What other Services may have, too, is kept where it is about what is kept.
+    fn add_shared(&mut self, map: Map, there: &Elements) {
+        let about = self.elements.iter().filter_map(|((of, key), element)| match map {
+            Map::ClusterIps => cluster_ip(*of, key),
+            _ => hairpin(*of, key, element),
+        });
+        self.shared.extend(about.filter(|key| there.contains_key(key)).map(|key| (map, key)));
+    }
+
+    fn into_fragment(self) -> Fragment {
+        let Self { elements, shared, balancers, own } = self;
+        let has_own = !own.sets.is_empty() || !own.chains.is_empty();
+        Fragment {
+            learns: elements.keys().any(|(map, _)| map.learns()),
+            elements: elements
+                .into_iter()
+                .map(|((map, key), element)| (map, key, element))
+                .collect(),
+            shared: shared.into_iter().collect(),
+            balancers: balancers.into_keys().collect(),
+            own: has_own.then(|| Box::new(own)),
+        }
+    }
+}
+
+/// The address of a destination, which may be a ClusterIP.
+fn cluster_ip(map: Map, key: &RawKey) -> Option<RawKey> {
+    let bytes = destination(map, key)?;
+    // Behind it are protocol and port, of four bytes each; before those of a node port is nothing.
+    let address = bytes.as_bytes().split_last_chunk::<8>()?.0;
+    (!address.is_empty()).then(|| RawKey::from_bytes(address))?
+}
+
+/// The connection of an endpoint to itself: from its address to its address and port.
+fn hairpin(map: Map, key: &RawKey, element: &Element) -> Option<RawKey> {
+    let Data::Values(endpoint) = &element.data else { return None };
+    let destination = destination(map, key)?;
+    let (_, protocol_and_port) = destination.as_bytes().split_last_chunk::<8>()?;
+    let (address, port) = endpoint.as_bytes().split_last_chunk::<4>()?;
+    RawKey::from_bytes(&[address, address, &protocol_and_port[..4], port].concat())
+}
