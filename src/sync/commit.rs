@@ -10,6 +10,7 @@ use weir_rules::desired::Object;
 use weir_rules::pieces::pieces;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
+use super::order::{chains_first, chains_last};
 use super::tables::next_generation;
 use super::{Change, SyncError, Tables};
 use crate::kernel::{CommitError, Committed};
@@ -56,7 +57,8 @@ pub(super) fn commit(
     mut generation: Option<u32>,
     changes: &mut Vec<Change>,
 ) -> Result<Option<u32>, Setback> {
-    let mut queue = VecDeque::from(pieces(transaction, MOST_ELEMENTS));
+    let pieces = pieces(transaction, MOST_ELEMENTS).into_iter();
+    let mut queue: VecDeque<_> = pieces.flat_map(chains_first).collect();
     if !kernel.frees_chains_at_once() {
         queue = queue.into_iter().flat_map(chains_last).collect();
     }
@@ -132,14 +134,6 @@ fn halves(transaction: &Transaction) -> Option<Vec<Transaction>> {
     let elements = counts.added.elements + counts.removed.elements;
     let parts = pieces(transaction.clone(), elements.div_ceil(2).max(1));
     (parts.len() > 1).then_some(parts)
-}
-
-/// The transaction with its deletions of chains in one of their own behind it.
-fn chains_last(transaction: Transaction) -> Vec<Transaction> {
-    let (chains, rest) =
-        transaction.operations.into_iter().partition(|operation| operation.deletes_chain());
-    let parts = [rest, chains].map(|operations| Transaction { operations });
-    parts.into_iter().filter(|part| !part.is_empty()).collect()
 }
 
 /// The part of an operation that can be meant where the kernel does not tell which.

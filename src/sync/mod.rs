@@ -7,6 +7,7 @@ mod commit;
 mod drift;
 mod engine;
 mod flows;
+mod order;
 mod tables;
 mod views;
 

@@ -4,4 +4,5 @@ mod agent;
 mod faults;
 mod faulty;
 mod memory;
+mod order;
 mod refusals;
