@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use crate::namespaced::NamespacedName;
 pub use crate::slices::Slices;
 pub use crate::touched::Touched;
 
@@ -90,29 +91,6 @@ impl fmt::Display for Protocol {
             Protocol::Udp => "udp",
             Protocol::Sctp => "sctp",
         })
-    }
-}
-
-/// A namespace and a name: the identity of a namespaced object of one kind.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NamespacedName {
-    /// The namespace.
-    pub namespace: String,
-    /// The name within the namespace.
-    pub name: String,
-}
-
-impl NamespacedName {
-    /// Joins a namespace and a name.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-impl fmt::Display for NamespacedName {
-    /// `namespace/name`, as kubectl and kube-proxy write it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod facts;
 #[cfg(feature = "testing")]
 pub mod large;
 pub mod learned;
+mod namespaced;
 pub mod nft;
 pub mod numbers;
 pub mod pieces;

@@ -126,7 +126,8 @@ fn handler(address: SocketAddr, observed: &Arc<Observed>) -> Handler {
 }
 
 fn tell(check: &Check, is_healthy: bool) -> Answer {
-    let Check { service: NamespacedName { namespace, name }, local_endpoints: count, .. } = check;
+    let Check { service, local_endpoints: count, .. } = check;
+    let (namespace, name) = (service.namespace(), service.name());
     let is_good = *count > 0 && is_healthy;
     let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Names have no characters that JSON would have to escape.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use weir_rules::cluster::NamespacedName;
+
 /// A kind of object that a proxy reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -60,6 +62,18 @@ pub struct ObjectKey {
     pub namespace: String,
     /// Its name.
     pub name: String,
+}
+
+impl ObjectKey {
+    /// An object of a kind whose objects live in namespaces.
+    pub fn of(kind: Kind, name: &NamespacedName) -> Self {
+        Self { kind, namespace: name.namespace().to_owned(), name: name.name().to_owned() }
+    }
+
+    /// Its namespace and name.
+    pub fn namespaced(&self) -> NamespacedName {
+        NamespacedName::new(&self.namespace, &self.name)
+    }
 }
 
 impl fmt::Display for ObjectKey {

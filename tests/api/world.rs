@@ -106,7 +106,7 @@ impl<S: AnyServer> World<S> {
     }
 
     pub(crate) fn services(&self) -> Vec<&str> {
-        self.cluster().services.keys().map(|name| name.name.as_str()).collect()
+        self.cluster().services.keys().map(NamespacedName::name).collect()
     }
 }
 

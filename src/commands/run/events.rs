@@ -41,8 +41,7 @@ impl Events {
 
     /// The health check of a Service cannot be answered; kube-proxy tells as much.
     pub(super) fn no_health_check(&self, service: &NamespacedName, why: &str) {
-        let NamespacedName { namespace, name } = service.clone();
-        let about = ObjectKey { kind: Kind::Service, namespace, name };
+        let about = ObjectKey::of(Kind::Service, service);
         let note = format!("node {}: {why}", self.node_name);
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
@@ -55,8 +54,7 @@ impl Events {
 
     /// The kernel does not take a Service.
     pub(super) fn refused(&self, service: &NamespacedName, why: &str) {
-        let NamespacedName { namespace, name } = service.clone();
-        let about = ObjectKey { kind: Kind::Service, namespace, name };
+        let about = ObjectKey::of(Kind::Service, service);
         let node = &self.node_name;
         let note = format!("node {node}: {why}; the Service stays as it was, and is tried again");
         self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);

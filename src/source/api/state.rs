@@ -135,11 +135,7 @@ impl State {
 
     /// The identities of all objects of a kind that something is known of.
     fn known(&self, kind: Kind) -> Vec<ObjectKey> {
-        let named = |name: &NamespacedName| ObjectKey {
-            kind,
-            namespace: name.namespace.clone(),
-            name: name.name.clone(),
-        };
+        let named = |name: &NamespacedName| ObjectKey::of(kind, name);
         let mut keys: Vec<ObjectKey> = match kind {
             Kind::Service => {
                 self.cluster.services.keys().chain(self.waiting.names()).map(named).collect()
@@ -160,14 +156,14 @@ impl State {
             Ok(converted) => converted,
             Err(reason) => {
                 if key.kind == Kind::Service {
-                    self.waiting.remove(&NamespacedName::new(&key.namespace, &key.name));
+                    self.waiting.remove(&key.namespaced());
                 }
                 return self.refuse(key, false, reason, news);
             }
         };
         self.resolve(&key, news);
         self.remark(&key, converted.remarks, news);
-        let name = NamespacedName::new(&key.namespace, &key.name);
+        let name = key.namespaced();
         match converted.object {
             Object::Service(service, _) => self.put_service(name, service),
             Object::Slice(mut slice, trigger) => {
@@ -205,7 +201,7 @@ impl State {
         let Ok(Object::Service(service, _)) = object.outcome.as_ref().map(|of| &of.object) else {
             return;
         };
-        let name = NamespacedName::new(&object.key.namespace, &object.key.name);
+        let name = object.key.namespaced();
         if self.cluster.services.get(&name).is_some_and(|before| before != service) {
             self.remove_service(&name);
         }
@@ -219,7 +215,7 @@ impl State {
 
     /// Takes an object out of the cluster.
     fn take_out(&mut self, key: &ObjectKey) {
-        let name = NamespacedName::new(&key.namespace, &key.name);
+        let name = key.namespaced();
         match key.kind {
             Kind::Service => {
                 self.waiting.remove(&name);
@@ -317,7 +313,7 @@ impl State {
     }
 
     fn stands(&self, key: &ObjectKey) -> bool {
-        let name = NamespacedName::new(&key.namespace, &key.name);
+        let name = key.namespaced();
         match key.kind {
             Kind::Service => self.cluster.services.contains_key(&name),
             Kind::EndpointSlice => self.cluster.slices.contains_key(&name),
@@ -345,8 +341,7 @@ impl State {
 }
 
 fn service_key(name: &NamespacedName) -> ObjectKey {
-    let NamespacedName { namespace, name } = name.clone();
-    ObjectKey { kind: Kind::Service, namespace, name }
+    ObjectKey::of(Kind::Service, name)
 }
 
 fn cluster_wide(kind: Kind, name: &str) -> ObjectKey {

@@ -31,7 +31,7 @@ fn touched(names: &[&str]) -> Touched {
 
 fn addresses(state: &State) -> Vec<(String, String)> {
     let services = state.cluster().expect("complete").services.iter();
-    services.map(|(name, of)| (name.name.clone(), of.cluster_ips[0].to_string())).collect()
+    services.map(|(name, of)| (name.name().to_owned(), of.cluster_ips[0].to_string())).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {

@@ -12,7 +12,7 @@ use super::*;
 use crate::source::convert::Converted;
 
 fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {
-    ObjectKey { kind, namespace: name.namespace.clone(), name: name.name.clone() }
+    ObjectKey::of(kind, name)
 }
 
 fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
@@ -88,7 +88,7 @@ fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
         _ => &[],
     };
     for Listed { key, outcome } in objects {
-        let name = NamespacedName::new(&key.namespace, &key.name);
+        let name = key.namespaced();
         match outcome.as_ref().map(|converted| &converted.object) {
             Ok(Object::Service(service, _)) => drop(last.insert(name, service.clone())),
             _ => drop(last.remove(&name)),

@@ -198,7 +198,7 @@ impl Accepted {
                     cluster.slices.insert(name, slice);
                 }
                 Object::Node(node, _) => cluster.node = Some(node),
-                Object::Pod(pod) => pods.push((name.namespace, pod)),
+                Object::Pod(pod) => pods.push((name.namespace().to_owned(), pod)),
                 Object::ServiceCidr(cidrs) => cluster.service_cidrs.extend(cidrs),
                 Object::Nothing => {}
             }

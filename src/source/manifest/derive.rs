@@ -29,7 +29,7 @@ pub(super) fn slices(services: &[Selecting], pods: &[(String, Pod)], slices: &mu
         }
         // Any one of the labels narrows the search.
         let Some((label, value)) = selection.selector.first_key_value() else { continue };
-        let candidates = labelled.get(&(&*service.namespace, label, value));
+        let candidates = labelled.get(&(service.namespace(), label, value));
         let selected: Vec<&Pod> = candidates
             .into_iter()
             .flatten()
@@ -62,14 +62,14 @@ fn name(
         Family::Ipv4 => "ipv4",
         Family::Ipv6 => "ipv6",
     };
-    let mut name = NamespacedName::new(
-        &service.namespace,
-        format!("{}-derived-{family}-{number}", service.name),
-    );
-    while slices.contains_key(&name) {
-        name.name.push_str("-weir");
+    let mut name = format!("{}-derived-{family}-{number}", service.name());
+    loop {
+        let identity = NamespacedName::new(service.namespace(), &name);
+        if !slices.contains_key(&identity) {
+            return identity;
+        }
+        name.push_str("-weir");
     }
-    name
 }
 
 fn of_family(

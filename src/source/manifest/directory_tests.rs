@@ -37,7 +37,7 @@ impl Fixture {
         let reload = self.directory.reload();
         let services = reload.cluster.services.iter();
         let services =
-            services.map(|(name, service)| format!("{} {}", name.name, service.cluster_ips[0]));
+            services.map(|(name, service)| format!("{} {}", name.name(), service.cluster_ips[0]));
         let root = format!("{}/", self.files.path().display());
         let texts = |problems: Vec<Problem>| {
             problems.iter().map(|problem| problem.to_string().replace(&root, "")).collect()

@@ -236,7 +236,7 @@ fn refuse(node: &Node, index: Index, told: &mut String) {
 }
 
 fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {
-    ObjectKey { kind, namespace: name.namespace.clone(), name: name.name.clone() }
+    ObjectKey::of(kind, name)
 }
 
 fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
