@@ -189,7 +189,7 @@ pub struct EndpointPort {
 }
 
 /// One entry of an EndpointSlice's `endpoints`. There are many of them, and few nodes and zones, so
-/// that names may be shared.
+/// that what is said of these may be shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// `addresses[0]`: further addresses have no meaning to a proxy.
@@ -202,24 +202,41 @@ pub struct Endpoint {
     pub terminating: bool,
     /// `nodeName`. An endpoint is local when this is the proxy's own node.
     pub node: Option<Arc<str>>,
-    /// `hints.forNodes[].name`.
-    pub node_hints: Box<[Arc<str>]>,
-    /// `hints.forZones[].name`.
-    pub zone_hints: Box<[Arc<str>]>,
+    /// `hints`, if there are any.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// Who an endpoint is meant for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// `forNodes[].name`.
+    pub nodes: Box<[String]>,
+    /// `forZones[].name`.
+    pub zones: Box<[String]>,
+}
+
+impl Hints {
+    /// `None` if they name nothing.
+    pub fn new(nodes: Box<[String]>, zones: Box<[String]>) -> Option<Arc<Self>> {
+        let is_any = !nodes.is_empty() || !zones.is_empty();
+        is_any.then(|| Arc::new(Self { nodes, zones }))
+    }
 }
 
 impl Endpoint {
+    /// `hints.forNodes[].name`.
+    pub fn node_hints(&self) -> &[String] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
+    }
+
+    /// `hints.forZones[].name`.
+    pub fn zone_hints(&self) -> &[String] {
+        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+    }
+
     /// A ready endpoint of no known node and without hints.
     pub fn new(address: IpAddr) -> Self {
-        Self {
-            address,
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: None,
-            node_hints: Box::default(),
-            zone_hints: Box::default(),
-        }
+        Self { address, ready: true, serving: true, terminating: false, node: None, hints: None }
     }
 }
 

@@ -8,6 +8,7 @@
 //! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
 
 mod kept;
+mod packed;
 mod part;
 mod sides;
 mod users;
@@ -15,6 +16,7 @@ mod users;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
+use self::packed::Packed;
 pub use self::part::Part;
 use self::sides::Sides;
 pub use self::users::Object;
@@ -38,7 +40,7 @@ pub struct Desired {
 struct State {
     frame: Frame,
     /// What each Service adds; none that adds nothing.
-    fragments: HashMap<NamespacedName, Fragment>,
+    fragments: HashMap<NamespacedName, Packed>,
     uses: HashMap<Shared, usize>,
     /// What there is beside the frame.
     tally: Tally,
@@ -125,17 +127,16 @@ impl Desired {
             state.is_some_and(|state| !state.frame.makes_the_same_of_services(new))
         });
         let frame = new_frame.as_ref().or(state.map(|state| &state.frame)).expect("one of the two");
-        let nothing = Fragment::default();
         let (mut fragments, mut compiled) = (Vec::new(), 0);
         let mut compile = |name: &NamespacedName| {
             if self.left.contains(name) {
                 return;
             }
             compiled += 1;
-            let before = state.and_then(|state| state.fragments.get(name)).unwrap_or(&nothing);
+            let before = state.map(|state| state.fragment(name)).unwrap_or_default();
             let mut after = frame.fragment(name, cluster, &mut |_, _| true);
-            align_fragment(before, &mut after);
-            if *before != after {
+            align_fragment(&before, &mut after);
+            if before != after {
                 fragments.push((name.clone(), after));
             }
         };
@@ -190,7 +191,12 @@ impl Desired {
             let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else {
                 continue;
             };
-            state.fragments.values_mut().for_each(|fragment| adopt_slots(fragment, table));
+            for packed in state.fragments.values_mut() {
+                let mut fragment = packed.unpack();
+                if adopt_slots(&mut fragment, table) {
+                    *packed = Packed::new(fragment);
+                }
+            }
         }
     }
 
@@ -211,19 +217,25 @@ impl Plan {
             let (Some(plan), Some(table)) = (plan, programmed.tables.get(&family)) else {
                 continue;
             };
-            plan.fragments.iter_mut().for_each(|(_, fragment)| adopt_slots(fragment, table));
+            for (_, fragment) in &mut plan.fragments {
+                adopt_slots(fragment, table);
+            }
         }
     }
 }
 
-/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them.
-fn adopt_slots(fragment: &mut Fragment, table: &Table) {
+/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them. Says
+/// whether any has another.
+fn adopt_slots(fragment: &mut Fragment, table: &Table) -> bool {
+    let mut is_other = false;
     for (map, key, element) in fragment.elements.iter_mut().filter(|entry| entry.0.has_slots()) {
         let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
         if let Some(there) = there.filter(|there| *there != element) {
             element.clone_from(there);
+            is_other = true;
         }
     }
+    is_other
 }
 
 /// The place of a family in the order of [`Family::ALL`].
@@ -234,6 +246,16 @@ fn index(family: Family) -> usize {
 impl State {
     fn new(frame: Frame) -> Self {
         Self { frame, fragments: HashMap::new(), uses: HashMap::new(), tally: Tally::default() }
+    }
+
+    /// What a Service adds.
+    fn fragment(&self, name: &NamespacedName) -> Fragment {
+        self.fragments.get(name).map(Packed::unpack).unwrap_or_default()
+    }
+
+    /// What each Service adds.
+    fn fragments(&self) -> impl Iterator<Item = Fragment> {
+        self.fragments.values().map(Packed::unpack)
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
@@ -249,9 +271,9 @@ impl State {
         let before = if fragment.is_empty() {
             self.fragments.remove(&name)
         } else {
-            self.fragments.insert(name, fragment)
+            self.fragments.insert(name, Packed::new(fragment))
         };
-        let Some(before) = before else { return };
+        let Some(before) = before.map(|packed| packed.unpack()) else { return };
         count(tally, &before, usize::saturating_sub);
         each_shared(&before, |shared| {
             if let Entry::Occupied(mut uses) = uses.entry(shared) {
@@ -266,14 +288,14 @@ impl State {
 
     fn table(&self) -> Table {
         let mut assembly = Assembly::new(self.frame.base.clone());
-        self.fragments.values().for_each(|fragment| assembly.add(fragment));
+        self.fragments().for_each(|fragment| assembly.add(&fragment));
         assembly.finish(self.frame.is_from_pod.as_ref())
     }
 
     /// The rules of all chains but those of the frame.
     fn count_rules(&self) -> usize {
         let mut tally = Tally::default();
-        self.fragments.values().for_each(|it| count(&mut tally, it, usize::saturating_add));
+        self.fragments().for_each(|it| count(&mut tally, &it, usize::saturating_add));
         let shared = self.uses.keys();
         shared.for_each(|it| count_shared(&mut tally, it, &self.frame, usize::saturating_add));
         tally.rules

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
-use std::sync::Arc;
 
 use crate::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Family, Service, ServicePort, TrafficPolicy,
@@ -186,13 +185,14 @@ impl Topology {
     /// Hints count if every ready endpoint has one of the kind, and one of them is for here.
     fn of(found: &[Candidate<'_>], place: Place<'_>) -> Self {
         let ready = || found.iter().map(|c| c.endpoint).filter(|endpoint| endpoint.ready);
-        let count = |hints: fn(&Endpoint) -> &[Arc<str>], here: Option<&str>| {
+        let count = |hints: fn(&Endpoint) -> &[String], here: Option<&str>| {
             ready().all(|endpoint| !hints(endpoint).is_empty())
-                && ready().any(|endpoint| hints(endpoint).iter().any(|hint| Some(&**hint) == here))
+                && ready()
+                    .any(|endpoint| hints(endpoint).iter().any(|hint| Some(hint.as_str()) == here))
         };
-        if count(|endpoint| &endpoint.node_hints, Some(place.node)) {
+        if count(Endpoint::node_hints, Some(place.node)) {
             Topology::SameNode
-        } else if count(|endpoint| &endpoint.zone_hints, place.zone) {
+        } else if count(Endpoint::zone_hints, place.zone) {
             Topology::SameZone
         } else {
             Topology::Any
@@ -201,11 +201,11 @@ impl Topology {
 
     fn allows(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
         let has =
-            |hints: &[Arc<str>], here: Option<&str>| hints.iter().any(|hint| Some(&**hint) == here);
+            |hints: &[String], here: Option<&str>| hints.iter().any(|hint| Some(&**hint) == here);
         match self {
             Topology::Any => true,
-            Topology::SameNode => has(&endpoint.node_hints, Some(place.node)),
-            Topology::SameZone => has(&endpoint.zone_hints, place.zone),
+            Topology::SameNode => has(endpoint.node_hints(), Some(place.node)),
+            Topology::SameZone => has(endpoint.zone_hints(), place.zone),
         }
     }
 }

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
-use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
@@ -17,7 +16,7 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Node, Protocol,
+    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName, Node, Protocol,
     Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::compile;
@@ -279,7 +278,7 @@ fn service() -> impl Strategy<Value = Service> {
 }
 
 fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
-    let node = || select(vec![NODE, "node-b"]).prop_map(Arc::<str>::from);
+    let node = || select(vec![NODE, "node-b"]).prop_map(str::to_owned);
     (
         any::<u8>(),
         any::<[bool; 3]>(),
@@ -292,9 +291,8 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             ready,
             serving,
             terminating,
-            node,
-            node_hints: hints.0.into(),
-            zone_hints: hints.1.into_iter().map(Into::into).collect(),
+            node: node.map(Into::into),
+            hints: Hints::new(hints.0.into(), hints.1.into()),
         })
 }
 

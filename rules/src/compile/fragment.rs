@@ -25,6 +25,20 @@ pub(crate) enum Map {
 }
 
 impl Map {
+    /// All of them, by number.
+    pub(crate) const ALL: [Self; 11] = [
+        Map::Services,
+        Map::Endpoints,
+        Map::NoEndpointServices,
+        Map::NodePorts,
+        Map::NodePortEndpoints,
+        Map::NoEndpointNodePorts,
+        Map::FirewallIps,
+        Map::AffinityServices,
+        Map::AffinityNodePorts,
+        Map::ClusterIps,
+        Map::HairpinConnections,
+    ];
     /// Those that lead from a destination to what becomes of it.
     pub(crate) const WITH_VERDICTS: [Self; 7] = [
         Map::Services,

@@ -83,8 +83,8 @@ impl State {
 
     /// The destinations that Services have.
     fn claimed(&self) -> HashSet<RawKey> {
-        let elements = self.fragments.values().flat_map(|fragment| &fragment.elements);
-        elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| *key).collect()
+        let elements = self.fragments().flat_map(|fragment| fragment.elements);
+        elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| key).collect()
     }
 }
 

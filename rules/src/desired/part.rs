@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Shared, State};
+use super::{Desired, Packed, Shared, State};
 use crate::cluster::Family;
-use crate::compile::{Fragment, learning};
+use crate::compile::learning;
 use crate::nft::{Data, Element, Name, RawKey, Ruleset, Set, SetSpec, Table};
 
 /// Which parts of a table are asked for.
@@ -60,7 +60,7 @@ impl State {
                 add(map.name(), key, &nothing);
             }
         }
-        for fragment in self.fragments.values() {
+        for fragment in self.fragments() {
             for (map, key, element) in &fragment.elements {
                 add(map.name(), key, element);
             }
@@ -74,8 +74,7 @@ impl State {
 
     /// Interval sets are read whole.
     fn add_intervals(&self, part: &Part, table: &mut Table) {
-        let own = self.fragments.values().filter_map(|fragment| fragment.own.as_deref());
-        for other in own.chain([&self.frame.base]) {
+        for other in self.own().chain([&self.frame.base]) {
             for (name, set) in other.sets.iter().filter(|(_, set)| set.spec.interval) {
                 if part.elements.contains_key(name) {
                     table.sets.insert(name.clone(), set.clone());
@@ -93,7 +92,7 @@ impl State {
             table.chains.extend(chains);
         };
         add(&self.frame.base);
-        self.fragments.values().filter_map(|fragment| fragment.own.as_deref()).for_each(&mut add);
+        self.own().for_each(&mut add);
         if self.uses.contains_key(&Shared::Learning) {
             add(&learning());
         }
@@ -106,14 +105,16 @@ impl State {
         table.comment.clone_from(&self.frame.base.comment);
     }
 
+    /// What each Service has of its own, if it has anything.
+    fn own(&self) -> impl Iterator<Item = &Table> {
+        self.fragments.values().filter_map(Packed::own)
+    }
+
     /// Adds a set that there is, without elements.
     fn declare(&self, name: &Name, table: &mut Table) {
         let of = |other: &Table| other.sets.get(name).map(|set| Set::new(set.spec.clone()));
         let learning = || self.uses.contains_key(&Shared::Learning).then(learning);
-        let own = || {
-            let mut fragments = self.fragments.values();
-            fragments.find_map(|Fragment { own, .. }| of(own.as_deref()?))
-        };
+        let own = || self.own().find_map(of);
         let found = of(&self.frame.base).or_else(|| of(&learning()?)).or_else(own);
         table.sets.extend(found.map(|set| (name.clone(), set)));
     }

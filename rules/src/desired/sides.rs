@@ -29,12 +29,11 @@ impl Sides {
         sides.after.comment.clone_from(&new.base.comment);
         let frames = Frames { old: old.unwrap_or(new), new };
 
-        let nothing = Fragment::default();
         let mut changes: HashMap<Shared, isize> = HashMap::new();
         for (name, after) in &plan.fragments {
-            let before = state.and_then(|state| state.fragments.get(name)).unwrap_or(&nothing);
-            sides.add_fragments(before, after, new);
-            each_shared(before, |shared| *changes.entry(shared).or_default() -= 1);
+            let before = state.map(|state| state.fragment(name)).unwrap_or_default();
+            sides.add_fragments(&before, after, new);
+            each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
         let count =

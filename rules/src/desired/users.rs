@@ -64,8 +64,7 @@ impl Plan {
         let Some(table) = &self.tables[index(family)] else { return Vec::new() };
         let needed = |name: &NamespacedName| {
             let state = before.tables[index(family)].as_ref();
-            let fragment = state.and_then(|state| state.fragments.get(name));
-            fragment.is_some_and(|fragment| fragment.needs(object))
+            state.is_some_and(|state| state.fragment(name).needs(object))
         };
         let users =
             table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
@@ -79,7 +78,7 @@ impl Desired {
     /// The Services that need an object. This walks all fragments.
     pub fn users(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
         let fragments = self.tables[index(family)].iter().flat_map(|state| &state.fragments);
-        let users = fragments.filter(|(_, fragment)| fragment.needs(object));
+        let users = fragments.filter(|(_, packed)| packed.unpack().needs(object));
         users.map(|(name, _)| name.clone()).collect()
     }
 
@@ -95,7 +94,8 @@ impl Desired {
         state: &State,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
-        let left = self.left.iter().filter_map(|name| Some((name, state.fragments.get(name)?)));
+        let left = self.left.iter().map(|name| (name, state.fragment(name)));
+        let left = left.filter(|(_, fragment)| !fragment.is_empty());
         let left: Vec<_> = left.collect();
         if left.is_empty() {
             return Vec::new();
@@ -106,8 +106,7 @@ impl Desired {
         let is_taken =
             |(map, key, _): &Entry| destination(*map, key).is_some_and(|it| taken.contains(&it));
         let concerned = left.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
-        let kept = concerned.map(|(name, fragment)| {
-            let mut fragment = fragment.clone();
+        let kept = concerned.map(|(name, mut fragment)| {
             let elements = fragment.elements.into_iter().filter(|entry| !is_taken(entry));
             fragment.elements = elements.collect();
             (name.clone(), fragment)

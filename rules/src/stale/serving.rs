@@ -21,9 +21,9 @@ use crate::endpoints::{Place, PortEndpoint, serving};
 pub struct Serving {
     /// Those that claim a destination, in order: who answers is the first's. Never empty, and
     /// hardly ever more than one.
-    destinations: BTreeMap<Destination, Vec<(Arc<NamespacedName>, Answerers)>>,
+    destinations: BTreeMap<Destination, Vec<(NamespacedName, Answerers)>>,
     /// The destinations of each Service that has any.
-    of_service: BTreeMap<Arc<NamespacedName>, Vec<Destination>>,
+    of_service: BTreeMap<NamespacedName, Vec<Destination>>,
     node_port_networks: Vec<IpNet>,
     pods: Pods,
 }
@@ -84,7 +84,7 @@ impl Serving {
         if before.is_none() && found.is_empty() {
             return effect;
         }
-        let (name, before) = before.unwrap_or_else(|| (Arc::new(name.clone()), Vec::new()));
+        let (name, before) = before.unwrap_or_else(|| (name.clone(), Vec::new()));
         for destination in before.iter().filter(|it| !found.contains_key(it)) {
             self.put(*destination, &name, None, &mut effect);
         }
@@ -102,7 +102,7 @@ impl Serving {
     fn put(
         &mut self,
         destination: Destination,
-        name: &Arc<NamespacedName>,
+        name: &NamespacedName,
         answerers: Option<Answerers>,
         effect: &mut Effect,
     ) {
@@ -110,7 +110,7 @@ impl Serving {
         let before = claims.first().map(|(_, answerers)| answerers.clone());
         match (claims.binary_search_by(|(other, _)| other.cmp(name)), answerers) {
             (Ok(index), Some(answerers)) => claims[index].1 = answerers,
-            (Err(index), Some(answerers)) => claims.insert(index, (Arc::clone(name), answerers)),
+            (Err(index), Some(answerers)) => claims.insert(index, (name.clone(), answerers)),
             (Ok(index), None) => drop(claims.remove(index)),
             (Err(_), None) => {}
         }

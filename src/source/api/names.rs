@@ -1,38 +1,59 @@
-//! Names that many endpoints have, kept once.
+//! What many endpoints have alike, kept once.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
-use weir_rules::cluster::EndpointSlice;
+use weir_rules::cluster::{EndpointSlice, Hints};
 
-/// With fewer names than this nothing is thrown away.
+/// With fewer than this nothing is thrown away.
 const FEW: usize = 1024;
 
-/// Names of nodes and zones.
+/// Names of nodes, and hints.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    names: HashSet<Arc<str>>,
+    nodes: Shared<str>,
+    hints: Shared<Hints>,
+}
+
+impl Names {
+    /// Gives a slice these instead of its own.
+    pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
+        for endpoint in &mut slice.endpoints {
+            endpoint.node.iter_mut().for_each(|node| self.nodes.share(node));
+            endpoint.hints.iter_mut().for_each(|hints| self.hints.share(hints));
+        }
+        self.nodes.tidy();
+        self.hints.tidy();
+    }
+}
+
+#[derive(Debug)]
+struct Shared<T: ?Sized> {
+    all: HashSet<Arc<T>>,
     /// How many were in use when those that are not were thrown away last.
     in_use: usize,
 }
 
-impl Names {
-    /// Gives a slice these names instead of its own.
-    pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
-        for endpoint in &mut slice.endpoints {
-            let hints = endpoint.node_hints.iter_mut().chain(&mut endpoint.zone_hints);
-            endpoint.node.iter_mut().chain(hints).for_each(|name| self.intern(name));
-        }
-        if self.names.len() > 2 * self.in_use.max(FEW) {
-            self.names.retain(|name| Arc::strong_count(name) > 1);
-            self.in_use = self.names.len();
+impl<T: ?Sized> Default for Shared<T> {
+    fn default() -> Self {
+        Self { all: HashSet::default(), in_use: 0 }
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> Shared<T> {
+    fn share(&mut self, one: &mut Arc<T>) {
+        match self.all.get(&**one) {
+            Some(known) => *one = Arc::clone(known),
+            None => drop(self.all.insert(Arc::clone(one))),
         }
     }
 
-    fn intern(&mut self, name: &mut Arc<str>) {
-        match self.names.get(&**name) {
-            Some(known) => *name = Arc::clone(known),
-            None => drop(self.names.insert(Arc::clone(name))),
+    /// Throws away what nobody has any more, now and then.
+    fn tidy(&mut self) {
+        if self.all.len() > 2 * self.in_use.max(FEW) {
+            self.all.retain(|one| Arc::strong_count(one) > 1);
+            self.in_use = self.all.len();
         }
     }
 }
@@ -46,7 +67,7 @@ mod tests {
     fn slice(node: &str) -> EndpointSlice {
         let endpoint = Endpoint {
             node: Some(node.into()),
-            zone_hints: ["zone-a".into()].into(),
+            hints: Hints::new([].into(), ["zone-a".into()].into()),
             ..Endpoint::new([10, 244, 0, 2].into())
         };
         EndpointSlice {
@@ -67,9 +88,8 @@ mod tests {
         let all = [&one, &other].map(|slice| &slice.endpoints).into_iter().flatten();
         let first = one.endpoints[0].node.as_ref().unwrap();
         assert!(all.clone().all(|it| Arc::ptr_eq(it.node.as_ref().unwrap(), first)));
-        assert!(
-            all.clone().all(|it| Arc::ptr_eq(&it.zone_hints[0], &one.endpoints[0].zone_hints[0]))
-        );
+        let first = one.endpoints[0].hints.as_ref().unwrap();
+        assert!(all.clone().all(|it| Arc::ptr_eq(it.hints.as_ref().unwrap(), first)));
     }
 
     #[test]
@@ -79,7 +99,7 @@ mod tests {
         names.share(&mut kept);
         for number in 0..10 * FEW {
             names.share(&mut slice(&format!("node-{number}")));
-            assert!(names.names.len() <= 2 * FEW + 1);
+            assert!(names.nodes.all.len() <= 2 * FEW + 1);
         }
         names.share(&mut kept);
         assert!(Arc::strong_count(kept.endpoints[0].node.as_ref().unwrap()) > 2, "it is in use");

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::discovery::v1;
 use k8s_openapi::jiff::Timestamp;
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName};
+use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName};
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object, Remark};
@@ -103,8 +103,10 @@ fn endpoint(
         serving: conditions.and_then(|of| of.serving).unwrap_or(true),
         terminating: conditions.and_then(|of| of.terminating).unwrap_or(false),
         node: endpoint.node_name.as_deref().filter(|node| !node.is_empty()).map(Into::into),
-        node_hints: nodes.iter().map(|hint| hint.name.as_str().into()).collect(),
-        zone_hints: zones.iter().map(|hint| hint.name.as_str().into()).collect(),
+        hints: Hints::new(
+            nodes.iter().map(|hint| hint.name.clone()).collect(),
+            zones.iter().map(|hint| hint.name.clone()).collect(),
+        ),
     })
 }
 

@@ -98,8 +98,8 @@ fn conditions_and_hints_are_read() {
         "hints",
         json!({"forZones": [{"name": "a"}, {"name": "b"}], "forNodes": [{"name": "c"}]}),
     );
-    assert_eq!(*hinted.zone_hints, ["a".into(), "b".into()]);
-    assert_eq!(*hinted.node_hints, ["c".into()]);
+    assert_eq!(hinted.zone_hints(), ["a", "b"]);
+    assert_eq!(hinted.node_hints(), ["c"]);
 }
 
 #[test]
