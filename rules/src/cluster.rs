@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::compact::compact;
 pub use crate::namespaced::NamespacedName;
 pub use crate::slices::Slices;
 pub use crate::touched::Touched;
@@ -270,4 +271,12 @@ pub struct Cluster {
     pub node: Option<Node>,
     /// `spec.cidrs` of all ServiceCIDR objects.
     pub service_cidrs: Vec<IpNet>,
+}
+
+impl Cluster {
+    /// Takes no more memory than is needed for so many objects, once many have been put in.
+    pub fn compact(&mut self) {
+        compact(&mut self.services);
+        self.slices.compact();
+    }
 }

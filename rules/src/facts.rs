@@ -8,6 +8,7 @@ use crate::checks::{Check, checks};
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, Touched, TrafficPolicy,
 };
+use crate::compact::compact;
 use crate::config::{Config, NodePortAddresses};
 use crate::endpoints::{Place, choose, has_usable};
 use crate::numbers::Numbers;
@@ -72,6 +73,9 @@ impl Facts {
         } else {
             let names = touched.services.iter();
             names.for_each(|name| self.update_service(name, cluster, &mut change));
+        }
+        if touched.services.len() > self.services.len() / 2 {
+            compact(&mut self.services);
         }
         self.surround(cluster, config, &mut change);
         change

@@ -16,6 +16,7 @@ pub mod align;
 pub mod checks;
 pub mod claims;
 pub mod cluster;
+mod compact;
 pub mod compile;
 pub mod config;
 pub mod desired;

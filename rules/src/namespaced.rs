@@ -21,6 +21,11 @@ impl NamespacedName {
         Self { text: format!("{}{BETWEEN}{}", namespace.as_ref(), name.as_ref()).into() }
     }
 
+    /// What no name is less than: to compare with, and not for a name.
+    pub(crate) fn least() -> Self {
+        Self { text: Arc::default() }
+    }
+
     /// The namespace.
     pub fn namespace(&self) -> &str {
         self.parts().0

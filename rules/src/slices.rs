@@ -1,28 +1,25 @@
 //! EndpointSlices, found by their own identity and by that of their Service.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::mem;
 
 use crate::cluster::{EndpointSlice, NamespacedName};
+use crate::compact::compact;
 
 /// EndpointSlices by identity. Those of one Service are found at a cost that does not depend on
 /// how many others there are.
 #[derive(Debug, Clone, Default)]
 pub struct Slices {
     by_name: BTreeMap<NamespacedName, EndpointSlice>,
-    /// The identities of each Service's slices, in order. A Service without a slice is not there.
-    of_service: BTreeMap<NamespacedName, Vec<NamespacedName>>,
+    /// Each Service with the identity of each of its slices, in order.
+    of_service: BTreeSet<(NamespacedName, NamespacedName)>,
 }
 
 impl Slices {
     /// Puts a slice in, and gives the one that it replaces, which may be of another Service.
     pub fn insert(&mut self, name: NamespacedName, slice: EndpointSlice) -> Option<EndpointSlice> {
         let before = self.remove(&name);
-        // Most Services have one slice; a vector that grows by itself begins with room for four.
-        let names =
-            self.of_service.entry(slice.service.clone()).or_insert_with(|| Vec::with_capacity(1));
-        if let Err(index) = names.binary_search(&name) {
-            names.insert(index, name.clone());
-        }
+        self.of_service.insert((slice.service.clone(), name.clone()));
         self.by_name.insert(name, slice);
         before
     }
@@ -30,13 +27,14 @@ impl Slices {
     /// Takes a slice out.
     pub fn remove(&mut self, name: &NamespacedName) -> Option<EndpointSlice> {
         let slice = self.by_name.remove(name)?;
-        if let Some(names) = self.of_service.get_mut(&slice.service) {
-            names.retain(|other| other != name);
-            if names.is_empty() {
-                self.of_service.remove(&slice.service);
-            }
-        }
+        self.of_service.remove(&(slice.service.clone(), name.clone()));
         Some(slice)
+    }
+
+    /// Takes no more memory than is needed for so many: see [`compact`].
+    pub fn compact(&mut self) {
+        compact(&mut self.by_name);
+        self.of_service = mem::take(&mut self.of_service).into_iter().collect();
     }
 
     /// The slice of this identity.
@@ -51,13 +49,16 @@ impl Slices {
 
     /// A Service's slices, ordered by their own names.
     pub fn of(&self, service: &NamespacedName) -> Vec<&EndpointSlice> {
-        let names = self.of_service.get(service).map_or(&[][..], Vec::as_slice);
-        names.iter().filter_map(|name| self.by_name.get(name)).collect()
+        let from = (service.clone(), NamespacedName::least());
+        let pairs = self.of_service.range(from..).take_while(|(of, _)| of == service);
+        pairs.filter_map(|(_, name)| self.by_name.get(name)).collect()
     }
 
     /// The Services that have a slice, in order. They need not exist.
     pub fn services(&self) -> impl Iterator<Item = &NamespacedName> {
-        self.of_service.keys()
+        let mut last = None;
+        let services = self.of_service.iter().map(|(service, _)| service);
+        services.filter(move |service| last.replace(*service) != Some(*service))
     }
 
     /// All slices with their identities, in the order of these.

@@ -1,6 +1,16 @@
-//! Giving memory back.
+//! Taking little memory, and giving it back.
 
-#![allow(unsafe_code, reason = "malloc_trim(3) has no other door")]
+#![allow(unsafe_code, reason = "mallopt(3) and malloc_trim(3) have no other door")]
+
+/// Has all threads take memory from one heap. glibc gives each its own, and weir's work in turns: what
+/// one has freed is of no use to the other then. To be called before there are threads.
+pub fn share_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two numbers, and nobody else calls it.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
 
 /// Gives the system what the process no longer uses of its memory. glibc keeps what a cold start or a
 /// comparison took for good otherwise: half as much again as weir then needs.

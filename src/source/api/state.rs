@@ -98,6 +98,7 @@ impl State {
         }
         self.settle(&mut news);
         if !was_complete && self.is_complete() {
+            self.cluster.compact();
             self.touched = Touched::all(&self.cluster);
         }
         news

@@ -192,6 +192,8 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
         }
         ports.push(port);
     }
+    // A vector that grows by itself begins with room for four, and there is one for each Service.
+    ports.shrink_to_fit();
     Ok(ports)
 }
 
