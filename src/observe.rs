@@ -55,8 +55,6 @@ struct Wanted {
     step_since: Option<Instant>,
     /// When the first change was noticed that is not programmed yet.
     noticed: Option<Instant>,
-    numbers: [Numbers; 2],
-    checks: Checks,
     /// How many Services and EndpointSlices had changed when all was programmed last.
     programmed: [u64; 2],
     /// How many when it was last compiled what the cluster asks for.
@@ -149,26 +147,11 @@ impl Observed {
     }
 
     /// The cluster asks for something, maybe new.
-    pub fn wants(&self, facts: &Facts) {
+    pub fn wants(&self) {
         let mut wanted = lock(&self.wanted);
         wanted.notice();
         wanted.compiled = wanted.seen;
-        wanted.numbers = *facts.numbers();
         self.metrics.queued();
-    }
-
-    /// The cluster asks for health checks, maybe others, of a node with these addresses. While they
-    /// are not known, the checks stay where they are.
-    pub fn wants_checks(
-        &self,
-        facts: &Facts,
-        cluster: &Cluster,
-        config: &Config,
-        own: Option<&BTreeSet<IpAddr>>,
-    ) {
-        if let Some(own) = own {
-            lock(&self.wanted).checks = addressed(facts, cluster, config, own);
-        }
     }
 
     /// What was read is held back for a while.
@@ -186,13 +169,15 @@ impl Observed {
         self.metrics.worked(synced, set_aside);
     }
 
-    /// The kernel has been made equal to what is wanted, and holds so many objects of each family, in
-    /// the order of [`Family::ALL`]. `triggers` are the times of the changes that were waiting for it.
+    /// The kernel has been made equal to what is wanted, but for Services that are set aside. It holds so
+    /// many `objects` of each family, in the order of [`Family::ALL`], for so much of the cluster as
+    /// `numbers` say. `triggers` are the times of the changes that were waiting for it.
     pub fn synced(
         &self,
         cause: Cause,
         took: Duration,
         objects: [Tally; 2],
+        numbers: &[Numbers; 2],
         triggers: impl Iterator<Item = (Family, Timestamp)>,
     ) {
         let now = Moment::now();
@@ -213,10 +198,23 @@ impl Observed {
         if let Some(noticed) = wanted.noticed.take_if(|_| is_all) {
             self.metrics.update_took(now.at.duration_since(noticed));
         }
-        self.metrics.programmed(&objects, &wanted.numbers);
+        self.metrics.programmed(&objects, numbers);
+    }
+
+    /// There are health checks, maybe others than before, of what is programmed, on a node with these
+    /// addresses. While they are not known, the checks stay where they are.
+    pub fn checks_programmed(
+        &self,
+        facts: &Facts,
+        cluster: &Cluster,
+        config: &Config,
+        own: Option<&BTreeSet<IpAddr>>,
+    ) {
+        let Some(own) = own else { return };
+        let new = addressed(facts, cluster, config, own);
         self.checks.send_if_modified(|checks| {
-            let is_new = *checks != wanted.checks;
-            checks.clone_from(&wanted.checks);
+            let is_new = *checks != new;
+            *checks = new;
             is_new
         });
     }

@@ -21,7 +21,13 @@ fn value(observed: &Observed, series: &str) -> f64 {
 
 fn sync(observed: &Observed, cause: Cause) {
     let triggers = [].into_iter();
-    observed.synced(cause, Duration::from_millis(3), [Tally::default(); 2], triggers);
+    observed.synced(
+        cause,
+        Duration::from_millis(3),
+        Default::default(),
+        &Default::default(),
+        triggers,
+    );
 }
 
 fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
@@ -71,7 +77,7 @@ fn changes_are_pending_until_they_are_programmed() {
     // A repair programs what was wanted before.
     sync(&observed, Cause::Repair);
     assert_eq!(told("endpoint_changes_pending"), 2.0);
-    observed.wants(&Facts::default());
+    observed.wants();
     sync(&observed, Cause::Update);
     assert_eq!(told("endpoint_changes_pending"), 0.0);
     state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.2")]));
@@ -93,7 +99,13 @@ fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_star
     let mut state = State::default();
     let program = |state: &mut State| {
         let triggers = state.changes_mut().take_triggers();
-        observed.synced(Cause::Update, Duration::ZERO, [Tally::default(); 2], triggers);
+        observed.synced(
+            Cause::Update,
+            Duration::ZERO,
+            Default::default(),
+            &Default::default(),
+            triggers,
+        );
     };
     let before = observed.start - Duration::from_secs(1);
     state.apply(Update::Applied(slice("10.244.0.2", Some(before))));
@@ -139,12 +151,12 @@ fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
 async fn an_update_is_measured_from_its_notice_with_all_attempts() {
     let observed = observed();
     observed.step_begins();
-    observed.wants(&Facts::default());
+    observed.wants();
     observed.sync_failed();
     observed.step_ends(true);
     tokio::time::advance(Duration::from_secs(2)).await;
     observed.step_begins();
-    observed.wants(&Facts::default());
+    observed.wants();
     sync(&observed, Cause::Update);
     observed.step_ends(false);
     assert_eq!(value(&observed, "weir_update_duration_seconds_sum"), 2.0);
@@ -200,16 +212,11 @@ fn the_first_sync_and_those_for_no_update_are_full_ones() {
 fn the_numbers_are_those_of_what_is_programmed() {
     let observed = observed();
     let services = "weir_programmed_services{ip_family=\"IPv4\"}";
-    let mut cluster = Cluster::default();
-    let Listed { outcome: Ok(converted), .. } = service("a", "10.96.0.1") else { panic!() };
-    let convert::Object::Service(service, _) = converted.object else { panic!() };
-    let name = weir_rules::cluster::NamespacedName::new("default", "a");
-    cluster.services.insert(name, service);
     let objects = [Tally { rules: 2, ..Tally::default() }, Tally { rules: 3, ..Tally::default() }];
-    observed.wants(&Facts::of(&cluster, &Config::new("node-a")));
     let text = observed.metrics().text().unwrap();
-    assert!(!text.contains(services), "it is not programmed yet\n{text}");
-    observed.synced(Cause::Update, Duration::ZERO, objects, [].into_iter());
+    assert!(!text.contains(services), "nothing is programmed yet\n{text}");
+    let numbers = [Numbers { services: 1, ..Numbers::default() }, Numbers::default()];
+    observed.synced(Cause::Update, Duration::ZERO, objects, &numbers, [].into_iter());
     assert_eq!(value(&observed, services), 1.0);
     let rules = |family: &str| {
         let labels = format!("{{ip_family=\"{family}\",kind=\"rule\"}}");
@@ -237,8 +244,8 @@ fn health_checks_stay_where_they_are_while_the_nodes_addresses_are_not_known() {
         Config { node_port_addresses: NodePortAddresses::Cidrs(networks), ..Config::new("node-a") };
     let addresses = |own: Option<&str>| {
         let own = own.map(|own| [own.parse().unwrap()].into());
-        observed.wants_checks(&Facts::of(&cluster, &config), &cluster, &config, own.as_ref());
-        sync(&observed, Cause::Update);
+        let facts = Facts::of(&cluster, &config);
+        observed.checks_programmed(&facts, &cluster, &config, own.as_ref());
         observed.checks().borrow().keys().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(addresses(Some("192.0.2.1")), ["192.0.2.1:30100"]);

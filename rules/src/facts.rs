@@ -52,6 +52,14 @@ struct Share {
     has_endpoints: bool,
 }
 
+impl FactsChange {
+    /// Adds what happens besides.
+    pub fn merge(&mut self, other: FactsChange) {
+        self.effect.merge(other.effect);
+        self.checks |= other.checks;
+    }
+}
+
 impl Facts {
     /// What follows from all of a cluster.
     pub fn of(cluster: &Cluster, config: &Config) -> Self {
@@ -78,6 +86,13 @@ impl Facts {
             compact(&mut self.services);
         }
         self.surround(cluster, config, &mut change);
+        change
+    }
+
+    /// Takes note that nothing is there of a Service, whatever the cluster has.
+    pub fn forget(&mut self, name: &NamespacedName) -> FactsChange {
+        let mut change = FactsChange::default();
+        self.put(name, None, &[], &mut change);
         change
     }
 
@@ -113,12 +128,21 @@ impl Facts {
         cluster: &Cluster,
         change: &mut FactsChange,
     ) {
-        let slices = cluster.slices.of(name);
-        let service = cluster.services.get(name);
-        self.update_share(name, service.map(|it| Share::of(it, &slices, &self.node_name)));
-        let checks = service.map(|it| checks(name, it, &slices, &self.node_name));
+        self.put(name, cluster.services.get(name), &cluster.slices.of(name), change);
+    }
+
+    /// Puts in what follows from a Service with these slices, instead of what followed from it before.
+    fn put(
+        &mut self,
+        name: &NamespacedName,
+        service: Option<&Service>,
+        slices: &[&EndpointSlice],
+        change: &mut FactsChange,
+    ) {
+        self.update_share(name, service.map(|it| Share::of(it, slices, &self.node_name)));
+        let checks = service.map(|it| checks(name, it, slices, &self.node_name));
         change.checks |= self.update_checks(name, checks.unwrap_or_default());
-        change.effect.merge(self.serving.update(name, service, &slices, &self.node_name));
+        change.effect.merge(self.serving.update(name, service, slices, &self.node_name));
     }
 
     /// Takes out of the totals what a Service has added, and adds what it adds now.

@@ -8,11 +8,9 @@ use weir_rules::cluster::{
 };
 use weir_rules::config::{Config, NodePortAddresses};
 use weir_rules::facts::Facts;
-use weir_rules::transaction::Tally;
 
 use super::*;
 use crate::commands::chain;
-use crate::observe::Cause;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -210,9 +208,7 @@ fn program(observed: &Observed, cluster: &Cluster) {
     };
     let own = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
     let facts = Facts::of(cluster, &config);
-    observed.wants(&facts);
-    observed.wants_checks(&facts, cluster, &config, Some(&own.into()));
-    observed.synced(Cause::Update, Duration::ZERO, [Tally::default(); 2], [].into_iter());
+    observed.checks_programmed(&facts, cluster, &config, Some(&own.into()));
 }
 
 /// Asks until the answer is as it should be, for the server follows what is programmed in its own

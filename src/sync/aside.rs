@@ -101,6 +101,11 @@ impl Aside {
         tried.map(|(service, _)| service).collect()
     }
 
+    /// All of them, in order.
+    pub(super) fn services(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.services.keys()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.services.len()

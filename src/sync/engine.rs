@@ -154,6 +154,11 @@ impl<K: Tables> Engine<K> {
         self.aside.len()
     }
 
+    /// The Services that are set aside, and of each whether the kernel holds anything for it.
+    pub fn aside(&self) -> impl Iterator<Item = (&NamespacedName, bool)> {
+        self.aside.services().map(|service| (service, self.desired.has(service)))
+    }
+
     /// How many things each table holds, in the order of [`Family::ALL`].
     pub fn objects(&self) -> [Tally; 2] {
         self.desired.objects()

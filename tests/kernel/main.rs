@@ -8,6 +8,7 @@ mod common;
 mod image;
 
 mod affinity;
+mod aside;
 mod churn;
 mod commands;
 mod conntrack;

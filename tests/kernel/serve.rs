@@ -89,7 +89,7 @@ fn get(ns: &Netns, (address, path): (&str, &str)) -> io::Result<String> {
     })
 }
 
-fn is_refused(ns: &Netns, address: &str) -> bool {
+pub(crate) fn is_refused(ns: &Netns, address: &str) -> bool {
     get(ns, (address, "/")).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 

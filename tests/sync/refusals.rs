@@ -44,6 +44,13 @@ fn with(cluster: &Cluster, numbers: &[u16], other: &Cluster) -> Cluster {
     cluster
 }
 
+/// These Services are set aside, and the kernel holds something for them or nothing.
+fn assert_aside(agent: &Agent, numbers: &[u16], are_held: bool, context: &str) {
+    let expected: Vec<_> = names_of(numbers).into_iter().map(|name| (name, are_held)).collect();
+    let aside = agent.engine.aside().map(|(name, is_held)| (name.clone(), is_held));
+    assert_eq!(aside.collect::<Vec<_>>(), expected, "{context}");
+}
+
 /// What is set aside comes back when its time comes.
 async fn assert_comes_back(agent: &mut Agent, context: &str) {
     agent.take_all();
@@ -67,6 +74,7 @@ async fn at_first_load_all_others_are_served_at_once() {
             assert_eq!(set_aside(&synced), names_of(offenders), "{context}");
             let cluster = with(&agent.cluster, offenders, &Cluster::default());
             agent.assert_holds(&cluster, offenders, &context);
+            assert_aside(&agent, offenders, false, &context);
             let count = offenders.len() as u32;
             assert!(agent.asked(Request::Commit) <= 1 + attempts * count, "{context}: commits");
             assert!(agent.asked(Request::Dump) <= 1 + count, "{context}: dumps");
@@ -119,6 +127,7 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "{told:?}");
         let expected = with(&agent.cluster, &[5], &before);
         agent.assert_holds(&expected, &[5], &format!("{told:?}"));
+        assert_aside(&agent, &[5], true, &format!("{told:?}"));
         // Whatever else happens.
         agent.put(7, &[1]);
         agent.config.node_port_addresses = NodePortAddresses::Cidrs(vec![]);

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::cluster::Family;
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
 
 use super::addresses::Addresses;
 use super::cleaner::Cleaner;
 use super::events::Events;
 use super::others::Others;
+use super::programmed::Programmed;
 use super::reader::Reader;
 use super::retry::Retry;
 use crate::commands::input;
@@ -39,7 +39,7 @@ pub(super) struct Agent {
     config: Config,
     periods: Periods,
     events: Events,
-    facts: Facts,
+    programmed: Programmed,
     engine: Engine<Live>,
     others: Others,
     tables_retry: Retry,
@@ -75,7 +75,7 @@ impl Agent {
             config,
             periods,
             events,
-            facts: Facts::default(),
+            programmed: Programmed::default(),
             engine: Engine::new(kernel),
             others: Others::default(),
             tables_retry: Retry::default(),
@@ -171,16 +171,7 @@ impl Agent {
         if touched.is_empty() {
             return;
         }
-        let change = self.facts.update(cluster, &self.config, &touched);
-        self.cleaner.expect(change.effect);
-        let has_node_ports = self.facts.has_node_ports();
-        let node = cluster.node.as_ref();
-        let closed = input::closed_node_ports(has_node_ports, node, &self.config);
-        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
-            warn!("{note}");
-        }
-        self.ports_are_closed = closed.is_some();
-        let is_missing = node.is_none();
+        let is_missing = cluster.node.is_none();
         if is_missing && !self.node_is_missing {
             let node = &self.config.node_name;
             warn!(
@@ -190,12 +181,9 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
+        self.programmed.expect(touched.clone());
         self.engine.touch(touched);
-        self.observed.wants(&self.facts);
-        if change.checks || always {
-            let own = self.addresses.known();
-            self.observed.wants_checks(&self.facts, cluster, &self.config, own);
-        }
+        self.observed.wants();
         let room = MOST_TRIGGERS.saturating_sub(self.triggers.len());
         self.triggers.extend(self.reader.take_triggers().take(room));
         // What fails is tried again in its time, whatever changes meanwhile.
@@ -270,9 +258,7 @@ impl Agent {
         self.tell(start, cause, &synced);
         match result {
             Ok(()) => {
-                let triggers = self.triggers.drain(..);
-                self.observed.synced(cause, start.elapsed(), self.engine.objects(), triggers);
-                self.cleaner.programmed();
+                self.note_programmed(start, cause);
                 let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
                 if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
                     info!("the kernel holds all of it already");
@@ -295,6 +281,27 @@ impl Agent {
         if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
             host::give_back_memory();
         }
+    }
+
+    /// The kernel is equal to the cluster, but for what is set aside: takes note of what follows.
+    fn note_programmed(&mut self, start: Instant, cause: Cause) {
+        let took = start.elapsed();
+        let Some(cluster) = self.reader.cluster() else { return };
+        let change = self.programmed.update(cluster, &self.config, self.engine.aside());
+        let facts = self.programmed.facts();
+        self.cleaner.note(change.effect);
+        let triggers = self.triggers.drain(..);
+        self.observed.synced(cause, took, self.engine.objects(), facts.numbers(), triggers);
+        if change.checks {
+            let own = self.addresses.known();
+            self.observed.checks_programmed(facts, cluster, &self.config, own);
+        }
+        let node = cluster.node.as_ref();
+        let closed = input::closed_node_ports(facts.has_node_ports(), node, &self.config);
+        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
+            warn!("{note}");
+        }
+        self.ports_are_closed = closed.is_some();
     }
 
     /// Tells what a sync has done.
@@ -361,13 +368,14 @@ impl Agent {
     /// of its API server, so that one without is no reason to remove what may still serve.
     fn take_over(&mut self) {
         // What the kernel refuses of weir's, kube-proxy's rules may still serve.
-        let serves = self.facts.has_endpoints() && self.engine.set_aside() == 0;
+        let serves = self.programmed.facts().has_endpoints() && self.engine.set_aside() == 0;
         if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
             self.takeover = Some(Takeover::start());
         }
     }
 
     fn clean_flows(&mut self) {
-        self.cleaner.clean(self.facts.serving(), &self.observed, self.periods.sync);
+        let serving = self.programmed.facts().serving();
+        self.cleaner.clean(serving, &self.observed, self.periods.sync);
     }
 }

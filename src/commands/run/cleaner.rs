@@ -14,8 +14,6 @@ use crate::sync::{CleanError, Flows, LiveConnections};
 /// Removes UDP flows whose endpoints no longer serve.
 pub(super) struct Cleaner {
     flows: Flows<LiveConnections>,
-    /// What the changes mean for flows that are in what is desired and not programmed yet.
-    effect: Effect,
     retry: Retry,
     /// How many it has removed.
     total: usize,
@@ -23,29 +21,14 @@ pub(super) struct Cleaner {
 
 impl Default for Cleaner {
     fn default() -> Self {
-        Self {
-            flows: Flows::new(LiveConnections::default()),
-            effect: Effect::default(),
-            retry: Retry::default(),
-            total: 0,
-        }
+        Self { flows: Flows::new(LiveConnections::default()), retry: Retry::default(), total: 0 }
     }
 }
 
 impl Cleaner {
-    /// Takes note of what a change of the cluster means, which is to be programmed.
-    pub(super) fn expect(&mut self, effect: Effect) {
-        self.effect.merge(effect);
-    }
-
-    /// Takes note of what a commit means.
+    /// Takes note of what a commit means, or a change of the cluster that is programmed.
     pub(super) fn note(&mut self, effect: Effect) {
         self.flows.note(effect);
-    }
-
-    /// What was expected is programmed.
-    pub(super) fn programmed(&mut self) {
-        self.flows.note(std::mem::take(&mut self.effect));
     }
 
     /// All flows will be compared once more.

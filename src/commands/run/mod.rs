@@ -11,6 +11,7 @@ mod logging;
 mod manifests;
 mod others;
 mod pace;
+mod programmed;
 mod reader;
 mod retry;
 

@@ -1,0 +1,59 @@
+//! What follows from what is programmed, beside the ruleset.
+//!
+//! It is told to load balancers and in metrics, and decides which flows are stale. So it follows the
+//! kernel and not the cluster: of a Service that is set aside, it stays what it was.
+
+use std::mem;
+
+use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::config::Config;
+use weir_rules::facts::{Facts, FactsChange};
+
+/// What follows from what is programmed. Nothing is, by default.
+#[derive(Default)]
+pub(super) struct Programmed {
+    facts: Facts,
+    /// What has changed in the cluster and is not programmed.
+    pending: Touched,
+}
+
+impl Programmed {
+    /// What follows from the Services as they are programmed.
+    pub(super) fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Takes note of what has changed in the cluster and is to be programmed.
+    pub(super) fn expect(&mut self, touched: Touched) {
+        self.pending.merge(touched);
+    }
+
+    /// What was expected is programmed, but for the Services that are set `aside`. Of each of these it
+    /// is said whether the kernel holds anything for it.
+    pub(super) fn update<'a>(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        aside: impl Iterator<Item = (&'a NamespacedName, bool)>,
+    ) -> FactsChange {
+        let mut touched = mem::take(&mut self.pending);
+        let mut change = FactsChange::default();
+        for (service, is_held) in aside {
+            touched.services.remove(service);
+            // Also one that has not changed, and that the kernel has lost and does not take again.
+            self.pending.service(service);
+            if !is_held {
+                change.merge(self.facts.forget(service));
+            }
+        }
+        if !touched.is_empty() {
+            change.merge(self.facts.update(cluster, config, &touched));
+        }
+        change.checks |= touched.surroundings;
+        change
+    }
+}
+
+#[cfg(test)]
+#[path = "programmed_tests.rs"]
+mod tests;

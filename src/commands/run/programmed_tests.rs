@@ -1,0 +1,128 @@
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use weir_rules::cluster::{
+    Endpoint, EndpointPort, EndpointSlice, Family, Protocol, Service, ServicePort,
+};
+use weir_rules::config::NodePortAddresses;
+use weir_rules::stale::Flow;
+
+use super::*;
+
+const PORT: NonZeroU16 = NonZeroU16::new(53).unwrap();
+
+fn web() -> NamespacedName {
+    NamespacedName::new("default", "web")
+}
+
+fn touched() -> Touched {
+    Touched { services: [web()].into(), surroundings: false }
+}
+
+/// A Service at 10.96.0.1, UDP port 53, with one endpoint on the node, and a health check.
+fn cluster(endpoint: u8) -> Cluster {
+    let service = Service {
+        cluster_ips: vec![[10, 96, 0, 1].into()],
+        ports: vec![ServicePort {
+            name: String::new(),
+            protocol: Protocol::Udp,
+            port: PORT,
+            node_port: None,
+        }],
+        health_check_node_port: NonZeroU16::new(30100),
+        ..Service::default()
+    };
+    let slice = EndpointSlice {
+        service: web(),
+        family: Family::Ipv4,
+        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Udp, port: PORT }],
+        endpoints: vec![Endpoint {
+            node: Some("node-a".into()),
+            ..Endpoint::new([10, 244, 0, endpoint].into())
+        }],
+    };
+    let mut cluster = Cluster::default();
+    cluster.services.insert(web(), service);
+    cluster.slices.insert(web(), slice);
+    cluster
+}
+
+/// Whether a client's flow to this endpoint has to go.
+fn is_stale(programmed: &Programmed, endpoint: u8) -> bool {
+    let at = |address: [u8; 4]| (IpAddr::from(address), PORT.get()).into();
+    let flow = Flow {
+        protocol: Protocol::Udp,
+        source: at([10, 244, 0, 9]),
+        destination: at([10, 96, 0, 1]),
+        reply_source: at([10, 244, 0, endpoint]),
+        is_translated: true,
+    };
+    programmed.facts().serving().is_stale(&flow, &[].into(), &[].into())
+}
+
+/// What the change to this cluster means, if the Service is set aside with something in the kernel
+/// or nothing, or else is programmed.
+fn change(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
+    programmed.expect(touched());
+    settle(programmed, cluster, aside)
+}
+
+fn settle(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
+    let name = web();
+    let aside = aside.map(|is_held| (&name, is_held));
+    programmed.update(cluster, &Config::new("node-a"), aside.into_iter())
+}
+
+fn services(programmed: &Programmed) -> u32 {
+    programmed.facts().numbers()[0].services
+}
+
+/// The kernel sends clients on to where it sent them, so that to cut them off would help nobody.
+#[test]
+fn flows_of_a_service_that_is_set_aside_go_on_to_where_the_kernel_sends_them() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    assert!(!is_stale(&programmed, 2) && is_stale(&programmed, 3));
+    let held = change(&mut programmed, &cluster(3), Some(true));
+    assert_eq!(held, FactsChange::default());
+    assert!(!is_stale(&programmed, 2) && is_stale(&programmed, 3));
+    // It is taken later, without another change.
+    assert!(settle(&mut programmed, &cluster(3), None).effect.is_any);
+    assert!(is_stale(&programmed, 2) && !is_stale(&programmed, 3));
+}
+
+#[test]
+fn a_service_of_which_the_kernel_has_nothing_is_not_told() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), Some(false));
+    assert_eq!((services(&programmed), programmed.facts().checks().count()), (0, 0));
+    change(&mut programmed, &cluster(2), None);
+    assert_eq!((services(&programmed), programmed.facts().checks().count()), (1, 1));
+    // Somebody empties the tables, and the kernel does not take it again.
+    assert!(settle(&mut programmed, &cluster(2), Some(false)).checks);
+    assert_eq!((services(&programmed), programmed.facts().checks().count()), (0, 0));
+    assert!(settle(&mut programmed, &cluster(2), None).checks);
+    assert_eq!((services(&programmed), programmed.facts().checks().count()), (1, 1));
+}
+
+/// Not even what costs nothing to look at: what has been read and is held back is not programmed.
+#[test]
+fn what_is_not_expected_is_not_looked_at() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    let everywhere = NodePortAddresses::Cidrs(vec!["0.0.0.0/0".parse().unwrap()]);
+    let config = Config { node_port_addresses: everywhere, ..Config::new("node-a") };
+    let change = programmed.update(&cluster(3), &config, [].into_iter());
+    assert_eq!(change, FactsChange::default());
+    assert!(!is_stale(&programmed, 2));
+}
+
+/// The same health checks may have to be answered at other addresses of the node.
+#[test]
+fn other_surroundings_may_ask_for_health_checks_elsewhere() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    programmed.expect(Touched { surroundings: true, ..Touched::default() });
+    assert!(settle(&mut programmed, &cluster(2), None).checks);
+    assert!(!settle(&mut programmed, &cluster(2), None).checks);
+}
