@@ -1,11 +1,13 @@
 //! The updates of the API server, applied.
 
+mod services;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use ipnet::IpNet;
-use weir_rules::claims::{Claim, claims};
-use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
+use weir_rules::claims::Claim;
+use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 
 use super::changes::Changes;
 use super::names::Names;
@@ -86,12 +88,11 @@ impl State {
                 for key in self.known(kind).into_iter().filter(|key| !keys.contains(key)) {
                     self.delete(&key, &mut news);
                 }
-                for object in &objects {
-                    self.let_go(object);
-                }
+                let before = objects.iter().filter_map(|object| self.let_go(object)).collect();
                 for object in objects {
                     self.put(object, &mut news);
                 }
+                self.give_back(before);
             }
             Update::Applied(object) => self.put(object, &mut news),
             Update::Deleted(key) => self.delete(&key, &mut news),
@@ -162,11 +163,18 @@ impl State {
                 return self.refuse(key, false, reason, news);
             }
         };
-        self.resolve(&key, news);
         self.remark(&key, converted.remarks, news);
         let name = key.namespaced();
+        if let Object::Service(service, _) = converted.object {
+            self.put_service(name.clone(), service);
+            // Else what keeps it waiting is told, if that is news.
+            if !self.waiting.contains(&name) {
+                self.resolve(&key, news);
+            }
+            return;
+        }
+        self.resolve(&key, news);
         match converted.object {
-            Object::Service(service, _) => self.put_service(name, service),
             Object::Slice(mut slice, trigger) => {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
@@ -191,20 +199,8 @@ impl State {
                     self.join_cidrs();
                 }
             }
-            Object::Pod(_) => {}
+            Object::Service(..) | Object::Pod(_) => {}
             Object::Nothing => self.take_out(&key),
-        }
-    }
-
-    /// Takes a Service out that is another in a new list. Two that have changed places in between
-    /// would otherwise wait for each other for good.
-    fn let_go(&mut self, object: &Listed) {
-        let Ok(Object::Service(service, _)) = object.outcome.as_ref().map(|of| &of.object) else {
-            return;
-        };
-        let name = object.key.namespaced();
-        if self.cluster.services.get(&name).is_some_and(|before| before != service) {
-            self.remove_service(&name);
         }
     }
 
@@ -220,7 +216,7 @@ impl State {
         match key.kind {
             Kind::Service => {
                 self.waiting.remove(&name);
-                if self.remove_service(&name) {
+                if self.remove_service(&name).is_some() {
                     self.changes.services += 1;
                 }
             }
@@ -247,59 +243,6 @@ impl State {
     fn join_cidrs(&mut self) {
         self.cluster.service_cidrs = self.cidrs.values().flatten().copied().collect();
         self.touched.surroundings = true;
-    }
-
-    /// Puts a Service in its place, unless another has what it claims.
-    fn put_service(&mut self, name: NamespacedName, service: Service) {
-        self.waiting.remove(&name);
-        if self.cluster.services.get(&name) == Some(&service) {
-            return;
-        }
-        if let Some(claim) = self.conflict(&name, &service) {
-            self.waiting.insert(name, service, claim);
-            return;
-        }
-        self.remove_service(&name);
-        self.changes.services += 1;
-        for (claim, _) in claims(&service) {
-            self.owners.insert(claim, name.clone());
-        }
-        self.touched.service(&name);
-        self.cluster.services.insert(name, service);
-    }
-
-    /// Removes a Service and what it claims; says whether it was there.
-    fn remove_service(&mut self, name: &NamespacedName) -> bool {
-        let Some(service) = self.cluster.services.remove(name) else { return false };
-        for (claim, _) in claims(&service) {
-            self.owners.remove(&claim);
-            self.waiting.let_go(&claim);
-        }
-        self.touched.service(name);
-        true
-    }
-
-    /// The first of a Service's claims that another has.
-    fn conflict(&self, name: &NamespacedName, service: &Service) -> Option<Claim> {
-        let is_anothers = |claim: &Claim| self.owners.get(claim).is_some_and(|owner| owner != name);
-        claims(service).into_iter().map(|(claim, _)| claim).find(is_anothers)
-    }
-
-    /// Gives those that wait what has become free, and says of the others why they wait.
-    fn settle(&mut self, news: &mut Vec<News>) {
-        // One that gets its new place may leave an old one to another, which is then woken.
-        while let Some((name, service)) = self.waiting.next_woken() {
-            self.put_service(name.clone(), service);
-            if !self.waiting.contains(&name) {
-                self.resolve(&service_key(&name), news);
-            }
-        }
-        for (name, claim) in self.waiting.take_untold() {
-            if let Some(owner) = self.owners.get(&claim) {
-                let reason = format!("{claim} is already claimed by Service {owner}");
-                self.refuse(service_key(&name), true, reason, news);
-            }
-        }
     }
 
     /// Takes note of what is wrong with an object.

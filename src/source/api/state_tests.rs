@@ -96,6 +96,59 @@ fn two_that_have_changed_places_between_two_lists_get_each_others() {
     assert_eq!(addresses(&state), pairs(&[("a", "10.96.0.2"), ("b", "10.96.0.1")]));
 }
 
+/// What a list of these Services, of a name and an address, is told and leads to.
+fn relisted(state: &mut State, services: &[(&str, &str)]) -> (Vec<String>, Vec<(String, String)>) {
+    let services = services.iter().map(|(name, ip)| service(name, ip)).collect();
+    let news = state.apply(Update::Listed(Kind::Service, services));
+    (news.iter().filter_map(problem).collect(), addresses(state))
+}
+
+#[test]
+fn who_claims_what_another_has_in_a_list_keeps_what_it_had() {
+    let mut state = state(vec![service("a", "10.96.0.1"), service("b", "10.96.0.2")]);
+    let conflict = [("a", "10.96.0.1"), ("b", "10.96.0.1")];
+    let (told, kept) = relisted(&mut state, &conflict);
+    let reason = "Service default/b: 10.96.0.1 tcp port 80 is already claimed by Service default/a";
+    assert_eq!(told, [format!("{reason}; its last good state is kept")]);
+    assert_eq!(kept, pairs(&[("a", "10.96.0.1"), ("b", "10.96.0.2")]));
+    // And in the next list.
+    assert_eq!(relisted(&mut state, &conflict), (Vec::new(), kept));
+    state.apply(Update::Deleted(key("a")));
+    assert_eq!(addresses(&state), pairs(&[("b", "10.96.0.1")]));
+}
+
+/// As if each had come alone.
+#[test]
+fn nobody_gets_what_one_keeps_that_cannot_have_what_it_claims() {
+    let before = [("a", "10.96.0.1"), ("b", "10.96.0.2"), ("c", "10.96.0.3")];
+    let mut state = state(before.iter().map(|(name, ip)| service(name, ip)).collect());
+    let next = [("a", "10.96.0.1"), ("b", "10.96.0.1"), ("c", "10.96.0.2"), ("d", "10.96.0.3")];
+    let (told, kept) = relisted(&mut state, &next);
+    assert_eq!(told.len(), 3, "{told:#?}");
+    assert_eq!(kept, pairs(&before));
+    state.apply(Update::Deleted(key("a")));
+    assert_eq!(
+        addresses(&state),
+        pairs(&[("b", "10.96.0.1"), ("c", "10.96.0.2"), ("d", "10.96.0.3")])
+    );
+}
+
+#[test]
+fn who_kept_what_it_had_changes_places_with_another_in_the_next_list() {
+    let mut state = state(vec![service("a", "10.96.0.1"), service("b", "10.96.0.2")]);
+    relisted(&mut state, &[("a", "10.96.0.1"), ("b", "10.96.0.1")]);
+    let swapped = [("a", "10.96.0.2"), ("b", "10.96.0.1")];
+    assert_eq!(relisted(&mut state, &swapped), (Vec::new(), pairs(&swapped)));
+}
+
+#[test]
+fn who_goes_on_waiting_in_a_list_is_not_told_to_wait_no_longer() {
+    let mut state = state(vec![service("a", "10.96.0.1")]);
+    let both = || vec![service("a", "10.96.0.1"), service("b", "10.96.0.1")];
+    assert_eq!(state.apply(Update::Listed(Kind::Service, both())).len(), 1);
+    assert_eq!(state.apply(Update::Listed(Kind::Service, both())), []);
+}
+
 #[test]
 fn who_waits_for_two_addresses_comes_when_both_are_free() {
     let both = || {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_rules::cluster::EndpointSlice;
+use weir_rules::claims::claims;
+use weir_rules::cluster::{EndpointSlice, Service};
 use weir_rules::testing::{cluster, one, seeded};
 
 use super::*;
@@ -129,6 +130,27 @@ proptest! {
             assert!(changed.services.is_subset(&touched.services), "{changed:?} {touched:?}");
             assert!(touched.surroundings || !changed.surroundings);
             known.clone_from(now);
+        });
+    }
+
+    /// Whatever becomes of what it claims.
+    #[test]
+    fn who_is_served_is_served_for_as_long_as_it_exists(first in cluster(), steps in steps()) {
+        let mut last = BTreeMap::new();
+        run(&first, &steps, |state, update| {
+            let before: Vec<_> = state.cluster.services.keys().cloned().collect();
+            follow(&mut last, &update);
+            let deleted = match &update {
+                Update::Deleted(key) => Some(key.clone()),
+                _ => None,
+            };
+            let is_list = matches!(update, Update::Listed(Kind::Service, _));
+            state.apply(update);
+            for name in before {
+                let is_gone = deleted == Some(key(Kind::Service, &name))
+                    || is_list && !last.contains_key(&name);
+                assert!(is_gone || state.cluster.services.contains_key(&name), "{name}");
+            }
         });
     }
 
