@@ -70,7 +70,7 @@ impl Metrics {
         own.refusals.inc_by(synced.set_aside.len() as u64);
         own.set_aside.set(set_aside as i64);
         own.transactions.inc_by(synced.changes.len() as u64);
-        own.repairs.inc_by(u64::from(synced.repairs > 0));
+        own.repairs.inc_by(u64::from(synced.repairs() > 0));
         for change in &synced.changes {
             own.transaction_bytes.observe(change.bytes as f64);
             let counts = &change.counts;

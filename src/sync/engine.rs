@@ -22,6 +22,10 @@ use crate::kernel::{CommitError, DumpError, Heard, Parts, TableParts};
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
 const MOST_STEPS: u32 = 256;
 
+/// How often one sync begins anew because others have changed weir's tables under its hands. Each
+/// time all may have to be compared.
+const MOST_DISTURBANCES: u32 = 4;
+
 /// An object that more Services than this need is not refused because of them.
 const MOST_USERS: usize = 16;
 
@@ -58,8 +62,6 @@ pub struct Engine<K> {
 pub struct Synced {
     /// What was committed.
     pub changes: Vec<Change>,
-    /// How many of the first of these undo what others did.
-    pub repairs: usize,
     /// Whether others had removed all, and all was made anew.
     pub is_rebuilt: bool,
     /// How many Services were compiled.
@@ -76,6 +78,13 @@ pub struct Synced {
     pub heard: Heard,
     /// The next repair comes after this pause, because there were many in a row.
     pub pause: Option<Duration>,
+}
+
+impl Synced {
+    /// How much of what was committed undoes what others did.
+    pub fn repairs(&self) -> usize {
+        self.changes.iter().filter(|change| change.is_repair).count()
+    }
 }
 
 impl<K: Tables> Engine<K> {
@@ -177,6 +186,7 @@ impl<K: Tables> Engine<K> {
             self.touch(touched);
         }
         let (mut has_repaired, mut has_compared) = (false, false);
+        let mut disturbances = 0;
         for _ in 0..MOST_STEPS {
             let heard = self.kernel.heard();
             self.note(heard, synced);
@@ -199,7 +209,7 @@ impl<K: Tables> Engine<K> {
                 Trust::Equal(_) => {
                     synced.taken.extend(self.aside.accepted());
                     if synced.is_rebuilt {
-                        synced.repairs = synced.changes.len();
+                        synced.changes.iter_mut().for_each(|change| change.is_repair = true);
                     }
                     return Ok(());
                 }
@@ -212,8 +222,11 @@ impl<K: Tables> Engine<K> {
                 Setback::Doubtful(_) if is_untouched => Trust::Doubtful,
                 _ => Trust::Unknown,
             };
-            if let Setback::Failed(error) = setback {
-                return Err(error);
+            match setback {
+                Setback::Failed(error) => return Err(error),
+                Setback::Refused { .. } => {}
+                _ if disturbances == MOST_DISTURBANCES => return Err(SyncError::Unsteady),
+                _ => disturbances += 1,
             }
         }
         Err(match synced.set_aside.len() {
@@ -417,11 +430,10 @@ impl<K: Tables> Engine<K> {
     fn settle(&mut self, since: Instant, before: usize, synced: &mut Synced) {
         let is_repair = self.drift.is_pending();
         let took = if is_repair { since.elapsed() } else { Duration::ZERO };
-        let repairs = synced.changes.len() - before;
-        if is_repair {
-            synced.repairs += repairs;
-        }
-        synced.pause = self.drift.settled(is_repair && repairs > 0, took).or(synced.pause);
+        let changes = &mut synced.changes[before..];
+        changes.iter_mut().for_each(|change| change.is_repair |= is_repair);
+        let was_repaired = is_repair && !changes.is_empty();
+        synced.pause = self.drift.settled(was_repaired, took).or(synced.pause);
     }
 
     /// The kernel is equal, and was so at this generation.

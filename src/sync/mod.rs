@@ -69,12 +69,14 @@ pub struct Change {
     pub effect: Effect,
     /// The length of the batch in bytes.
     pub bytes: usize,
+    /// Whether it undoes what others did.
+    pub is_repair: bool,
 }
 
 impl Change {
     fn new(transaction: Arc<Transaction>, bytes: usize) -> Self {
         let (counts, effect) = (transaction.counts(), Effect::of(&transaction));
-        Self { transaction: Some(transaction), counts, effect, bytes }
+        Self { transaction: Some(transaction), counts, effect, bytes, is_repair: false }
     }
 
     /// Keeps what it changed only if that is little.

@@ -135,7 +135,7 @@ impl Work {
         let mut work = Self {
             recompiled: synced.recompiled,
             transactions: synced.changes.len(),
-            repairs: synced.repairs,
+            repairs: synced.repairs(),
             dumps: synced.dumps,
             reads: synced.reads,
             ..Self::NONE

@@ -220,6 +220,17 @@ impl Agent {
         self.plan.borrow_mut().refusals.push(refusal);
     }
 
+    /// From now on somebody else does this right before each commit of weir's, until [`Self::rest`].
+    pub(crate) fn meddle(&mut self, mut what: impl FnMut(&Memory) + 'static) {
+        let kernel = self.kernel.clone();
+        self.plan.borrow_mut().before_commit = Some(Box::new(move || what(&kernel)));
+    }
+
+    /// Nobody else does anything from now on.
+    pub(crate) fn rest(&mut self) {
+        self.plan.borrow_mut().before_commit = None;
+    }
+
     /// The kernel takes everything from now on.
     pub(crate) fn take_all(&mut self) {
         self.plan.borrow_mut().refusals.clear();

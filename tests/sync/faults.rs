@@ -128,7 +128,7 @@ async fn a_tool_that_keeps_deleting_is_answered_ever_more_slowly_without_dumps()
         let due = agent.engine.due().expect("there is something to repair");
         tokio::time::advance(due.saturating_duration_since(Instant::now())).await;
         let synced = agent.sync();
-        assert_eq!((synced.repairs, synced.reads), (1, 1));
+        assert_eq!((synced.repairs(), synced.reads), (1, 1));
         assert_eq!(synced.changes[0].counts.added.elements, 1);
         pauses.push(synced.pause.map(|pause| pause.as_secs()));
         agent.assert_equal("repaired");

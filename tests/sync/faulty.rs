@@ -62,6 +62,8 @@ pub(crate) struct Plan {
     /// The request of a kind, counted from 1, that fails, and how.
     pub(crate) fault: Option<(Request, u32, Fault)>,
     pub(crate) refusals: Vec<Refusal>,
+    /// What somebody else does right before each commit.
+    pub(crate) before_commit: Option<Box<dyn FnMut()>>,
     pub(crate) asked: BTreeMap<Request, u32>,
 }
 
@@ -128,6 +130,9 @@ impl<K: Tables> Tables for Faulty<K> {
         generation: Option<u32>,
     ) -> Result<Committed, CommitError> {
         let fault = self.fault(Request::Commit);
+        if let Some(meddle) = &mut self.plan.borrow_mut().before_commit {
+            meddle();
+        }
         if let Some(Fault::Uncommitted(error)) = fault {
             return Err(error());
         }

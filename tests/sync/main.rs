@@ -3,6 +3,7 @@
 mod agent;
 mod faults;
 mod faulty;
+mod meddling;
 mod memory;
 mod order;
 mod refusals;

@@ -307,7 +307,7 @@ impl Agent {
     /// Tells what a sync has done.
     fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
         self.note_heard(&synced.heard);
-        if synced.repairs > 0 {
+        if synced.repairs() > 0 {
             warn!("{}", self.others.text(synced.pause));
             self.events.repaired(&self.others.note(synced.pause.is_some()));
         }
@@ -324,13 +324,13 @@ impl Agent {
             info!(%service, "the kernel takes the Service now");
         }
         // A repair is no reason to hold back what the cluster asks for.
-        self.has_programmed |= synced.changes.len() > synced.repairs;
-        for (index, change) in synced.changes.iter().enumerate() {
+        self.has_programmed |= synced.changes.iter().any(|change| !change.is_repair);
+        for change in &synced.changes {
             self.cleaner.note(change.effect.clone());
             let counts = &change.counts;
             let elapsed_us = start.elapsed().as_micros();
             let cause = match cause {
-                _ if index < synced.repairs => "repair",
+                _ if change.is_repair => "repair",
                 Cause::Update => self.reader.name(),
                 Cause::Repair => "repair",
                 Cause::Retry => "retry",

@@ -134,7 +134,7 @@ impl Node {
             syncs: 1,
             failures: result.is_err().into(),
             transactions: synced.changes.len(),
-            repairs: synced.repairs,
+            repairs: synced.repairs(),
             dumps: synced.dumps,
             reads: synced.reads,
             set_aside: synced.set_aside.len(),
