@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_testbed::wait_for;
 
 use crate::running::{LIMIT, Running};
-use crate::serve::{answer, is_refused, metric, started, wait_for_metric};
+use crate::serve::{answer, is_refused, metric, prepared, started, wait_for_metric};
 
 /// Where the load balancer of the Service asks for its health.
 const HEALTH_CHECK: &str = "192.0.2.1:30100";
@@ -78,4 +78,25 @@ fn a_service_that_the_kernel_never_took_has_no_health_check() {
     answer(&running, visitor, (HEALTH_CHECK, "/"), 200, "\"localEndpoints\": 1");
     running.server.delete(weir_apiserver::Resource::Services, "default", &long_name());
     wait_for("its end", LIMIT, || is_refused(visitor, HEALTH_CHECK));
+}
+
+/// kube-proxy's rules may serve it on.
+#[test]
+fn kube_proxys_leftovers_stay_while_a_service_is_set_aside() {
+    let web = [crate::running::service(), crate::running::slice("10.244.0.2")];
+    let mut running = prepared(&[&web[..], &[service(true), slice(&["10.244.0.2"])]].concat());
+    running.bed.node().nft("table ip kube-proxy { chain services { }; }");
+    running.write_config("mode: nftables\n");
+    running.start_as_proxy();
+    wait_until_set_aside(&running);
+    // And not behind the next sync either.
+    running.server.apply(crate::running::slice("10.244.0.3"));
+    running.wait_for_answer_of("b2");
+    assert!(running.listed().contains("table ip kube-proxy"), "{}", running.log());
+    running.server.apply(service(false));
+    running.wait_until_logged("took over from kube-proxy: removed ");
+    let log = running.log();
+    let taken = log.find("the kernel takes the Service now").expect("it is taken");
+    assert!(log.find("took over from kube-proxy") > Some(taken), "{log}");
+    assert!(!running.listed().contains("table ip kube-proxy"), "{}", running.listed());
 }

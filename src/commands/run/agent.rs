@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
-use weir_rules::cluster::Family;
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -15,6 +13,7 @@ use super::others::Others;
 use super::programmed::Programmed;
 use super::reader::Reader;
 use super::retry::Retry;
+use super::triggers::Triggers;
 use crate::commands::input;
 use crate::commands::{Failure, chain};
 use crate::config::{Periods, Settings};
@@ -25,8 +24,6 @@ use crate::source::api::Update;
 use crate::sync::{Engine, Live, Synced};
 use crate::takeover::Takeover;
 
-/// So many times of changes are kept for as long as nothing can be programmed.
-const MOST_TRIGGERS: usize = 10_000;
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
 
@@ -53,8 +50,7 @@ pub(super) struct Agent {
     was_equal: bool,
     is_held: bool,
     addresses: Addresses,
-    /// When the changes happened that are in what is desired and not programmed yet.
-    triggers: Vec<(Family, Timestamp)>,
+    triggers: Triggers,
     observed: Arc<Observed>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
@@ -88,7 +84,7 @@ impl Agent {
             was_equal: false,
             is_held: false,
             addresses: Addresses::default(),
-            triggers: Vec::new(),
+            triggers: Triggers::default(),
             observed,
             takeover: None,
         }
@@ -184,8 +180,7 @@ impl Agent {
         self.programmed.expect(touched.clone());
         self.engine.touch(touched);
         self.observed.wants();
-        let room = MOST_TRIGGERS.saturating_sub(self.triggers.len());
-        self.triggers.extend(self.reader.take_triggers().take(room));
+        self.triggers.add(self.reader.take_triggers());
         // What fails is tried again in its time, whatever changes meanwhile.
         if !self.tables_retry.is_failing() || self.tables_retry.is_due() {
             self.sync(start, cause);
@@ -290,7 +285,7 @@ impl Agent {
         let change = self.programmed.update(cluster, &self.config, self.engine.aside());
         let facts = self.programmed.facts();
         self.cleaner.note(change.effect);
-        let triggers = self.triggers.drain(..);
+        let triggers = self.triggers.take();
         self.observed.synced(cause, took, self.engine.objects(), facts.numbers(), triggers);
         if change.checks {
             let own = self.addresses.known();

@@ -14,6 +14,7 @@ mod pace;
 mod programmed;
 mod reader;
 mod retry;
+mod triggers;
 
 use std::path::Path;
 use std::process::ExitCode;
