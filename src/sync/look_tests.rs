@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_rules::transaction::Transaction;
 
 use super::*;
-use crate::kernel::{Committed, DumpError, Parts, Snapshot};
+use crate::kernel::{CommitError, Committed, DumpError, Parts, Snapshot};
 
 /// A kernel of which only the generation is asked.
 struct Telling {

@@ -8,6 +8,7 @@ mod drift;
 mod engine;
 mod flows;
 mod order;
+mod synced;
 mod tables;
 mod views;
 
@@ -19,8 +20,9 @@ use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;
 pub use backoff::Backoff;
-pub use engine::{Engine, Synced};
+pub use engine::Engine;
 pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
+pub use synced::Synced;
 pub use tables::{Live, Tables};
 
 use self::bring::bring;

@@ -1,9 +1,11 @@
 //! What `weir run` keeps, and its steps.
 
+mod sync;
+
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::warn;
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -14,18 +16,14 @@ use super::programmed::Programmed;
 use super::reader::Reader;
 use super::retry::Retry;
 use super::triggers::Triggers;
-use crate::commands::input;
-use crate::commands::{Failure, chain};
+use crate::commands::Failure;
 use crate::config::{Periods, Settings};
 use crate::host;
 use crate::kernel::{DumpError, Heard};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
-use crate::sync::{Engine, Live, Synced};
+use crate::sync::{Engine, Live};
 use crate::takeover::Takeover;
-
-/// How many lines of a transaction are logged at level debug.
-const LINES_LOGGED: usize = 1000;
 
 /// A step of the agent. It may block.
 pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
@@ -245,105 +243,6 @@ impl Agent {
         }
     }
 
-    fn sync(&mut self, start: Instant, cause: Cause) {
-        let Some(cluster) = self.reader.cluster() else { return };
-        let mut synced = Synced::default();
-        let result = self.engine.sync(cluster, &self.config, &mut synced);
-        self.observed.worked(&synced, self.engine.set_aside());
-        self.tell(start, cause, &synced);
-        match result {
-            Ok(()) => {
-                self.note_programmed(start, cause);
-                let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
-                if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
-                    info!("the kernel holds all of it already");
-                }
-                if self.tables_retry.succeeded() {
-                    info!("the kernel is equal to the {} again", self.reader.name());
-                }
-                self.clean_flows();
-                self.take_over();
-            }
-            Err(failure) => {
-                self.is_cut_off = failure.is_final();
-                self.observed.sync_failed();
-                if let Some(news) = self.tables_retry.failed(chain(&failure), self.periods.sync) {
-                    error!("{news}; trying again");
-                    self.events.not_programmed(news);
-                }
-            }
-        }
-        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
-            host::give_back_memory();
-        }
-    }
-
-    /// The kernel is equal to the cluster, but for what is set aside: takes note of what follows.
-    fn note_programmed(&mut self, start: Instant, cause: Cause) {
-        let took = start.elapsed();
-        let Some(cluster) = self.reader.cluster() else { return };
-        let change = self.programmed.update(cluster, &self.config, self.engine.aside());
-        let facts = self.programmed.facts();
-        self.cleaner.note(change.effect);
-        let triggers = self.triggers.take();
-        self.observed.synced(cause, took, self.engine.objects(), facts.numbers(), triggers);
-        if change.checks {
-            let own = self.addresses.known();
-            self.observed.checks_programmed(facts, cluster, &self.config, own);
-        }
-        let node = cluster.node.as_ref();
-        let closed = input::closed_node_ports(facts.has_node_ports(), node, &self.config);
-        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
-            warn!("{note}");
-        }
-        self.ports_are_closed = closed.is_some();
-    }
-
-    /// Tells what a sync has done.
-    fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
-        self.note_heard(&synced.heard);
-        if synced.repairs() > 0 {
-            warn!("{}", self.others.text(synced.pause));
-            self.events.repaired(&self.others.note(synced.pause.is_some()));
-        }
-        // Who has changed what is still to be repaired is told with that repair.
-        if !self.engine.has_drifted() {
-            self.others.forget();
-        }
-        for refused in &synced.set_aside {
-            let (service, reason) = (&refused.service, &refused.reason);
-            error!(%service, "{reason}; the Service stays as it was, and is tried again");
-            self.events.refused(service, reason);
-        }
-        for service in &synced.taken {
-            info!(%service, "the kernel takes the Service now");
-        }
-        // A repair is no reason to hold back what the cluster asks for.
-        self.has_programmed |= synced.changes.iter().any(|change| !change.is_repair);
-        for change in &synced.changes {
-            self.cleaner.note(change.effect.clone());
-            let counts = &change.counts;
-            let elapsed_us = start.elapsed().as_micros();
-            let cause = match cause {
-                _ if change.is_repair => "repair",
-                Cause::Update => self.reader.name(),
-                Cause::Repair => "repair",
-                Cause::Retry => "retry",
-                Cause::Full => "full",
-            };
-            info!(cause, bytes = change.bytes, elapsed_us, "{counts}");
-            if tracing::enabled!(tracing::Level::DEBUG) {
-                if change.transaction.is_none() {
-                    debug!("too much to be listed");
-                }
-                let lines = change.transaction.iter().flat_map(|it| it.lines());
-                for (sign, line) in lines.take(LINES_LOGGED) {
-                    debug!("{sign} {line}");
-                }
-            }
-        }
-    }
-
     /// The node's own addresses decide which flows are of a node port, and where health checks are
     /// answered.
     pub(super) fn look_at_addresses(&mut self) {
@@ -356,17 +255,6 @@ impl Agent {
     /// Whether changes of the cluster were programmed since this was last asked.
     pub(super) fn take_programmed(&mut self) -> bool {
         std::mem::take(&mut self.has_programmed)
-    }
-
-    /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
-    /// server has taken kube-proxy's place on the node; and every cluster has at least the Service
-    /// of its API server, so that one without is no reason to remove what may still serve.
-    fn take_over(&mut self) {
-        // What the kernel refuses of weir's, kube-proxy's rules may still serve.
-        let serves = self.programmed.facts().has_endpoints() && self.engine.set_aside() == 0;
-        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
-            self.takeover = Some(Takeover::start());
-        }
     }
 
     fn clean_flows(&mut self) {

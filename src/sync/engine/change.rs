@@ -1,0 +1,99 @@
+//! Programming what has changed in the cluster.
+
+use std::collections::{BTreeSet, HashSet};
+use std::mem;
+
+use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
+use weir_rules::config::Config;
+use weir_rules::desired::Object;
+
+use super::Engine;
+use crate::kernel::CommitError;
+use crate::sync::bring::bring;
+use crate::sync::commit::{MOST_ELEMENTS, Setback, is_there_or_not};
+use crate::sync::views::Differences;
+use crate::sync::{Synced, Tables};
+
+impl<K: Tables> Engine<K> {
+    /// Programs what has changed, since this generation. It may be sure that the kernel holds what
+    /// it is thought to hold.
+    pub(super) fn change(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        (generation, is_sure): (u32, bool),
+        synced: &mut Synced,
+    ) -> Result<(), Setback> {
+        let touched = self.take_bite(cluster);
+        let mut plan = self.desired.plan(cluster, config, &touched);
+        synced.recompiled += plan.recompiled;
+        let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
+        let mut view = Differences::new(before, after, generation);
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        synced.reads += view.reads;
+        self.note(view.heard, synced);
+        let setback = match result {
+            Ok(generation) => {
+                if let Some(fitted) = view.fitted {
+                    plan.adopt_slots(&fitted);
+                }
+                self.desired.accept(plan);
+                return self.equal_at(generation, synced);
+            }
+            Err(setback) => setback,
+        };
+        self.dirty.merge(touched);
+        let is_of_state = |error: &CommitError| matches!(error, CommitError::Refused { source, .. } if is_there_or_not(source.kind()));
+        match setback {
+            Setback::Refused { error, .. } if !is_sure && is_of_state(&error) => {
+                Err(Setback::Doubtful(error))
+            }
+            Setback::Refused { object, error } => {
+                let find = |(family, object): &(Family, Object)| {
+                    plan.users(*family, object, &self.desired)
+                };
+                let users = object.as_deref().map(find).unwrap_or_default();
+                self.refuse(users, object, error, false, synced)
+            }
+            setback => Err(setback),
+        }
+    }
+
+    /// What is to be compiled while these Services are left as they are. Those of them that are tried
+    /// again wait.
+    pub(super) fn take_dirty(&mut self, left: HashSet<NamespacedName>) -> Touched {
+        let mut touched = mem::take(&mut self.dirty);
+        let out = self.aside.out();
+        touched.services.retain(|service| {
+            let is_left = left.contains(service);
+            if is_left && !out.contains(service) {
+                self.dirty.service(service);
+            }
+            !is_left
+        });
+        self.desired.leave(left);
+        touched
+    }
+
+    /// As much of what has changed as goes well into one transaction, so that what is made for it on the
+    /// way takes little memory. All Services that the kernel has are in the first: one may claim what
+    /// another lets go.
+    fn take_bite(&mut self, cluster: &Cluster) -> Touched {
+        let mut touched = self.take_dirty(self.aside.out());
+        let mut taken = 0;
+        let (first, rest): (BTreeSet<_>, _) = touched.services.into_iter().partition(|service| {
+            let is_first = taken == 0;
+            taken += weight(cluster, service);
+            is_first || taken <= MOST_ELEMENTS || self.desired.has(service)
+        });
+        self.dirty.services.extend(rest);
+        touched.services = first;
+        touched
+    }
+}
+
+/// About how many elements a Service has: its endpoints, its ClusterIP and the verdict.
+pub(super) fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
+    let slices = cluster.slices.of(service).into_iter();
+    slices.map(|slice| slice.endpoints.len()).sum::<usize>() + 2
+}

@@ -1,0 +1,105 @@
+//! Comparing what the kernel holds, all of it or what others may have changed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weir_rules::cluster::{Cluster, Family, Touched};
+use weir_rules::config::Config;
+use weir_rules::desired::{Desired, Object};
+
+use super::change::weight;
+use super::{Engine, Trust};
+use crate::kernel::{Parts, TableParts};
+use crate::sync::bring::bring;
+use crate::sync::commit::{MOST_ELEMENTS, Setback};
+use crate::sync::views::{Suspected, Whole};
+use crate::sync::{SyncError, Synced, Tables};
+
+impl<K: Tables> Engine<K> {
+    /// Compares all. Where the kernel has none of weir's tables, and there is much to put into them, makes
+    /// them without any Service, so that these come in bites; what was desired before is of no use then.
+    pub(super) fn compare(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        synced: &mut Synced,
+    ) -> Result<(), Setback> {
+        let since = Instant::now();
+        let names = cluster.services.keys();
+        let is_large = names.map(|it| weight(cluster, it)).sum::<usize>() > MOST_ELEMENTS;
+        let is_blank = self.trust == Trust::Unknown && is_large && self.kernel_is_blank(synced)?;
+        let touched = match self.trust {
+            Trust::Doubtful => Touched::default(),
+            _ if is_blank => {
+                synced.is_rebuilt |= self.drift.is_pending();
+                self.desired = Desired::default();
+                self.dirty.merge(Touched::all(cluster));
+                Touched { surroundings: true, ..Touched::default() }
+            }
+            _ => self.take_dirty(self.aside.left_in_comparison()),
+        };
+        synced.recompiled += self.desired.set(cluster, config, &touched);
+        let mut view = Whole::keeping(&mut self.desired, self.aside.unknown());
+        let before = synced.changes.len();
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        synced.dumps += view.dumps;
+        match result {
+            Ok(generation) => {
+                if let Some(fitted) = view.fitted {
+                    self.desired.adopt_slots(&fitted);
+                }
+                self.aside.all_known();
+                self.settle(since, before, synced);
+                self.equal_at(generation, synced)
+            }
+            Err(Setback::Refused { object, error }) => {
+                let find =
+                    |(family, object): &(Family, Object)| self.desired.users(*family, object);
+                let users = object.as_deref().map(find).unwrap_or_default();
+                self.refuse(users, object, error, true, synced)
+            }
+            Err(setback) => Err(setback),
+        }
+    }
+
+    /// Whether the kernel has none of weir's tables.
+    fn kernel_is_blank(&mut self, synced: &mut Synced) -> Result<bool, SyncError> {
+        let structure = || TableParts { structure: true, sets: BTreeMap::new() };
+        let tables = Family::ALL.map(|family| (family, structure())).into();
+        synced.reads += 1;
+        Ok(self.kernel.read(&Parts { tables })?.ruleset.tables.is_empty())
+    }
+
+    /// Undoes what others have done.
+    pub(super) fn repair(&mut self, synced: &mut Synced) -> Result<(), Setback> {
+        let since = Instant::now();
+        let Some(suspects) = self.drift.suspects() else { return Err(Setback::Drifted) };
+        let Some(mut view) = Suspected::new(suspects, &self.desired) else {
+            return Err(Setback::Drifted);
+        };
+        let before = synced.changes.len();
+        synced.reads += 1;
+        let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
+        let generation = result.map_err(|setback| match setback {
+            // Whose fault it is shows where all is compared.
+            Setback::Refused { .. } => Setback::Drifted,
+            setback => setback,
+        })?;
+        if let Some(fitted) = view.fitted {
+            self.desired.adopt_slots(&fitted);
+        }
+        self.settle(since, before, synced);
+        self.equal_at(generation, synced)
+    }
+
+    /// Nothing differs any more of what others may have changed.
+    fn settle(&mut self, since: Instant, before: usize, synced: &mut Synced) {
+        let is_repair = self.drift.is_pending();
+        let took = if is_repair { since.elapsed() } else { Duration::ZERO };
+        let changes = &mut synced.changes[before..];
+        changes.iter_mut().for_each(|change| change.is_repair |= is_repair);
+        let was_repaired = is_repair && !changes.is_empty();
+        synced.pause = self.drift.settled(was_repaired, took).or(synced.pause);
+    }
+}
