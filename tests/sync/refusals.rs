@@ -278,6 +278,7 @@ async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() 
     let mut agent = Agent::new(4);
     agent.refuse(&[2], Told::Part);
     assert_eq!(set_aside(&agent.sync()), names_of(&[2]));
+    let dumps = agent.asked(Request::Dump);
     agent.put(2, &[4, 5, 6]);
     let commits = agent.asked(Request::Commit);
     assert_eq!(set_aside(&agent.sync()), [], "the reason is no news");
@@ -291,6 +292,7 @@ async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() 
         agent.sync();
     }
     assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300]);
+    assert_eq!(agent.asked(Request::Dump), dumps, "what the kernel has of it is known");
     agent.take_all();
     agent.put(2, &[1, 2]);
     assert_eq!(agent.sync().taken, names_of(&[2]));
