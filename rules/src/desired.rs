@@ -7,6 +7,7 @@
 //!
 //! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
 
+mod fragments;
 mod kept;
 mod packed;
 mod part;
@@ -16,7 +17,7 @@ mod users;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use self::packed::Packed;
+use self::fragments::Fragments;
 pub use self::part::Part;
 use self::sides::Sides;
 pub use self::users::Object;
@@ -39,8 +40,8 @@ pub struct Desired {
 #[derive(Debug, Clone)]
 struct State {
     frame: Frame,
-    /// What each Service adds; none that adds nothing.
-    fragments: HashMap<NamespacedName, Packed>,
+    /// What each Service adds.
+    fragments: Fragments,
     uses: HashMap<Shared, usize>,
     /// What there is beside the frame.
     tally: Tally,
@@ -133,7 +134,7 @@ impl Desired {
                 return;
             }
             compiled += 1;
-            let before = state.map(|state| state.fragment(name)).unwrap_or_default();
+            let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
             let mut after = frame.fragment(name, cluster, &mut |_, _| true);
             align_fragment(&before, &mut after);
             if before != after {
@@ -143,7 +144,7 @@ impl Desired {
         if is_all {
             cluster.services.keys().for_each(&mut compile);
             let gone = |name: &&NamespacedName| !cluster.services.contains_key(*name);
-            let known = state.into_iter().flat_map(|state| state.fragments.keys());
+            let known = state.into_iter().flat_map(|state| state.fragments.names());
             known.filter(gone).for_each(&mut compile);
         } else {
             touched.services.iter().for_each(&mut compile);
@@ -182,7 +183,7 @@ impl Desired {
     /// Whether anything is desired of a Service.
     pub fn has(&self, service: &NamespacedName) -> bool {
         let mut tables = self.tables.iter().flatten();
-        tables.any(|state| state.fragments.contains_key(service))
+        tables.any(|state| state.fragments.contains(service))
     }
 
     /// Puts endpoints into the slots that they have in a ruleset which is the same but for these.
@@ -191,11 +192,11 @@ impl Desired {
             let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else {
                 continue;
             };
-            for packed in state.fragments.values_mut() {
-                let mut fragment = packed.unpack();
-                if adopt_slots(&mut fragment, table) {
-                    *packed = Packed::new(fragment);
-                }
+            let moved = state.fragments.iter().filter_map(|(name, mut fragment)| {
+                adopt_slots(&mut fragment, table).then(|| (name.clone(), fragment))
+            });
+            for (name, fragment) in moved.collect::<Vec<_>>() {
+                state.fragments.put(name, fragment);
             }
         }
     }
@@ -245,17 +246,12 @@ fn index(family: Family) -> usize {
 
 impl State {
     fn new(frame: Frame) -> Self {
-        Self { frame, fragments: HashMap::new(), uses: HashMap::new(), tally: Tally::default() }
-    }
-
-    /// What a Service adds.
-    fn fragment(&self, name: &NamespacedName) -> Fragment {
-        self.fragments.get(name).map(Packed::unpack).unwrap_or_default()
-    }
-
-    /// What each Service adds.
-    fn fragments(&self) -> impl Iterator<Item = Fragment> {
-        self.fragments.values().map(Packed::unpack)
+        Self {
+            frame,
+            fragments: Fragments::default(),
+            uses: HashMap::new(),
+            tally: Tally::default(),
+        }
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
@@ -268,12 +264,7 @@ impl State {
             }
         });
         count(tally, &fragment, usize::saturating_add);
-        let before = if fragment.is_empty() {
-            self.fragments.remove(&name)
-        } else {
-            self.fragments.insert(name, Packed::new(fragment))
-        };
-        let Some(before) = before.map(|packed| packed.unpack()) else { return };
+        let before = self.fragments.put(name, fragment);
         count(tally, &before, usize::saturating_sub);
         each_shared(&before, |shared| {
             if let Entry::Occupied(mut uses) = uses.entry(shared) {
@@ -288,14 +279,15 @@ impl State {
 
     fn table(&self) -> Table {
         let mut assembly = Assembly::new(self.frame.base.clone());
-        self.fragments().for_each(|fragment| assembly.add(&fragment));
+        self.fragments.iter().for_each(|(_, fragment)| assembly.add(&fragment));
         assembly.finish(self.frame.is_from_pod.as_ref())
     }
 
     /// The rules of all chains but those of the frame.
     fn count_rules(&self) -> usize {
         let mut tally = Tally::default();
-        self.fragments().for_each(|it| count(&mut tally, &it, usize::saturating_add));
+        let fragments = self.fragments.iter();
+        fragments.for_each(|(_, it)| count(&mut tally, &it, usize::saturating_add));
         let shared = self.uses.keys();
         shared.for_each(|it| count_shared(&mut tally, it, &self.frame, usize::saturating_add));
         tally.rules

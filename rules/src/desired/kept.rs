@@ -83,7 +83,7 @@ impl State {
 
     /// The destinations that Services have.
     fn claimed(&self) -> HashSet<RawKey> {
-        let elements = self.fragments().flat_map(|fragment| fragment.elements);
+        let elements = self.fragments.iter().flat_map(|(_, fragment)| fragment.elements);
         elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| key).collect()
     }
 }

@@ -1,20 +1,11 @@
-//! What a Service adds, in few bytes: there is one for each Service, for as long as it is there.
+//! What a Service adds, in few bytes.
 //!
 //! A list of endpoints is most of it. Its elements differ in slot and endpoint only, so that it is
 //! written as one destination, its first slot, and endpoint after endpoint.
 
 use super::users::destination;
 use crate::compile::{Balancer, Entry, Fragment, Map};
-use crate::nft::{Data, Element, Name, RawKey, RawValue, Table, Verdict};
-
-/// A [`Fragment`], packed.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Packed {
-    /// One record after the other: what it is, and its content.
-    records: Box<[u8]>,
-    /// What few Services have, for which there are no records.
-    rest: Option<Box<Fragment>>,
-}
+use crate::nft::{Data, Element, Name, RawKey, RawValue, Verdict};
 
 /// What a record begins with: an element of a map by the map's number, or one of these. That of an
 /// element that other Services may have has the map's number added.
@@ -26,63 +17,49 @@ const GOTO: u8 = 0;
 const JUMP: u8 = 1;
 const DROP: u8 = 2;
 
-impl Packed {
-    pub(super) fn new(fragment: Fragment) -> Self {
-        let Fragment { elements, shared, balancers, own, learns } = fragment;
-        let mut records = Writer::default();
-        let rest = elements.chunk_by(goes_on).filter(|list| !records.put_list(list));
-        let rest = rest.flatten().cloned().collect();
-        for (map, key) in shared {
-            records.put_number(SHARED + map as u8);
-            records.put(key.as_bytes());
-        }
-        let is_shared = |balancer: &Balancer| Balancer::shared(&balancer.name()).is_some();
-        let (shared, balancers): (Vec<_>, Vec<_>) = balancers.into_iter().partition(is_shared);
-        for balancer in shared {
-            records.put_number(BALANCER);
-            records.put(balancer.name().as_str().as_bytes());
-        }
-        let rest = Fragment {
-            elements: rest,
-            balancers: balancers.into(),
-            own,
-            learns,
-            ..Fragment::default()
-        };
-        let rest = (!rest.is_empty()).then(|| Box::new(rest));
-        Self { records: records.0.into(), rest }
+/// Writes a fragment behind `bytes`, one record after the other: what it is, and its content. Gives
+/// what few Services have, for which there are no records.
+pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
+    let Fragment { elements, shared, balancers, own, learns } = fragment;
+    let mut records = Writer(bytes);
+    let rest = elements.chunk_by(goes_on).filter(|list| !records.put_list(list));
+    let rest = rest.flatten().cloned().collect();
+    for (map, key) in shared {
+        records.put_number(SHARED + map as u8);
+        records.put(key.as_bytes());
     }
-
-    /// Sets and chains that no other Service has.
-    pub(super) fn own(&self) -> Option<&Table> {
-        self.rest.as_ref()?.own.as_deref()
+    let is_shared = |balancer: &Balancer| Balancer::shared(&balancer.name()).is_some();
+    let (shared, balancers): (Vec<_>, Vec<_>) = balancers.into_iter().partition(is_shared);
+    for balancer in shared {
+        records.put_number(BALANCER);
+        records.put(balancer.name().as_str().as_bytes());
     }
+    Fragment { elements: rest, balancers: balancers.into(), own, learns, ..Fragment::default() }
+}
 
-    /// The fragment, as it was.
-    pub(super) fn unpack(&self) -> Fragment {
-        let rest = self.rest.as_deref().cloned().unwrap_or_default();
-        let (mut elements, mut balancers) = (Vec::new(), Vec::from(rest.balancers));
-        let mut shared = Vec::new();
-        let mut records = Reader(&self.records);
-        while let Some(kind) = records.number() {
-            match kind {
-                BALANCER => balancers.extend(Balancer::shared(&Name::new(records.text()))),
-                SHARED.. => shared.push((Map::ALL[usize::from(kind - SHARED)], records.key())),
-                map => records.elements(Map::ALL[usize::from(map)], &mut elements),
-            }
+/// The fragment that was written so, with what there were no records for.
+pub(super) fn unpack(bytes: &[u8], rest: Fragment) -> Fragment {
+    let (mut elements, mut balancers) = (Vec::new(), Vec::from(rest.balancers));
+    let mut shared = Vec::new();
+    let mut records = Reader(bytes);
+    while let Some(kind) = records.number() {
+        match kind {
+            BALANCER => balancers.extend(Balancer::shared(&Name::new(records.text()))),
+            SHARED.. => shared.push((Map::ALL[usize::from(kind - SHARED)], records.key())),
+            map => records.elements(Map::ALL[usize::from(map)], &mut elements),
         }
-        if !rest.elements.is_empty() {
-            elements.extend(rest.elements);
-            elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        }
-        balancers.sort_unstable();
-        Fragment {
-            elements: elements.into(),
-            shared: shared.into(),
-            balancers: balancers.into(),
-            own: rest.own,
-            learns: rest.learns,
-        }
+    }
+    if !rest.elements.is_empty() {
+        elements.extend(rest.elements);
+        elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    }
+    balancers.sort_unstable();
+    Fragment {
+        elements: elements.into(),
+        shared: shared.into(),
+        balancers: balancers.into(),
+        own: rest.own,
+        learns: rest.learns,
     }
 }
 
@@ -106,10 +83,9 @@ fn slot(map: Map, key: &RawKey) -> Option<u32> {
     map.has_slots().then(|| key.as_bytes().last_chunk().copied().map(u32::from_be_bytes))?
 }
 
-#[derive(Default)]
-struct Writer(Vec<u8>);
+struct Writer<'a>(&'a mut Vec<u8>);
 
-impl Writer {
+impl Writer<'_> {
     /// Says whether there are records for such elements.
     fn put_list(&mut self, list: &[Entry]) -> bool {
         let Some((map, key, first)) = list.first() else { return true };
@@ -132,8 +108,13 @@ impl Writer {
                     Verdict::Drop => DROP,
                     _ => return false,
                 };
+                // The kernel refuses names as long as that, but only when it is asked.
+                let is_short = |text: &str| text.len() <= usize::from(u8::MAX);
                 let comment = first.comment.as_deref().unwrap_or_default();
-                if comment.len() > usize::from(u8::MAX) || first.comment.as_deref() == Some("") {
+                let is_plain = is_short(comment)
+                    && first.comment.as_deref() != Some("")
+                    && verdict.chain().is_none_or(|chain| is_short(chain.as_str()));
+                if !is_plain {
                     return false;
                 }
                 self.put_number(*map as u8);
@@ -151,7 +132,7 @@ impl Writer {
         self.0.push(number);
     }
 
-    /// At most 255 bytes: names have no more (`NFT_NAME_MAXLEN` of linux/netfilter/nf_tables.h).
+    /// At most 255 bytes.
     fn put(&mut self, bytes: &[u8]) {
         self.put_number(u8::try_from(bytes.len()).expect("it is short"));
         self.0.extend(bytes);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Packed, Shared, State};
+use super::{Desired, Shared, State};
 use crate::cluster::Family;
 use crate::compile::learning;
 use crate::nft::{Data, Element, Name, RawKey, Ruleset, Set, SetSpec, Table};
@@ -60,7 +60,7 @@ impl State {
                 add(map.name(), key, &nothing);
             }
         }
-        for fragment in self.fragments() {
+        for (_, fragment) in self.fragments.iter() {
             for (map, key, element) in &fragment.elements {
                 add(map.name(), key, element);
             }
@@ -74,7 +74,7 @@ impl State {
 
     /// Interval sets are read whole.
     fn add_intervals(&self, part: &Part, table: &mut Table) {
-        for other in self.own().chain([&self.frame.base]) {
+        for other in self.fragments.own().chain([&self.frame.base]) {
             for (name, set) in other.sets.iter().filter(|(_, set)| set.spec.interval) {
                 if part.elements.contains_key(name) {
                     table.sets.insert(name.clone(), set.clone());
@@ -92,7 +92,7 @@ impl State {
             table.chains.extend(chains);
         };
         add(&self.frame.base);
-        self.own().for_each(&mut add);
+        self.fragments.own().for_each(&mut add);
         if self.uses.contains_key(&Shared::Learning) {
             add(&learning());
         }
@@ -105,16 +105,11 @@ impl State {
         table.comment.clone_from(&self.frame.base.comment);
     }
 
-    /// What each Service has of its own, if it has anything.
-    fn own(&self) -> impl Iterator<Item = &Table> {
-        self.fragments.values().filter_map(Packed::own)
-    }
-
     /// Adds a set that there is, without elements.
     fn declare(&self, name: &Name, table: &mut Table) {
         let of = |other: &Table| other.sets.get(name).map(|set| Set::new(set.spec.clone()));
         let learning = || self.uses.contains_key(&Shared::Learning).then(learning);
-        let own = || self.own().find_map(of);
+        let own = || self.fragments.own().find_map(of);
         let found = of(&self.frame.base).or_else(|| of(&learning()?)).or_else(own);
         table.sets.extend(found.map(|set| (name.clone(), set)));
     }

@@ -31,7 +31,7 @@ impl Sides {
 
         let mut changes: HashMap<Shared, isize> = HashMap::new();
         for (name, after) in &plan.fragments {
-            let before = state.map(|state| state.fragment(name)).unwrap_or_default();
+            let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
             sides.add_fragments(&before, after, new);
             each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);

@@ -21,7 +21,7 @@ fn put(cluster: &mut Cluster, number: u8, endpoints: &[u8]) {
         cluster_ips: vec![[10, 96, 0, number].into()],
         external_ips: vec![[192, 0, 2, number].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: NonZeroU16::new(80).unwrap(),
             node_port: None,
@@ -34,7 +34,7 @@ fn put(cluster: &mut Cluster, number: u8, endpoints: &[u8]) {
         service: name(number),
         family: Family::Ipv4,
         ports: vec![EndpointPort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: NonZeroU16::new(8080).unwrap(),
         }],

@@ -64,7 +64,7 @@ impl Plan {
         let Some(table) = &self.tables[index(family)] else { return Vec::new() };
         let needed = |name: &NamespacedName| {
             let state = before.tables[index(family)].as_ref();
-            state.is_some_and(|state| state.fragment(name).needs(object))
+            state.is_some_and(|state| state.fragments.get(name).needs(object))
         };
         let users =
             table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
@@ -77,8 +77,8 @@ impl Plan {
 impl Desired {
     /// The Services that need an object. This walks all fragments.
     pub fn users(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
-        let fragments = self.tables[index(family)].iter().flat_map(|state| &state.fragments);
-        let users = fragments.filter(|(_, packed)| packed.unpack().needs(object));
+        let fragments = self.tables[index(family)].iter().flat_map(|state| state.fragments.iter());
+        let users = fragments.filter(|(_, fragment)| fragment.needs(object));
         users.map(|(name, _)| name.clone()).collect()
     }
 
@@ -94,7 +94,7 @@ impl Desired {
         state: &State,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
-        let left = self.left.iter().map(|name| (name, state.fragment(name)));
+        let left = self.left.iter().map(|name| (name, state.fragments.get(name)));
         let left = left.filter(|(_, fragment)| !fragment.is_empty());
         let left: Vec<_> = left.collect();
         if left.is_empty() {

@@ -1,0 +1,107 @@
+//! What each Service adds to a table, kept in few bytes.
+//!
+//! There is a fragment for each Service for as long as it is there, and most are of a hundred bytes.
+//! So all are in one piece of memory, one behind the other: with pieces of their own, what it takes
+//! to find and to keep these would be a third on top.
+
+use std::collections::HashMap;
+
+use super::packed::{pack, unpack};
+use crate::cluster::NamespacedName;
+use crate::compile::Fragment;
+use crate::nft::Table;
+
+/// So many bytes may be left over at least before it is tidied up.
+const FEW: usize = 64 * 1024;
+
+/// Fragments by Service; none that is empty.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fragments {
+    places: HashMap<NamespacedName, Place>,
+    bytes: Vec<u8>,
+    /// How many of the bytes are nobody's any more.
+    left_over: usize,
+    /// What few Services have, which is not in the bytes.
+    rest: HashMap<NamespacedName, Fragment>,
+}
+
+/// Where the bytes of one fragment are.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    start: u32,
+    length: u32,
+}
+
+impl Place {
+    fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..][..self.length as usize]
+    }
+}
+
+impl Fragments {
+    pub(super) fn contains(&self, name: &NamespacedName) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// What a Service adds.
+    pub(super) fn get(&self, name: &NamespacedName) -> Fragment {
+        self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()
+    }
+
+    /// Has a Service add something else; gives what it was.
+    pub(super) fn put(&mut self, name: NamespacedName, fragment: Fragment) -> Fragment {
+        let before = self.get(&name);
+        if let Some(place) = self.places.remove(&name) {
+            self.left_over += place.length as usize;
+            self.rest.remove(&name);
+        }
+        if !fragment.is_empty() {
+            let start = self.bytes.len();
+            let rest = pack(fragment, &mut self.bytes);
+            if !rest.is_empty() {
+                self.rest.insert(name.clone(), rest);
+            }
+            let number = |bytes: usize| u32::try_from(bytes).expect("they are less than 4 GiB");
+            let place = Place { start: number(start), length: number(self.bytes.len() - start) };
+            self.places.insert(name, place);
+        }
+        if self.left_over > FEW.max(self.bytes.len() / 4) {
+            self.tidy();
+        }
+        before
+    }
+
+    /// The Services.
+    pub(super) fn names(&self) -> impl Iterator<Item = &NamespacedName> {
+        self.places.keys()
+    }
+
+    /// What each Service adds.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&NamespacedName, Fragment)> {
+        self.places.iter().map(|(name, place)| (name, self.unpack(name, *place)))
+    }
+
+    /// The sets and chains that each has of its own, if it has any.
+    pub(super) fn own(&self) -> impl Iterator<Item = &Table> {
+        self.rest.values().filter_map(|rest| rest.own.as_deref())
+    }
+
+    fn unpack(&self, name: &NamespacedName, place: Place) -> Fragment {
+        let rest = self.rest.get(name).cloned().unwrap_or_default();
+        unpack(place.of(&self.bytes), rest)
+    }
+
+    fn tidy(&mut self) {
+        let mut bytes = Vec::with_capacity(self.bytes.len() - self.left_over);
+        for place in self.places.values_mut() {
+            let start = bytes.len() as u32;
+            bytes.extend(place.of(&self.bytes));
+            place.start = start;
+        }
+        (self.bytes, self.left_over) = (bytes, 0);
+    }
+}
+
+#[cfg(test)]
+#[path = "fragments_tests.rs"]
+mod tests;
