@@ -13,7 +13,7 @@ mod oom;
 pub use conntrack::conntrack;
 pub use files::raise_file_limit;
 pub use knob::{Done, Knob};
-pub use memory::{give_back_memory, share_memory};
+pub use memory::give_back_memory;
 pub use oom::oom_score_adj;
 
 use std::io;

@@ -140,7 +140,6 @@ fn keep_equal(
     observed: &Arc<Observed>,
 ) -> Result<ExitCode, Failure> {
     host::raise_file_limit();
-    host::share_memory();
     let kernel = Kernel::open()?;
     // Before anything is read, so that nothing is missed.
     let monitor = Monitor::open(kernel.port())?;
