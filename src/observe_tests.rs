@@ -32,7 +32,7 @@ fn sync(observed: &Observed, cause: Cause) {
 
 fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
     let namespace = if kind.is_namespaced() { "default" } else { "" };
-    let key = ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+    let key = ObjectKey::new(kind, namespace, name);
     let outcome = match kind {
         Kind::Service => convert::service(&serde_json::from_value(json).unwrap()),
         Kind::Node => convert::node(&serde_json::from_value(json).unwrap()),

@@ -19,7 +19,7 @@ fn name() -> NamespacedName {
 
 fn service(cluster_ips: &[&str], health_check_node_port: Option<u16>) -> Service {
     let port = |name: &str, port: u16| ServicePort {
-        name: name.to_owned(),
+        name: name.into(),
         protocol: Protocol::Tcp,
         port: number(port),
         node_port: None,
@@ -34,7 +34,7 @@ fn service(cluster_ips: &[&str], health_check_node_port: Option<u16>) -> Service
 
 fn slice(family: Family, ports: &[&str], endpoints: Vec<Endpoint>) -> EndpointSlice {
     let port = |name: &&str| EndpointPort {
-        name: (*name).to_owned(),
+        name: (*name).into(),
         protocol: Protocol::Tcp,
         port: number(8080),
     };

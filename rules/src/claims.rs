@@ -97,7 +97,7 @@ mod tests {
 
     fn port(protocol: Protocol, port: u16, node_port: u16) -> ServicePort {
         ServicePort {
-            name: format!("{protocol}-{port}"),
+            name: format!("{protocol}-{port}").into(),
             protocol,
             port: NonZeroU16::new(port).unwrap(),
             node_port: NonZeroU16::new(node_port),

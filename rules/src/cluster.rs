@@ -155,7 +155,7 @@ pub enum TrafficPolicy {
 pub struct ServicePort {
     /// The name, empty when there is none. Together with the protocol it selects the port of the
     /// EndpointSlices.
-    pub name: String,
+    pub name: Arc<str>,
     /// The protocol; TCP when the manifest names none.
     pub protocol: Protocol,
     /// The port at the virtual addresses.
@@ -182,7 +182,7 @@ pub struct EndpointSlice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointPort {
     /// The name of the Service port that it stands for, possibly empty.
-    pub name: String,
+    pub name: Arc<str>,
     /// The protocol.
     pub protocol: Protocol,
     /// The port at the endpoint's address.

@@ -15,7 +15,7 @@ fn service(cluster_ip: u8) -> Service {
     Service {
         cluster_ips: vec![[10, 96, 0, cluster_ip].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Udp,
             port: NonZeroU16::new(53).unwrap(),
             node_port: None,
@@ -25,7 +25,7 @@ fn service(cluster_ip: u8) -> Service {
 }
 
 fn slice(service: &str, address: u8) -> EndpointSlice {
-    let port = EndpointPort { name: String::new(), protocol: Protocol::Udp, port: NonZeroU16::MIN };
+    let port = EndpointPort { name: "".into(), protocol: Protocol::Udp, port: NonZeroU16::MIN };
     EndpointSlice {
         service: name(service),
         family: Family::Ipv4,

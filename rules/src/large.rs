@@ -38,7 +38,7 @@ pub fn replace_endpoint(cluster: &mut Cluster, service: u32, address: Ipv4Addr) 
 fn service(number: u32) -> Service {
     let address = Ipv4Addr::from_bits(FIRST_CLUSTER_IP.to_bits() + number);
     let port = ServicePort {
-        name: "http".to_owned(),
+        name: "http".into(),
         protocol: Protocol::Tcp,
         port: port(80),
         node_port: None,
@@ -53,7 +53,7 @@ fn slice(service: &str, first: u32, count: u32) -> EndpointSlice {
         service: NamespacedName::new("default", service),
         family: Family::Ipv4,
         ports: vec![EndpointPort {
-            name: "http".to_owned(),
+            name: "http".into(),
             protocol: Protocol::Tcp,
             port: port(8080),
         }],

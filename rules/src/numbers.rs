@@ -89,7 +89,7 @@ mod tests {
             service: name,
             family: Family::Ipv4,
             ports: vec![EndpointPort {
-                name: String::new(),
+                name: "".into(),
                 protocol: Protocol::Tcp,
                 port: NonZeroU16::MAX,
             }],
@@ -106,7 +106,7 @@ mod tests {
         Service {
             cluster_ips: vec![[10, 96, 0, 10].into()],
             ports: vec![ServicePort {
-                name: String::new(),
+                name: "".into(),
                 protocol: Protocol::Tcp,
                 port: NonZeroU16::MIN,
                 node_port: node_port.and_then(NonZeroU16::new),

@@ -20,7 +20,7 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
         external_ips: vec![],
         load_balancer_ips: vec![[192, 0, 2, 10].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: PORT,
             node_port: NonZeroU16::new(30080),
@@ -38,7 +38,7 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
     let slice = EndpointSlice {
         service: name.clone(),
         family: Family::Ipv4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Tcp, port: PORT }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: PORT }],
         endpoints: nodes.iter().enumerate().map(endpoint).collect(),
     };
     Cluster {

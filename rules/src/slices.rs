@@ -47,11 +47,22 @@ impl Slices {
         self.by_name.contains_key(name)
     }
 
+    /// A Service's name as its slices have it, if it has any: that text is in memory.
+    pub fn name_of(&self, service: &NamespacedName) -> Option<&NamespacedName> {
+        self.pairs_of(service).next().map(|(name, _)| name)
+    }
+
     /// A Service's slices, ordered by their own names.
     pub fn of(&self, service: &NamespacedName) -> Vec<&EndpointSlice> {
+        self.pairs_of(service).filter_map(|(_, name)| self.by_name.get(name)).collect()
+    }
+
+    fn pairs_of(
+        &self,
+        service: &NamespacedName,
+    ) -> impl Iterator<Item = &(NamespacedName, NamespacedName)> {
         let from = (service.clone(), NamespacedName::least());
-        let pairs = self.of_service.range(from..).take_while(|(of, _)| of == service);
-        pairs.filter_map(|(_, name)| self.by_name.get(name)).collect()
+        self.of_service.range(from..).take_while(move |(of, _)| of == service)
     }
 
     /// The Services that have a slice, in order. They need not exist.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::collection::{btree_map, vec};
@@ -209,8 +210,8 @@ fn port() -> impl Strategy<Value = NonZeroU16> {
         .prop_map(|port| NonZeroU16::new(port).expect("none of them is 0"))
 }
 
-fn port_name() -> impl Strategy<Value = String> {
-    select(vec!["", "http", "dns"]).prop_map(str::to_owned)
+fn port_name() -> impl Strategy<Value = Arc<str>> {
+    select(vec!["", "http", "dns"]).prop_map(Arc::from)
 }
 
 fn address_of(family: Family, number: u8) -> IpAddr {

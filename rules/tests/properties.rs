@@ -411,7 +411,7 @@ proptest! {
             let key =
                 RawKey::new().address(frontend.address).protocol(port.protocol).port(port.port);
             let sets = &ruleset.tables[&family].sets;
-            let owner = match port.name.as_str() {
+            let owner = match &*port.name {
                 "" => frontend.name.to_string(),
                 name => format!("{}:{name}", frontend.name),
             };

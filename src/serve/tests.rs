@@ -173,7 +173,7 @@ fn cluster(port: u16, nodes: &[&str]) -> Cluster {
     let service = Service {
         cluster_ips: vec![[10, 96, 0, 10].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: number(80),
             node_port: None,
@@ -188,11 +188,7 @@ fn cluster(port: u16, nodes: &[&str]) -> Cluster {
     let slice = EndpointSlice {
         service: name.clone(),
         family: Family::Ipv4,
-        ports: vec![EndpointPort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: number(8080),
-        }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: number(8080) }],
         endpoints: nodes.iter().enumerate().map(endpoint).collect(),
     };
     let (services, slices) = ([(name.clone(), service)].into(), [(name, slice)].into());

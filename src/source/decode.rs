@@ -41,8 +41,8 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Undecod
 
 /// Decodes and converts the object of this identity.
 pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
-    convert::name(&key.name, "metadata.name", 253)?;
-    convert::name(&key.namespace, "metadata.namespace", 63)?;
+    convert::name(key.name(), "metadata.name", 253)?;
+    convert::name(key.namespace(), "metadata.namespace", 63)?;
     fn with<T: DeserializeOwned>(
         json: &str,
         convert: impl Fn(&T) -> Result<Converted, InvalidField>,
@@ -52,7 +52,7 @@ pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodab
     match key.kind {
         Kind::Service => with(json, convert::service),
         Kind::EndpointSlice => {
-            with(json, |slice: &discovery::EndpointSlice| convert::slice(slice, &key.namespace))
+            with(json, |slice: &discovery::EndpointSlice| convert::slice(slice, key.namespace()))
         }
         Kind::Node => with(json, |node: &core::Node| convert::node(node)),
         Kind::Pod => with(json, |pod: &core::Pod| convert::pod(pod)),

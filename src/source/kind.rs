@@ -58,21 +58,29 @@ impl Kind {
 pub struct ObjectKey {
     /// Its kind.
     pub kind: Kind,
-    /// Its namespace; empty for kinds without.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+    /// Its namespace and name; the namespace is empty for kinds without.
+    pub name: NamespacedName,
 }
 
 impl ObjectKey {
-    /// An object of a kind whose objects live in namespaces.
-    pub fn of(kind: Kind, name: &NamespacedName) -> Self {
-        Self { kind, namespace: name.namespace().to_owned(), name: name.name().to_owned() }
+    /// The object of a kind with this namespace, or none, and name.
+    pub fn new(kind: Kind, namespace: impl AsRef<str>, name: impl AsRef<str>) -> Self {
+        Self { kind, name: NamespacedName::new(namespace, name) }
     }
 
-    /// Its namespace and name.
-    pub fn namespaced(&self) -> NamespacedName {
-        NamespacedName::new(&self.namespace, &self.name)
+    /// An object of a kind whose objects live in namespaces.
+    pub fn of(kind: Kind, name: &NamespacedName) -> Self {
+        Self { kind, name: name.clone() }
+    }
+
+    /// Its namespace; empty for kinds without.
+    pub fn namespace(&self) -> &str {
+        self.name.namespace()
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name.name()
     }
 }
 
@@ -81,9 +89,9 @@ impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.name())?;
         f.write_str(" ")?;
-        if !self.namespace.is_empty() {
-            write!(f, "{}/", self.namespace)?;
+        if !self.namespace().is_empty() {
+            write!(f, "{}/", self.namespace())?;
         }
-        f.write_str(&self.name)
+        f.write_str(self.name())
     }
 }

@@ -76,7 +76,7 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
         external_ips: vec![],
         load_balancer_ips: vec![],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Udp,
             port: port(53),
             node_port: None,
@@ -90,11 +90,7 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
     let slice = EndpointSlice {
         service: name.clone(),
         family: Family::Ipv4,
-        ports: vec![EndpointPort {
-            name: String::new(),
-            protocol: Protocol::Udp,
-            port: port(8080),
-        }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Udp, port: port(8080) }],
         endpoints: vec![Endpoint::new(endpoint.parse().unwrap())],
     };
     cluster.services.insert(name.clone(), service);

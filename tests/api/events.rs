@@ -14,7 +14,7 @@ async fn recorder(world: &World) -> Recorder {
 
 pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
     Event {
-        about: ObjectKey { kind, namespace: namespace.to_owned(), name: name.to_owned() },
+        about: ObjectKey::new(kind, namespace, name),
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",

@@ -70,7 +70,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 
 fn about(kind: Kind) -> Event {
     Event {
-        about: ObjectKey { kind, namespace: "default".to_owned(), name: "web".to_owned() },
+        about: ObjectKey::new(kind, "default", "web"),
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",

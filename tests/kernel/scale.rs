@@ -39,7 +39,7 @@ fn service(number: u32) -> Service {
     Service {
         cluster_ips: vec![[10, 96, high, low].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: port(80),
             node_port: None,
@@ -54,11 +54,7 @@ fn slice(number: u32, endpoints: impl IntoIterator<Item = u32>) -> EndpointSlice
     EndpointSlice {
         service: name(number),
         family: Family::Ipv4,
-        ports: vec![EndpointPort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: port(8080),
-        }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: port(8080) }],
         endpoints: endpoints.into_iter().map(|index| Endpoint::new(address(index))).collect(),
     }
 }

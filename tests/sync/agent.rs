@@ -54,7 +54,7 @@ fn service(number: u16) -> Service {
         cluster_ips: vec![address(number)],
         external_ips: vec![[192, 0, high, low].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Tcp,
             port: port(80),
             node_port: Some(port(30000 + number)),
@@ -71,11 +71,7 @@ fn slice(number: u16, endpoints: &[u8]) -> EndpointSlice {
     EndpointSlice {
         service: name(number),
         family: Family::Ipv4,
-        ports: vec![EndpointPort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: port(8080),
-        }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Tcp, port: port(8080) }],
         endpoints: endpoints.iter().map(address).map(Endpoint::new).collect(),
     }
 }

@@ -38,7 +38,7 @@ fn own() -> BTreeSet<IpAddr> {
 
 fn service() -> Service {
     let port = |protocol| ServicePort {
-        name: format!("{protocol}"),
+        name: format!("{protocol}").into(),
         protocol,
         port: number(53),
         node_port: Some(number(30053)),
@@ -57,8 +57,11 @@ fn service() -> Service {
 }
 
 fn slice(service: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
-    let port =
-        |protocol| EndpointPort { name: format!("{protocol}"), protocol, port: number(8080) };
+    let port = |protocol| EndpointPort {
+        name: format!("{protocol}").into(),
+        protocol,
+        port: number(8080),
+    };
     EndpointSlice {
         service: name(service),
         family: Family::Ipv4,

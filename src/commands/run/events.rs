@@ -67,7 +67,7 @@ impl Events {
     }
 
     fn node(&self) -> ObjectKey {
-        ObjectKey { kind: Kind::Node, namespace: String::new(), name: self.node_name.clone() }
+        ObjectKey::new(Kind::Node, "", &self.node_name)
     }
 
     fn record(

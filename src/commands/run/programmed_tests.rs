@@ -24,7 +24,7 @@ fn cluster(endpoint: u8) -> Cluster {
     let service = Service {
         cluster_ips: vec![[10, 96, 0, 1].into()],
         ports: vec![ServicePort {
-            name: String::new(),
+            name: "".into(),
             protocol: Protocol::Udp,
             port: PORT,
             node_port: None,
@@ -35,7 +35,7 @@ fn cluster(endpoint: u8) -> Cluster {
     let slice = EndpointSlice {
         service: web(),
         family: Family::Ipv4,
-        ports: vec![EndpointPort { name: String::new(), protocol: Protocol::Udp, port: PORT }],
+        ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Udp, port: PORT }],
         endpoints: vec![Endpoint {
             node: Some("node-a".into()),
             ..Endpoint::new([10, 244, 0, endpoint].into())

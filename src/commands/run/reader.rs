@@ -85,7 +85,7 @@ fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {
             }
             News::Resolved(text) => info!("no longer: {text}"),
             News::Remark(key, remark) => {
-                let name = format!("{}/{}", key.namespace, key.name);
+                let name = key.name.to_string();
                 remarks.entry(remark).or_default().push(name);
             }
         }

@@ -164,7 +164,7 @@ impl Poster {
         struct Item {
             metadata: ObjectMeta,
         }
-        let selector = format!("metadata.name={}", about.name);
+        let selector = format!("metadata.name={}", about.name());
         let params = ListParams::default().fields(&selector).match_any();
         let request = Request::new(path(about)).list(&params).map_err(kube::Error::BuildRequest)?;
         let text = self.ask(request).await?;
@@ -175,23 +175,23 @@ impl Poster {
     /// The same name for each attempt, so that no two get there.
     fn object(&self, event: &Event, time: Timestamp, uid: Option<String>) -> events::Event {
         let about = &event.about;
-        let full = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let full = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         // As client-go names them; a name is a name but for its length.
         let suffix = format!(".{:x}", time.as_nanosecond());
-        let name = cut(&about.name, NAME_LIMIT - suffix.len()).trim_end_matches(['.', '-']);
+        let name = cut(about.name(), NAME_LIMIT - suffix.len()).trim_end_matches(['.', '-']);
         events::Event {
             metadata: ObjectMeta {
                 name: Some(format!("{name}{suffix}")),
                 // Events about what has no namespace are in this one.
-                namespace: full(&about.namespace).or(Some("default".to_owned())),
+                namespace: full(about.namespace()).or(Some("default".to_owned())),
                 ..ObjectMeta::default()
             },
             event_time: Some(MicroTime(time)),
             regarding: Some(ObjectReference {
                 api_version: Some(about.kind.api_version().to_owned()),
                 kind: Some(about.kind.name().to_owned()),
-                namespace: full(&about.namespace),
-                name: Some(about.name.clone()),
+                namespace: full(about.namespace()),
+                name: Some(about.name().to_owned()),
                 uid,
                 ..ObjectReference::default()
             }),
@@ -212,7 +212,7 @@ impl Poster {
 /// The collection that an object is in, within its namespace.
 fn path(about: &ObjectKey) -> String {
     let path = collection::path(about.kind);
-    match (about.namespace.as_str(), path.rsplit_once('/')) {
+    match (about.namespace(), path.rsplit_once('/')) {
         ("", _) | (_, None) => path.to_owned(),
         (namespace, Some((group, plural))) => format!("{group}/namespaces/{namespace}/{plural}"),
     }

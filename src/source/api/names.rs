@@ -1,30 +1,37 @@
-//! What many endpoints have alike, kept once.
+//! What many objects have alike, kept once.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use weir_rules::cluster::{EndpointSlice, Hints};
+use weir_rules::cluster::{EndpointSlice, Hints, Service};
 
 /// With fewer than this nothing is thrown away.
 const FEW: usize = 1024;
 
-/// Names of nodes, and hints.
+/// Names of nodes and ports, and hints.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    nodes: Shared<str>,
+    names: Shared<str>,
     hints: Shared<Hints>,
 }
 
 impl Names {
     /// Gives a slice these instead of its own.
     pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
+        slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
         for endpoint in &mut slice.endpoints {
-            endpoint.node.iter_mut().for_each(|node| self.nodes.share(node));
+            endpoint.node.iter_mut().for_each(|node| self.names.share(node));
             endpoint.hints.iter_mut().for_each(|hints| self.hints.share(hints));
         }
-        self.nodes.tidy();
+        self.names.tidy();
         self.hints.tidy();
+    }
+
+    /// The same for a Service.
+    pub(super) fn share_ports(&mut self, service: &mut Service) {
+        service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
+        self.names.tidy();
     }
 }
 
@@ -99,7 +106,7 @@ mod tests {
         names.share(&mut kept);
         for number in 0..10 * FEW {
             names.share(&mut slice(&format!("node-{number}")));
-            assert!(names.nodes.all.len() <= 2 * FEW + 1);
+            assert!(names.names.all.len() <= 2 * FEW + 1);
         }
         names.share(&mut kept);
         assert!(Arc::strong_count(kept.endpoints[0].node.as_ref().unwrap()) > 2, "it is in use");

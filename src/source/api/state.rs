@@ -1,13 +1,15 @@
 //! The updates of the API server, applied.
 
+mod news;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 
 use ipnet::IpNet;
 use weir_rules::claims::Claim;
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+
+pub use news::{News, Problem};
 
 use super::changes::Changes;
 use super::names::Names;
@@ -46,41 +48,13 @@ pub struct State {
     touched: Touched,
 }
 
-/// What a user must know of an update.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// An object is bad, and left out or kept as it was before.
-    Problem(Problem),
-    /// An object is no longer bad.
-    Resolved(String),
-    /// An object is good, but may not be what the user expects.
-    Remark(ObjectKey, Remark),
-}
-
-/// An object that is bad.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The object.
-    pub key: ObjectKey,
-    /// Whether it is good in itself, and claims what another has.
-    pub is_conflict: bool,
-    /// What is wrong with it, and what weir makes of it.
-    pub text: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.text)
-    }
-}
-
 impl State {
     /// Applies an update.
     pub fn apply(&mut self, update: Update) -> Vec<News> {
         let mut news = Vec::new();
         let was_complete = self.is_complete();
         match update {
-            Update::Listed(kind, objects) => {
+            Update::Listed(kind, mut objects) => {
                 self.listed.insert(kind);
                 let keys: BTreeSet<ObjectKey> =
                     objects.iter().map(|object| object.key.clone()).collect();
@@ -88,7 +62,11 @@ impl State {
                 for key in self.known(kind).into_iter().filter(|key| !keys.contains(key)) {
                     self.delete(&key, &mut news);
                 }
-                let before = objects.iter().filter_map(|object| self.let_go(object)).collect();
+                let before: BTreeMap<_, _> =
+                    objects.iter().filter_map(|object| self.let_go(object)).collect();
+                // A newcomer must not come between two that change places.
+                let is_newcomer = |object: &Listed| !before.contains_key(&object.key.name);
+                objects.sort_by_cached_key(is_newcomer);
                 for object in objects {
                     self.put(object, &mut news);
                 }
@@ -158,14 +136,15 @@ impl State {
             Ok(converted) => converted,
             Err(reason) => {
                 if key.kind == Kind::Service {
-                    self.waiting.remove(&key.namespaced());
+                    self.waiting.remove(&key.name);
                 }
                 return self.refuse(key, false, reason, news);
             }
         };
         self.remark(&key, converted.remarks, news);
-        let name = key.namespaced();
-        if let Object::Service(service, _) = converted.object {
+        let name = key.name.clone();
+        if let Object::Service(mut service, _) = converted.object {
+            self.names.share_ports(&mut service);
             self.put_service(name.clone(), service);
             // Else what keeps it waiting is told, if that is news.
             if !self.waiting.contains(&name) {
@@ -180,6 +159,9 @@ impl State {
                     self.changes.slice_put(&slice, trigger);
                     self.touched.service(&slice.service);
                     self.names.share(&mut slice);
+                    if let Some((known, _)) = self.cluster.services.get_key_value(&slice.service) {
+                        slice.service = known.clone();
+                    }
                     if let Some(before) = self.cluster.slices.insert(name, slice) {
                         self.touched.service(&before.service);
                     }
@@ -191,11 +173,11 @@ impl State {
                     self.cluster.node = Some(node);
                     self.touched.surroundings = true;
                 }
-                self.node_name = Some(key.name);
+                self.node_name = Some(key.name().to_owned());
             }
             Object::ServiceCidr(cidrs) => {
-                if self.cidrs.get(&key.name) != Some(&cidrs) {
-                    self.cidrs.insert(key.name, cidrs);
+                if self.cidrs.get(key.name()) != Some(&cidrs) {
+                    self.cidrs.insert(key.name().to_owned(), cidrs);
                     self.join_cidrs();
                 }
             }
@@ -212,7 +194,7 @@ impl State {
 
     /// Takes an object out of the cluster.
     fn take_out(&mut self, key: &ObjectKey) {
-        let name = key.namespaced();
+        let name = key.name.clone();
         match key.kind {
             Kind::Service => {
                 self.waiting.remove(&name);
@@ -232,7 +214,7 @@ impl State {
                 self.touched.surroundings |= self.cluster.node.take().is_some();
             }
             Kind::ServiceCidr => {
-                if self.cidrs.remove(&key.name).is_some() {
+                if self.cidrs.remove(key.name()).is_some() {
                     self.join_cidrs();
                 }
             }
@@ -257,12 +239,12 @@ impl State {
     }
 
     fn stands(&self, key: &ObjectKey) -> bool {
-        let name = key.namespaced();
+        let name = key.name.clone();
         match key.kind {
             Kind::Service => self.cluster.services.contains_key(&name),
             Kind::EndpointSlice => self.cluster.slices.contains_key(&name),
             Kind::Node => self.cluster.node.is_some(),
-            Kind::ServiceCidr => self.cidrs.contains_key(&key.name),
+            Kind::ServiceCidr => self.cidrs.contains_key(key.name()),
             Kind::Pod => false,
         }
     }
@@ -289,7 +271,7 @@ fn service_key(name: &NamespacedName) -> ObjectKey {
 }
 
 fn cluster_wide(kind: Kind, name: &str) -> ObjectKey {
-    ObjectKey { kind, namespace: String::new(), name: name.to_owned() }
+    ObjectKey::new(kind, "", name)
 }
 
 #[cfg(test)]

@@ -141,6 +141,17 @@ fn who_kept_what_it_had_changes_places_with_another_in_the_next_list() {
     assert_eq!(relisted(&mut state, &swapped), (Vec::new(), pairs(&swapped)));
 }
 
+/// It would keep one from its new place, and so the other, too.
+#[test]
+fn a_newcomer_does_not_keep_two_from_changing_places() {
+    let mut state = state(vec![service("b", "10.96.0.1"), service("c", "10.96.0.2")]);
+    let next = [("a", "10.96.0.1"), ("b", "10.96.0.2"), ("c", "10.96.0.1")];
+    let (told, kept) = relisted(&mut state, &next);
+    let reason = "Service default/a: 10.96.0.1 tcp port 80 is already claimed by Service default/c";
+    assert_eq!(told, [format!("{reason}; left out")]);
+    assert_eq!(kept, pairs(&next[1..]));
+}
+
 #[test]
 fn who_goes_on_waiting_in_a_list_is_not_told_to_wait_no_longer() {
     let mut state = state(vec![service("a", "10.96.0.1")]);
@@ -235,4 +246,34 @@ fn an_object_touches_its_service_and_the_node_touches_the_surroundings() {
     let node = Listed { key: node_key.clone(), outcome: Ok(node) };
     assert_eq!(touches(Update::Applied(node)), surroundings);
     assert_eq!(touches(Update::Deleted(node_key)), surroundings);
+}
+
+/// There are many of them.
+#[test]
+fn a_service_and_its_slices_have_one_text_for_its_name_whichever_comes_first() {
+    let slice = || {
+        let slice = serde_json::json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "endpoints": [],
+        });
+        let slice = serde_json::from_value(slice).expect("a slice");
+        let converted = convert::slice(&slice, "default").expect("a good one");
+        Listed {
+            key: ObjectKey::new(Kind::EndpointSlice, "default", "web-1"),
+            outcome: Ok(converted),
+        }
+    };
+    for is_service_first in [true, false] {
+        let mut state = state(vec![service("other", "10.96.0.9")]);
+        let mut updates = [service("web", "10.96.0.1"), slice()];
+        if !is_service_first {
+            updates.reverse();
+        }
+        updates.into_iter().for_each(|object| drop(state.apply(Update::Applied(object))));
+        let cluster = state.cluster().expect("complete");
+        let web = NamespacedName::new("default", "web");
+        let (name, _) = cluster.services.get_key_value(&web).expect("it is there");
+        let of_slice = &cluster.slices.of(&web)[0].service;
+        assert_eq!(name.name().as_ptr(), of_slice.name().as_ptr(), "{is_service_first}");
+    }
 }

@@ -82,14 +82,14 @@ fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
             &objects[..]
         }
         Update::Applied(object) if object.key.kind == Kind::Service => std::slice::from_ref(object),
-        Update::Deleted(ObjectKey { kind: Kind::Service, namespace, name }) => {
-            last.remove(&NamespacedName::new(namespace, name));
+        Update::Deleted(ObjectKey { kind: Kind::Service, name }) => {
+            last.remove(name);
             &[]
         }
         _ => &[],
     };
     for Listed { key, outcome } in objects {
-        let name = key.namespaced();
+        let name = key.name.clone();
         match outcome.as_ref().map(|converted| &converted.object) {
             Ok(Object::Service(service, _)) => drop(last.insert(name, service.clone())),
             _ => drop(last.remove(&name)),

@@ -183,11 +183,9 @@ fn object(kind: Kind, json: &str) -> Result<(Listed, String), Garbage> {
 }
 
 fn head(kind: Kind, json: &str) -> Result<(ObjectKey, HeadMeta), Garbage> {
-    let Head { mut metadata } = decode::decode(json)?;
+    let Head { metadata } = decode::decode(json)?;
     if metadata.name.is_empty() || metadata.namespace.is_empty() == kind.is_namespaced() {
         return Err(Garbage(format!("a {} without name and namespace", kind.name())));
     }
-    let name = std::mem::take(&mut metadata.name);
-    let namespace = std::mem::take(&mut metadata.namespace);
-    Ok((ObjectKey { kind, namespace, name }, metadata))
+    Ok((ObjectKey::new(kind, &metadata.namespace, &metadata.name), metadata))
 }

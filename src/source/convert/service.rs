@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{self, ServiceSpec};
@@ -38,7 +39,7 @@ pub struct PodSelection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelectedPort {
     /// The name of the Service's port.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its protocol.
     pub protocol: Protocol,
     /// The port of the Pod.
@@ -130,7 +131,11 @@ fn addresses(
     texts: &[String],
     field: impl Fn(usize) -> String,
 ) -> Result<Vec<IpAddr>, InvalidField> {
-    texts.iter().enumerate().map(|(index, ip)| field::address(ip, || field(index))).collect()
+    let mut addresses = Vec::with_capacity(texts.len());
+    for (index, ip) in texts.iter().enumerate() {
+        addresses.push(field::address(ip, || field(index))?);
+    }
+    Ok(addresses)
 }
 
 fn external_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
@@ -160,7 +165,7 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let path = |name: &str| format!("spec.ports[{index}].{name}");
         let port = ServicePort {
-            name: port.name.clone().unwrap_or_default(),
+            name: port.name.as_deref().unwrap_or_default().into(),
             protocol: field::protocol(port.protocol.as_deref(), || path("protocol"))?,
             port: field::port(port.port, || path("port"))?,
             node_port: field::optional_port(port.node_port, || path("nodePort"))?,
@@ -169,7 +174,7 @@ fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
         let same = |test: &dyn Fn(&ServicePort) -> bool| ports.iter().position(test);
         let same_protocol = |other: &ServicePort| other.protocol == port.protocol;
         if let Some(other) = same(&|other| other.name == port.name) {
-            let message = match port.name.as_str() {
+            let message = match &*port.name {
                 "" => "is missing, and a Service with several ports must name each".to_owned(),
                 name => format!("{name:?} is the name of spec.ports[{other}] too"),
             };

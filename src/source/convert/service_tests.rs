@@ -35,13 +35,13 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 fn the_protocol_is_tcp_and_no_node_port_is_served_unless_given() {
     let port =
         &accepted(json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 0}]})).ports[0];
-    assert_eq!((port.name.as_str(), port.protocol, port.port.get()), ("", Protocol::Tcp, 80));
+    assert_eq!((&*port.name, port.protocol, port.port.get()), ("", Protocol::Tcp, 80));
     assert_eq!(port.node_port, None);
     let port = &accepted(
         json!({"ports": [{"name": "dns", "port": 53, "protocol": "UDP", "nodePort": 30053}]}),
     )
     .ports[0];
-    assert_eq!((port.name.as_str(), port.protocol), ("dns", Protocol::Udp));
+    assert_eq!((&*port.name, port.protocol), ("dns", Protocol::Udp));
     assert_eq!(port.node_port, NonZeroU16::new(30053));
 }
 

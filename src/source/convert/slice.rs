@@ -69,7 +69,7 @@ fn ports(slice: &v1::EndpointSlice) -> Result<Vec<EndpointPort>, InvalidField> {
         let protocol = field::protocol(port.protocol.as_deref(), || path("protocol"))?;
         let number = field::optional_port(port.port, || path("port"))?;
         if let (Some(name), Some(port)) = (&port.name, number) {
-            ports.push(EndpointPort { name: name.clone(), protocol, port });
+            ports.push(EndpointPort { name: name.as_str().into(), protocol, port });
         }
     }
     Ok(ports)

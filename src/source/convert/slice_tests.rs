@@ -29,7 +29,7 @@ fn a_slice_belongs_to_the_service_of_its_namespace_that_its_label_names() {
     assert_eq!(slice.service, NamespacedName::new("shop", "web"));
     assert_eq!(slice.family, Family::Ipv4);
     assert_eq!(slice.ports.len(), 1);
-    assert_eq!((slice.ports[0].name.as_str(), slice.ports[0].port.get()), ("http", 8080));
+    assert_eq!((&*slice.ports[0].name, slice.ports[0].port.get()), ("http", 8080));
 }
 
 #[test]
@@ -72,11 +72,8 @@ fn ports_without_name_or_number_are_left_out() {
         {"port": 1}, {"name": "a"}, {"name": "b", "port": 0}, {"name": "", "port": 2},
         {"name": "c", "port": 3, "protocol": "SCTP"},
     ]}));
-    let ports: Vec<_> = slice
-        .ports
-        .iter()
-        .map(|of| (of.name.as_str(), of.protocol.number(), of.port.get()))
-        .collect();
+    let ports: Vec<_> =
+        slice.ports.iter().map(|of| (&*of.name, of.protocol.number(), of.port.get())).collect();
     assert_eq!(ports, [("", 6, 2), ("c", 132, 3)]);
     assert_eq!(accepted(json!({"ports": null, "endpoints": null})).endpoints, []);
 }

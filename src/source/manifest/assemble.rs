@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use weir_rules::claims::{Claim, claims};
-use weir_rules::cluster::{Cluster, NamespacedName, Service};
+use weir_rules::cluster::{Cluster, Service};
 
 use super::decode::{Decoded, Entry};
 use super::derive;
@@ -184,8 +184,7 @@ impl Accepted {
         let mut pods = Vec::new();
         let mut selections = Vec::new();
         for (key, kept) in self.objects {
-            let ObjectKey { kind, namespace, name } = key;
-            let name = NamespacedName::new(namespace, name);
+            let ObjectKey { kind, name } = key;
             debug_assert!(kind != Kind::Node || cluster.node.is_none());
             match Arc::unwrap_or_clone(kept.value).object {
                 Object::Service(service, selection) => {

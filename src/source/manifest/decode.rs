@@ -213,7 +213,7 @@ impl Decoder<'_> {
             true => namespace.filter(|of| !of.is_empty()).unwrap_or_else(|| "default".to_owned()),
             false => String::new(),
         };
-        let key = ObjectKey { kind, namespace, name };
+        let key = ObjectKey::new(kind, namespace, name);
         let outcome = object(&key, json).map(Arc::new).map_err(|bad| {
             Box::new(self.problem(Some(key.clone()), bad.field, Reason::Invalid(bad.message)))
         });

@@ -14,7 +14,7 @@ pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
     let mut remarked: BTreeMap<Remark, Vec<String>> = BTreeMap::new();
     for (key, kept) in &accepted.objects {
         for remark in &kept.value.remarks {
-            let name = format!("{}/{}", key.namespace, key.name);
+            let name = key.name.to_string();
             remarked.entry(*remark).or_default().push(name);
         }
     }

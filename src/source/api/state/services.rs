@@ -28,6 +28,7 @@ impl State {
 
     /// Inserts a Service of which nobody else has what it claims.
     fn insert_service(&mut self, name: NamespacedName, service: Service) {
+        let name = self.cluster.slices.name_of(&name).unwrap_or(&name).clone();
         for (claim, _) in claims(&service) {
             self.owners.insert(claim, name.clone());
         }
@@ -58,7 +59,7 @@ impl State {
         let Ok(Object::Service(service, _)) = object.outcome.as_ref().map(|of| &of.object) else {
             return None;
         };
-        let name = object.key.namespaced();
+        let name = object.key.name.clone();
         self.cluster.services.get(&name).filter(|before| *before != service)?;
         let before = self.remove_service(&name)?;
         Some((name, before))
