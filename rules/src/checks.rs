@@ -49,7 +49,7 @@ fn local_endpoints(family: Family, slices: &[&EndpointSlice], node: &str) -> usi
     let slices = slices.iter().filter(|slice| slice.family == family && !slice.ports.is_empty());
     let found = slices
         .flat_map(|slice| &slice.endpoints)
-        .filter(|endpoint| endpoint.ready && endpoint.node.as_deref() == Some(node));
+        .filter(|endpoint| endpoint.ready && endpoint.node() == Some(node));
     found.map(|endpoint| endpoint.address).collect::<BTreeSet<IpAddr>>().len()
 }
 

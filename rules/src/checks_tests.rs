@@ -1,5 +1,5 @@
 use super::*;
-use crate::cluster::{Endpoint, EndpointPort, Node, Protocol, ServicePort};
+use crate::cluster::{Endpoint, EndpointPlace, EndpointPort, Node, Protocol, ServicePort};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -42,7 +42,7 @@ fn slice(family: Family, ports: &[&str], endpoints: Vec<Endpoint>) -> EndpointSl
 }
 
 fn local(address: &str) -> Endpoint {
-    Endpoint { node: Some("node-a".into()), ..Endpoint::new(ip(address)) }
+    Endpoint { place: EndpointPlace::on("node-a"), ..Endpoint::new(ip(address)) }
 }
 
 /// The numbers of local endpoints of the checks, by family.
@@ -54,7 +54,8 @@ fn counted(service: Service, slices: Vec<EndpointSlice>) -> Vec<(Family, usize)>
 
 #[test]
 fn ready_endpoints_of_the_own_node_count_once_for_each_address() {
-    let elsewhere = Endpoint { node: Some("node-b".into()), ..Endpoint::new(ip("10.244.1.1")) };
+    let elsewhere =
+        Endpoint { place: EndpointPlace::on("node-b"), ..Endpoint::new(ip("10.244.1.1")) };
     let terminating = Endpoint { ready: false, terminating: true, ..local("10.244.0.4") };
     let endpoints = vec![local("10.244.0.2"), local("10.244.0.3"), elsewhere, terminating];
     let slices = vec![

@@ -189,8 +189,7 @@ pub struct EndpointPort {
     pub port: NonZeroU16,
 }
 
-/// One entry of an EndpointSlice's `endpoints`. There are many of them, and few nodes and zones, so
-/// that what is said of these may be shared.
+/// One entry of an EndpointSlice's `endpoints`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// `addresses[0]`: further addresses have no meaning to a proxy.
@@ -201,43 +200,57 @@ pub struct Endpoint {
     pub serving: bool,
     /// `conditions.terminating`; nil means false.
     pub terminating: bool,
-    /// `nodeName`. An endpoint is local when this is the proxy's own node.
-    pub node: Option<Arc<str>>,
-    /// `hints`, if there are any.
-    pub hints: Option<Arc<Hints>>,
+    /// Where it is and who it is meant for, if that is said.
+    pub place: Option<Arc<EndpointPlace>>,
 }
 
-/// Who an endpoint is meant for.
+/// Where an endpoint is, and who it is meant for. Many endpoints have this alike.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Hints {
-    /// `forNodes[].name`.
-    pub nodes: Box<[String]>,
-    /// `forZones[].name`.
-    pub zones: Box<[String]>,
+pub struct EndpointPlace {
+    /// `nodeName`. An endpoint is local when this is the proxy's own node.
+    pub node: Option<Box<str>>,
+    /// `hints.forNodes[].name`.
+    pub node_hints: Box<[String]>,
+    /// `hints.forZones[].name`.
+    pub zone_hints: Box<[String]>,
 }
 
-impl Hints {
-    /// `None` if they name nothing.
-    pub fn new(nodes: Box<[String]>, zones: Box<[String]>) -> Option<Arc<Self>> {
-        let is_any = !nodes.is_empty() || !zones.is_empty();
-        is_any.then(|| Arc::new(Self { nodes, zones }))
+impl EndpointPlace {
+    /// `None` if nothing is said.
+    pub fn new(
+        node: Option<&str>,
+        node_hints: Box<[String]>,
+        zone_hints: Box<[String]>,
+    ) -> Option<Arc<Self>> {
+        let is_said = node.is_some() || !node_hints.is_empty() || !zone_hints.is_empty();
+        is_said.then(|| Arc::new(Self { node: node.map(Box::from), node_hints, zone_hints }))
+    }
+
+    /// On a node, for anybody.
+    pub fn on(node: &str) -> Option<Arc<Self>> {
+        Self::new(Some(node), Box::default(), Box::default())
     }
 }
 
 impl Endpoint {
+    /// `nodeName`.
+    pub fn node(&self) -> Option<&str> {
+        self.place.as_ref()?.node.as_deref()
+    }
+
     /// `hints.forNodes[].name`.
     pub fn node_hints(&self) -> &[String] {
-        self.hints.as_ref().map_or(&[], |hints| &hints.nodes)
+        self.place.as_ref().map_or(&[], |place| &place.node_hints)
     }
 
     /// `hints.forZones[].name`.
     pub fn zone_hints(&self) -> &[String] {
-        self.hints.as_ref().map_or(&[], |hints| &hints.zones)
+        self.place.as_ref().map_or(&[], |place| &place.zone_hints)
     }
 
     /// A ready endpoint of no known node and without hints.
     pub fn new(address: IpAddr) -> Self {
-        Self { address, ready: true, serving: true, terminating: false, node: None, hints: None }
+        Self { address, ready: true, serving: true, terminating: false, place: None }
     }
 }
 

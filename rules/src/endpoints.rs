@@ -147,7 +147,7 @@ fn candidates<'a>(
         for port in ports {
             for endpoint in &slice.endpoints {
                 let address = endpoint.address;
-                let local = endpoint.node.as_deref() == Some(place.node);
+                let local = endpoint.node() == Some(place.node);
                 let new =
                     Candidate { port_endpoint: PortEndpoint { address, port, local }, endpoint };
                 let Some(known) = found.get_mut(&(address, port)) else {

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
 
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
-    ServicePort,
+    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName,
+    Protocol, Service, ServicePort,
 };
 
 const FIRST_CLUSTER_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 16);
@@ -63,7 +63,7 @@ fn slice(service: &str, first: u32, count: u32) -> EndpointSlice {
 
 fn endpoint(address: Ipv4Addr) -> Endpoint {
     Endpoint {
-        node: Some(format!("node-{}", address.to_bits() % 100).into()),
+        place: EndpointPlace::on(&format!("node-{}", address.to_bits() % 100)),
         ..Endpoint::new(IpAddr::V4(address))
     }
 }

@@ -79,12 +79,14 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::cluster::{Endpoint, EndpointPort, NamespacedName, Protocol, ServicePort};
+    use crate::cluster::{
+        Endpoint, EndpointPlace, EndpointPort, NamespacedName, Protocol, ServicePort,
+    };
 
     fn numbers(service: Service, endpoint_node: Option<&str>) -> Numbers {
         let name = NamespacedName::new("default", "web");
-        let node = endpoint_node.map(Into::into);
-        let endpoint = Endpoint { node, ..Endpoint::new([10, 244, 0, 2].into()) };
+        let place = endpoint_node.and_then(EndpointPlace::on);
+        let endpoint = Endpoint { place, ..Endpoint::new([10, 244, 0, 2].into()) };
         let slice = EndpointSlice {
             service: name,
             family: Family::Ipv4,

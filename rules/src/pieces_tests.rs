@@ -2,8 +2,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use super::*;
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, NamespacedName, Protocol, Service, ServicePort,
-    TrafficPolicy,
+    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, NamespacedName, Protocol,
+    Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::compile;
 use crate::config::Config;
@@ -32,7 +32,7 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
         health_check_node_port: NonZeroU16::new(30080),
     };
     let endpoint = |(index, node): (usize, &&str)| Endpoint {
-        node: Some((*node).into()),
+        place: EndpointPlace::on(node),
         ..Endpoint::new([10, 244, 0, 2 + index as u8].into())
     };
     let slice = EndpointSlice {

@@ -17,8 +17,8 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName, Node, Protocol,
-    Service, ServicePort, TrafficPolicy,
+    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName, Node,
+    Protocol, Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::compile;
 use crate::config::{Config, DetectLocal, NodePortAddresses};
@@ -292,8 +292,7 @@ fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {
             ready,
             serving,
             terminating,
-            node: node.map(Into::into),
-            hints: Hints::new(hints.0.into(), hints.1.into()),
+            place: EndpointPlace::new(node.as_deref(), hints.0.into(), hints.1.into()),
         })
 }
 

@@ -3,8 +3,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 
 use weir_rules::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
-    ServicePort,
+    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName,
+    Protocol, Service, ServicePort,
 };
 use weir_rules::config::{Config, NodePortAddresses};
 use weir_rules::facts::Facts;
@@ -182,7 +182,7 @@ fn cluster(port: u16, nodes: &[&str]) -> Cluster {
         ..Service::default()
     };
     let endpoint = |(index, node): (usize, &&str)| Endpoint {
-        node: Some((*node).into()),
+        place: EndpointPlace::on(node),
         ..Endpoint::new(IpAddr::from([10, 244, 0, 2 + index as u8]))
     };
     let slice = EndpointSlice {

@@ -14,7 +14,7 @@ use super::aside::Aside;
 use super::commit::Setback;
 use super::drift::Drift;
 use super::{Change, SyncError, Synced, Tables};
-use crate::kernel::{DumpError, Heard};
+use crate::kernel::{DumpError, Heard, Snapshot};
 
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
 const MOST_STEPS: u32 = 256;
@@ -49,6 +49,8 @@ pub struct Engine<K> {
     aside: Aside,
     /// The last generation that was known when the last look found another that nobody had told of.
     untold: Option<u32>,
+    /// All of the kernel's tables, as they were read in advance.
+    ahead: Option<Snapshot>,
 }
 
 impl<K: Tables> Engine<K> {
@@ -62,7 +64,14 @@ impl<K: Tables> Engine<K> {
             drift: Drift::default(),
             aside: Aside::default(),
             untold: None,
+            ahead: None,
         }
+    }
+
+    /// Reads all of the kernel's tables in advance: at the start there is time for it, while the
+    /// cluster is not known. Whatever keeps it from that shows when it has to be.
+    pub fn read_ahead(&mut self) {
+        self.ahead = self.kernel.dump().ok();
     }
 
     /// Takes note of what has changed in the cluster. Other settings touch the surroundings.

@@ -19,6 +19,8 @@ pub(super) struct Whole<'a> {
     desired: Ruleset,
     /// Services that keep what they have, which becomes desired as soon as it is known.
     kept: Option<(&'a mut Desired, HashSet<NamespacedName>)>,
+    /// What was read in advance, which counts if nobody has committed anything since.
+    pub(super) ahead: Option<Snapshot>,
     /// What is programmed instead of what was desired, if endpoints have other slots.
     pub(super) fitted: Option<Ruleset>,
     /// How often the kernel's tables were read.
@@ -27,7 +29,7 @@ pub(super) struct Whole<'a> {
 
 impl<'a> Whole<'a> {
     pub(super) fn new(desired: Ruleset) -> Self {
-        Self { desired, kept: None, fitted: None, dumps: 0 }
+        Self { desired, kept: None, ahead: None, fitted: None, dumps: 0 }
     }
 
     /// The same, but these Services keep what they have.
@@ -43,7 +45,10 @@ impl View for Whole<'_> {
     fn observe(&mut self, kernel: &mut impl Tables) -> Result<Snapshot, Setback> {
         self.fitted = None;
         self.dumps += 1;
-        let snapshot = kernel.dump()?;
+        let snapshot = match self.ahead.take() {
+            Some(ahead) if ahead.generation == Some(kernel.generation()?) => ahead,
+            _ => kernel.dump()?,
+        };
         if let Some((all, services)) = &mut self.kept {
             all.keep(services, &snapshot.ruleset);
             self.desired = all.ruleset();

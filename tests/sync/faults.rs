@@ -136,3 +136,37 @@ async fn a_tool_that_keeps_deleting_is_answered_ever_more_slowly_without_dumps()
     assert_eq!(pauses, [None, None, None, None, Some(1), Some(2), Some(4), Some(8)]);
     assert_eq!(agent.asked(Request::Dump), dumps);
 }
+
+/// What was read while the cluster was not known counts, unless somebody has come in between.
+#[test]
+fn a_start_reads_once_and_again_only_if_somebody_commits_meanwhile() {
+    for is_disturbed in [false, true] {
+        let mut agent = Agent::new(6);
+        agent.sync();
+        agent.restart();
+        let dumps = agent.asked(Request::Dump);
+        agent.engine.read_ahead();
+        if is_disturbed {
+            agent.kernel.edit(delete_element);
+        }
+        agent.sync();
+        agent.assert_equal(&format!("{is_disturbed}"));
+        assert_eq!(agent.asked(Request::Dump) - dumps, 1 + u32::from(is_disturbed));
+    }
+}
+
+/// Nobody notices that it did not work.
+#[test]
+fn what_cannot_be_read_in_advance_is_read_later() {
+    for (what, request, fault) in FAULTS {
+        if request != Request::Dump {
+            continue;
+        }
+        let mut agent = Agent::new(6);
+        agent.plan.borrow_mut().fault = Some((request, 1, fault));
+        agent.engine.read_ahead();
+        agent.sync();
+        agent.assert_equal(what);
+        assert_eq!(agent.asked(Request::Dump), 2, "{what}");
+    }
+}

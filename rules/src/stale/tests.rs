@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, NamespacedName, Node, Service, ServicePort,
-    Touched, TrafficPolicy,
+    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, NamespacedName, Node, Service,
+    ServicePort, Touched, TrafficPolicy,
 };
 use crate::compile::{compile, names};
 use crate::config::{Config, DetectLocal, NodePortAddresses};
@@ -74,7 +74,7 @@ fn slice(service: &str, endpoints: Vec<Endpoint>) -> EndpointSlice {
 /// serving, `.5` elsewhere and not serving any more.
 fn endpoints() -> Vec<Endpoint> {
     let on = |node: &str, address: &str| Endpoint {
-        node: Some(node.into()),
+        place: EndpointPlace::on(node),
         ..Endpoint::new(ip(address))
     };
     let leaving = |address, serving| Endpoint {

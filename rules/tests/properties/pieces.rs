@@ -1,6 +1,6 @@
 //! What holds for a transaction in pieces, whatever the clusters and the size.
 
-use weir_rules::cluster::{EndpointPort, EndpointSlice, Slices};
+use weir_rules::cluster::{EndpointPlace, EndpointPort, EndpointSlice, Slices};
 use weir_rules::pieces::pieces;
 use weir_rules::transaction::Transaction;
 
@@ -141,7 +141,7 @@ fn touch(cluster: &mut Cluster, kind: u8, index: Index) {
         _ => {
             let name = &slices[slice];
             let mut slice = cluster.slices.get(name).expect("it is there").clone();
-            slice.endpoints.iter_mut().for_each(|e| e.node = Some("node-b".into()));
+            slice.endpoints.iter_mut().for_each(|e| e.place = EndpointPlace::on("node-b"));
             cluster.slices.insert(name.clone(), slice);
         }
     }

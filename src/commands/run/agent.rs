@@ -131,6 +131,10 @@ impl Agent {
     /// Reads all for the first time.
     pub(super) fn start(&mut self) {
         self.addresses.read();
+        if matches!(self.reader, Reader::Api(_)) {
+            // The first lists are on their way meanwhile.
+            self.engine.read_ahead();
+        }
         self.read(Vec::new(), false);
     }
 

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use weir_rules::cluster::{
-    Endpoint, EndpointPort, EndpointSlice, Family, Protocol, Service, ServicePort,
+    Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, Protocol, Service, ServicePort,
 };
 use weir_rules::config::NodePortAddresses;
 use weir_rules::stale::Flow;
@@ -37,7 +37,7 @@ fn cluster(endpoint: u8) -> Cluster {
         family: Family::Ipv4,
         ports: vec![EndpointPort { name: "".into(), protocol: Protocol::Udp, port: PORT }],
         endpoints: vec![Endpoint {
-            node: Some("node-a".into()),
+            place: EndpointPlace::on("node-a"),
             ..Endpoint::new([10, 244, 0, endpoint].into())
         }],
     };

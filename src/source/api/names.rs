@@ -4,34 +4,33 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use weir_rules::cluster::{EndpointSlice, Hints, Service};
+use weir_rules::cluster::{EndpointPlace, EndpointSlice, Service};
 
 /// With fewer than this nothing is thrown away.
 const FEW: usize = 1024;
 
-/// Names of nodes and ports, and hints.
+/// Names of ports, and places of endpoints.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    names: Shared<str>,
-    hints: Shared<Hints>,
+    ports: Shared<str>,
+    places: Shared<EndpointPlace>,
 }
 
 impl Names {
     /// Gives a slice these instead of its own.
     pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
-        slice.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
+        slice.ports.iter_mut().for_each(|port| self.ports.share(&mut port.name));
         for endpoint in &mut slice.endpoints {
-            endpoint.node.iter_mut().for_each(|node| self.names.share(node));
-            endpoint.hints.iter_mut().for_each(|hints| self.hints.share(hints));
+            endpoint.place.iter_mut().for_each(|place| self.places.share(place));
         }
-        self.names.tidy();
-        self.hints.tidy();
+        self.ports.tidy();
+        self.places.tidy();
     }
 
     /// The same for a Service.
     pub(super) fn share_ports(&mut self, service: &mut Service) {
-        service.ports.iter_mut().for_each(|port| self.names.share(&mut port.name));
-        self.names.tidy();
+        service.ports.iter_mut().for_each(|port| self.ports.share(&mut port.name));
+        self.ports.tidy();
     }
 }
 
@@ -73,8 +72,7 @@ mod tests {
 
     fn slice(node: &str) -> EndpointSlice {
         let endpoint = Endpoint {
-            node: Some(node.into()),
-            hints: Hints::new([].into(), ["zone-a".into()].into()),
+            place: EndpointPlace::new(Some(node), [].into(), ["zone-a".into()].into()),
             ..Endpoint::new([10, 244, 0, 2].into())
         };
         EndpointSlice {
@@ -93,10 +91,8 @@ mod tests {
         names.share(&mut other);
         assert_eq!(one, slice("node-a"), "they say what they said");
         let all = [&one, &other].map(|slice| &slice.endpoints).into_iter().flatten();
-        let first = one.endpoints[0].node.as_ref().unwrap();
-        assert!(all.clone().all(|it| Arc::ptr_eq(it.node.as_ref().unwrap(), first)));
-        let first = one.endpoints[0].hints.as_ref().unwrap();
-        assert!(all.clone().all(|it| Arc::ptr_eq(it.hints.as_ref().unwrap(), first)));
+        let first = one.endpoints[0].place.as_ref().unwrap();
+        assert!(all.clone().all(|it| Arc::ptr_eq(it.place.as_ref().unwrap(), first)));
     }
 
     #[test]
@@ -106,9 +102,9 @@ mod tests {
         names.share(&mut kept);
         for number in 0..10 * FEW {
             names.share(&mut slice(&format!("node-{number}")));
-            assert!(names.names.all.len() <= 2 * FEW + 1);
+            assert!(names.places.all.len() <= 2 * FEW + 1);
         }
         names.share(&mut kept);
-        assert!(Arc::strong_count(kept.endpoints[0].node.as_ref().unwrap()) > 2, "it is in use");
+        assert!(Arc::strong_count(kept.endpoints[0].place.as_ref().unwrap()) > 2, "it is in use");
     }
 }

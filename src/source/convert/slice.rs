@@ -2,7 +2,9 @@
 
 use k8s_openapi::api::discovery::v1;
 use k8s_openapi::jiff::Timestamp;
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, Hints, NamespacedName};
+use weir_rules::cluster::{
+    Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName,
+};
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object, Remark};
@@ -102,8 +104,8 @@ fn endpoint(
         ready: conditions.and_then(|of| of.ready).unwrap_or(true),
         serving: conditions.and_then(|of| of.serving).unwrap_or(true),
         terminating: conditions.and_then(|of| of.terminating).unwrap_or(false),
-        node: endpoint.node_name.as_deref().filter(|node| !node.is_empty()).map(Into::into),
-        hints: Hints::new(
+        place: EndpointPlace::new(
+            endpoint.node_name.as_deref().filter(|node| !node.is_empty()),
             nodes.iter().map(|hint| hint.name.clone()).collect(),
             zones.iter().map(|hint| hint.name.clone()).collect(),
         ),

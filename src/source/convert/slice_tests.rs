@@ -55,7 +55,7 @@ fn an_endpoint_is_ready_unless_it_says_no() {
     let endpoints: Vec<_> = slice
         .endpoints
         .iter()
-        .map(|endpoint| (endpoint.address.to_string(), endpoint.ready, endpoint.node.as_deref()))
+        .map(|endpoint| (endpoint.address.to_string(), endpoint.ready, endpoint.node()))
         .collect();
     let expected = [
         ("10.244.0.1".to_owned(), true, Some("node-1")),

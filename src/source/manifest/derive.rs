@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Slices};
+use weir_rules::cluster::{
+    Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName, Slices,
+};
 
 use crate::source::convert::{Pod, PodSelection, SelectedPort, TargetPort};
 
@@ -83,8 +85,10 @@ fn of_family(
     for pod in pods {
         let Some(address) = pod.addresses.iter().find(is_of_family) else { continue };
         let ports = selection.ports.iter().map(|port| resolve(port, pod)).collect();
-        let endpoint =
-            Endpoint { node: pod.node.as_deref().map(Into::into), ..Endpoint::new(*address) };
+        let endpoint = Endpoint {
+            place: pod.node.as_deref().and_then(EndpointPlace::on),
+            ..Endpoint::new(*address)
+        };
         groups.entry(ports).or_default().push(endpoint);
     }
     groups.into_iter().map(move |(numbers, endpoints)| {

@@ -69,7 +69,7 @@ fn endpoints_come_from_ready_pods_of_each_family() {
     );
     let slice = cluster.slices.values().next().unwrap();
     assert_eq!(slice.service.to_string(), "default/web");
-    assert!(slice.endpoints.iter().all(|of| of.ready && of.node.as_deref() == Some("node-1")));
+    assert!(slice.endpoints.iter().all(|of| of.ready && of.node() == Some("node-1")));
 }
 
 #[test]

@@ -26,6 +26,7 @@ impl<K: Tables> Engine<K> {
         synced: &mut Synced,
     ) -> Result<(), Setback> {
         let since = Instant::now();
+        let ahead = self.ahead.take();
         let names = cluster.services.keys();
         let is_large = names.map(|it| weight(cluster, it)).sum::<usize>() > MOST_ELEMENTS;
         let is_blank = self.trust == Trust::Unknown && is_large && self.kernel_is_blank(synced)?;
@@ -41,6 +42,7 @@ impl<K: Tables> Engine<K> {
         };
         synced.recompiled += self.desired.set(cluster, config, &touched);
         let mut view = Whole::keeping(&mut self.desired, self.aside.unknown());
+        view.ahead = ahead;
         let before = synced.changes.len();
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
         synced.dumps += view.dumps;
