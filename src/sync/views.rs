@@ -156,6 +156,15 @@ impl View for Differences {
         self.fitted = Some(fitted);
     }
 
+    /// A table that has to be made anew needs what is not among what differs.
+    fn limit(&self, transaction: Transaction) -> Result<Transaction, Setback> {
+        let deletes = |action: &Action| matches!(action, Action::DeleteTable { .. });
+        match transaction.operations.iter().any(|operation| deletes(&operation.action)) {
+            true => Err(Setback::Drifted),
+            false => Ok(transaction),
+        }
+    }
+
     fn committed(&mut self, transaction: &Transaction) {
         transaction.apply(&mut self.before);
     }

@@ -335,3 +335,18 @@ async fn a_service_that_goes_while_it_is_set_aside_is_gone() {
         }
     }
 }
+
+/// What it had cannot be made anew either.
+#[tokio::test(start_paused = true)]
+async fn all_is_flushed_while_a_service_is_set_aside_whose_old_state_is_refused_too() {
+    let mut agent = Agent::new(6);
+    agent.sync();
+    agent.refuse_slot(5, 3, Told::Part);
+    agent.put(5, &[1, 2, 3, 4]);
+    assert_eq!(set_aside(&agent.sync()), names_of(&[5]));
+    agent.refuse(&[5], Told::Part);
+    agent.kernel.edit(|ruleset| ruleset.tables.clear());
+    agent.sync();
+    agent.assert_holds(&with(&agent.cluster, &[5], &Cluster::default()), &[5], "flushed");
+    assert_comes_back(&mut agent, "flushed").await;
+}

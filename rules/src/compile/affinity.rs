@@ -70,10 +70,8 @@ impl Affinity {
             if elements.is_empty() {
                 continue;
             }
-            let learned = SetSpec::new(vec![Selector::Saddr], SetData::Values(ENDPOINT.into()));
-            table.sets.insert(map.clone(), Set::new(learned.dynamic(MAX_CLIENTS)));
-            let spec = SetSpec::new(ENDPOINT.into(), SetData::Nothing);
-            table.sets.insert(list.clone(), Set { elements, ..Set::new(spec) });
+            table.sets.insert(map.clone(), Set::new(map_spec()));
+            table.sets.insert(list.clone(), Set { elements, ..Set::new(list_spec()) });
             rules.push(Rule::new([
                 Statement::InSet { key: ENDPOINT.into(), set: list, negated: false },
                 Statement::Update {
@@ -86,6 +84,16 @@ impl Affinity {
         }
         table.chains.insert(chain, Chain { rules, ..Chain::default() });
     }
+}
+
+/// What defines a map from clients to endpoints.
+pub(super) fn map_spec() -> SetSpec {
+    SetSpec::new(vec![Selector::Saddr], SetData::Values(ENDPOINT.into())).dynamic(MAX_CLIENTS)
+}
+
+/// What defines a list of what may be learned.
+pub(super) fn list_spec() -> SetSpec {
+    SetSpec::new(ENDPOINT.into(), SetData::Nothing)
 }
 
 fn members(list: &[PortEndpoint]) -> Elements {

@@ -117,14 +117,16 @@ impl Balancer {
             None => (Destination::Address, rest),
         };
         let numbers = rest.strip_prefix("lb-")?;
-        let number = |text: &str| text.parse().ok().filter(|&number| number > 0);
+        let number =
+            |text: &str| text.parse().ok().filter(|number| (1..=LOCAL_SLOTS).contains(number));
         let choice = match side {
             "" => Choice::Cluster(number(numbers)?),
             "local-" => Choice::Local(number(numbers)?),
             "external-" => Choice::External(number(numbers)?),
             _ => {
                 let (local, cluster) = numbers.split_once("-of-")?;
-                Choice::ExternalLocal { local: local.parse().ok()?, cluster: number(cluster)? }
+                let local = if local == "0" { 0 } else { number(local)? };
+                Choice::ExternalLocal { local, cluster: number(cluster)? }
             }
         };
         let balancer = Self { destination, choice, affinity: None };

@@ -51,11 +51,15 @@ impl Firewall {
 
     /// Puts the chain and its set into the table.
     pub(super) fn move_into(self, table: &mut Table) {
-        let spec = SetSpec::new(vec![Selector::Saddr], SetData::Nothing).interval();
         let outside =
             Statement::InSet { key: vec![Selector::Saddr], set: self.set.clone(), negated: true };
         let rules = vec![Rule::new([outside, Statement::Verdict(Verdict::Drop)])];
-        table.sets.insert(self.set, Set { elements: self.sources, ..Set::new(spec) });
+        table.sets.insert(self.set, Set { elements: self.sources, ..Set::new(sources_spec()) });
         table.chains.insert(self.chain, Chain { rules, ..Chain::default() });
     }
+}
+
+/// What defines a set of those who may.
+pub(super) fn sources_spec() -> SetSpec {
+    SetSpec::new(vec![Selector::Saddr], SetData::Nothing).interval()
 }

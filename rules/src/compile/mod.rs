@@ -21,7 +21,7 @@ use self::service::Surroundings;
 use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::config::Config;
 use crate::endpoints::Place;
-use crate::nft::{RawKey, Ruleset, SetSpec, Statement, Table};
+use crate::nft::{Name, RawKey, Ruleset, SetSpec, Statement, Table};
 
 /// Names of sets and maps, which are also those that operators see.
 pub mod names {
@@ -54,6 +54,18 @@ pub mod names {
     pub const AFFINITY_NODEPORTS: &str = "affinity-nodeports";
     /// Verdict map of every node port without endpoints.
     pub const NO_ENDPOINT_NODEPORTS: &str = "no-endpoint-nodeports";
+}
+
+/// What defines a set of this name, if that is one that a Service has of its own.
+pub(crate) fn own_spec(name: &Name) -> Option<SetSpec> {
+    let name = name.as_str();
+    let kind = name.strip_prefix("local-").unwrap_or(name);
+    match () {
+        () if kind.starts_with("affinity-") => Some(affinity::map_spec()),
+        () if kind.starts_with("endpoints-") => Some(affinity::list_spec()),
+        () if name.starts_with("source-ranges-") => Some(firewall::sources_spec()),
+        () => None,
+    }
 }
 
 /// The ruleset that serves this cluster on this node: a table of each family.

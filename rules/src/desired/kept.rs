@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::users::destination;
 use super::{Desired, State, index};
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::{Balancer, Fragment, Frame, Map, chain_for};
+use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, own_spec};
 use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
 use crate::pieces::owner;
 
@@ -60,11 +60,20 @@ impl State {
         for map in Map::WITH_VERDICTS {
             for (key, element) in elements(map) {
                 let comment = element.comment.as_deref().unwrap_or_default();
-                let number = comment.split(':').next().and_then(|name| numbers.get(name));
-                let Some(&number) = number.filter(|_| !claimed.contains(key)) else { continue };
+                let number = commented(comment, &numbers).filter(|_| !claimed.contains(key));
+                let Some(number) = number else { continue };
                 if all[number].add_verdict(map, key, element, &self.frame) {
                     owners.insert(*key, number);
                 }
+            }
+        }
+        // An address of which it is not known who may use it is better not served.
+        let guarded = table.sets.get(Map::FirewallIps.name()).into_iter();
+        for key in guarded.flat_map(|set| set.elements.keys()) {
+            let Some(&number) = owners.get(key) else { continue };
+            if !all[number].elements.contains_key(&(Map::FirewallIps, *key)) {
+                all[number].elements.retain(|(_, other), _| other != key);
+                owners.remove(key);
             }
         }
         for map in Map::WITH_SLOTS {
@@ -88,6 +97,21 @@ impl State {
     }
 }
 
+/// The Service that a comment names, of these by their names. A comment that is too long is cut.
+fn commented(comment: &str, numbers: &HashMap<String, usize>) -> Option<usize> {
+    if let Some(number) = comment.split(':').next().and_then(|name| numbers.get(name)) {
+        return Some(*number);
+    }
+    let stem = comment.strip_suffix("...")?;
+    let is_it = |(name, _): &(&String, &usize)| {
+        name.starts_with(stem)
+            || stem.strip_prefix(name.as_str()).is_some_and(|it| it.starts_with(':'))
+    };
+    let mut found = numbers.iter().filter(is_it);
+    let (_, number) = found.next()?;
+    found.next().is_none().then_some(*number)
+}
+
 /// What a Service keeps.
 #[derive(Debug, Default)]
 struct Kept {
@@ -102,7 +126,8 @@ impl Kept {
     fn add_set(&mut self, name: &Name, set: &Set) {
         let is_learned = set.spec.dynamic.is_some();
         let elements = if is_learned { Elements::new() } else { set.elements.clone() };
-        if set.spec.foreign.is_none() {
+        // To change what defines a set or chain, the kernel has to make the table anew.
+        if own_spec(name).as_ref() == Some(&set.spec) {
             self.own.sets.insert(name.clone(), Set { elements, ..Set::new(set.spec.clone()) });
         }
     }
@@ -112,6 +137,7 @@ impl Kept {
         loop {
             let is_whole = |chain: &Chain| {
                 chain.base.is_none()
+                    && chain.comment.is_none()
                     && chain.statements().all(|it| {
                         !matches!(it, Statement::Foreign(_))
                             && it.chain().is_none_or(|name| self.has_chain(name, frame))

@@ -29,7 +29,9 @@ impl<K: Tables> Engine<K> {
         let ahead = self.ahead.take();
         let names = cluster.services.keys();
         let is_large = names.map(|it| weight(cluster, it)).sum::<usize>() > MOST_ELEMENTS;
-        let is_blank = self.trust == Trust::Unknown && is_large && self.kernel_is_blank(synced)?;
+        // What Services have that are set aside can only come from what is desired.
+        let may_begin_anew = self.trust == Trust::Unknown && self.aside.len() == 0;
+        let is_blank = may_begin_anew && is_large && self.kernel_is_blank(synced)?;
         let touched = match self.trust {
             Trust::Doubtful => Touched::default(),
             _ if is_blank => {

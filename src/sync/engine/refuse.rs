@@ -18,22 +18,23 @@ impl<K: Tables> Engine<K> {
     /// fault is not theirs. After a comparison it is not known what the kernel has of them.
     pub(super) fn refuse(
         &mut self,
-        mut users: Vec<NamespacedName>,
+        users: Vec<NamespacedName>,
         object: Option<Box<(Family, Object)>>,
         error: CommitError,
         is_unknown: bool,
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let out = self.aside.out();
-        users.retain(|service| !out.contains(service));
         if users.is_empty() || users.len() > MOST_USERS {
             return Err(Setback::Failed(error.into()));
         }
         let reason = error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+        let kept = self.aside.unknown();
         for service in users {
             if is_unknown {
                 self.desired.forget(&service);
             }
+            // What it has kept is refused, too: then it keeps nothing.
+            let is_unknown = is_unknown && !kept.contains(&service);
             if self.aside.put(&service, &reason, is_unknown) {
                 synced.set_aside.push(SetAside { service, reason: reason.clone() });
             }
