@@ -96,6 +96,11 @@ impl Facts {
         change
     }
 
+    /// Whether another Service has come to claim a UDP destination of this one.
+    pub fn is_contested(&self, name: &NamespacedName) -> bool {
+        self.serving.is_contested(name)
+    }
+
     /// How much there is, in the order of [`Family::ALL`].
     pub fn numbers(&self) -> &[Numbers; 2] {
         &self.numbers

@@ -121,6 +121,12 @@ impl Serving {
         }
     }
 
+    /// Whether another Service claims a destination of this one.
+    pub(crate) fn is_contested(&self, name: &NamespacedName) -> bool {
+        let mut destinations = self.of_service.get(name).into_iter().flatten();
+        destinations.any(|destination| self.destinations[destination].len() > 1)
+    }
+
     /// Takes note of the node and the settings as they are now; gives what their changes mean.
     pub(crate) fn surround(&mut self, cluster: &Cluster, config: &Config) -> Effect {
         let networks =

@@ -38,7 +38,8 @@ impl Programmed {
     ) -> FactsChange {
         let mut touched = mem::take(&mut self.pending);
         let mut change = FactsChange::default();
-        for (service, is_held) in aside {
+        let aside: Vec<_> = aside.collect();
+        for &(service, is_held) in &aside {
             touched.services.remove(service);
             // Also one that has not changed, and that the kernel has lost and does not take again.
             self.pending.service(service);
@@ -48,6 +49,12 @@ impl Programmed {
         }
         if !touched.is_empty() {
             change.merge(self.facts.update(cluster, config, &touched));
+            // What another has come to have it has lost: whose flows these are must be plain.
+            for (service, _) in aside {
+                if self.facts.is_contested(service) {
+                    change.merge(self.facts.forget(service));
+                }
+            }
         }
         change.checks |= touched.surroundings;
         change

@@ -126,3 +126,24 @@ fn other_surroundings_may_ask_for_health_checks_elsewhere() {
     assert!(settle(&mut programmed, &cluster(2), None).checks);
     assert!(!settle(&mut programmed, &cluster(2), None).checks);
 }
+
+/// The first by name would have it otherwise.
+#[test]
+fn what_another_has_come_to_have_is_judged_as_that_ones() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    let other = NamespacedName::new("default", "zoo");
+    let mut later = cluster(3);
+    let service = later.services.remove(&web()).expect("it is there");
+    let mut slice = later.slices.remove(&web()).expect("it is there");
+    slice.service = other.clone();
+    later.services.insert(other.clone(), service);
+    later.slices.insert(other.clone(), slice);
+    // It has changed to what is refused, and claims the address no more.
+    later.services.insert(web(), Service::default());
+    programmed.expect(Touched { services: [web(), other].into(), surroundings: false });
+    settle(&mut programmed, &later, Some(true));
+    assert!(!is_stale(&programmed, 3));
+    assert!(is_stale(&programmed, 2));
+    assert_eq!(services(&programmed), 1);
+}
