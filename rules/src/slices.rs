@@ -31,7 +31,7 @@ impl Slices {
         Some(slice)
     }
 
-    /// Takes no more memory than is needed for so many: see [`compact`].
+    /// Takes no more memory than is needed for so many, once many have been put in.
     pub fn compact(&mut self) {
         compact(&mut self.by_name);
         self.of_service = mem::take(&mut self.of_service).into_iter().collect();
