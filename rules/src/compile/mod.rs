@@ -60,11 +60,12 @@ pub mod names {
 pub(crate) fn own_spec(name: &Name) -> Option<SetSpec> {
     let name = name.as_str();
     let kind = name.strip_prefix("local-").unwrap_or(name);
-    match () {
-        () if kind.starts_with("affinity-") => Some(affinity::map_spec()),
-        () if kind.starts_with("endpoints-") => Some(affinity::list_spec()),
-        () if name.starts_with("source-ranges-") => Some(firewall::sources_spec()),
-        () => None,
+    if kind.starts_with("affinity-") {
+        Some(affinity::map_spec())
+    } else if kind.starts_with("endpoints-") {
+        Some(affinity::list_spec())
+    } else {
+        name.starts_with("source-ranges-").then(firewall::sources_spec)
     }
 }
 
