@@ -144,7 +144,8 @@ pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
         return;
     }
     let set = table.sets.get_mut(object.get(&sets)).expect("just listed");
-    let chain = table.chains.get_mut(object.get(&chains)).expect("just listed");
+    let chain_name = object.get(&chains);
+    let chain = table.chains.get_mut(chain_name).expect("just listed");
     match kind % 12 {
         0 => set.elements.clear(),
         1 => drop(set.elements.pop_first()),
@@ -165,10 +166,12 @@ pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
             table.sets.insert("a-new-set".into(), set);
         }
         8 => set.spec.comment = Some("another set".into()),
-        9 => {
+        // Not from itself: the kernel refuses a loop (EMLINK), so nobody can have made one.
+        9 if chain_name.as_str() != "a-new-chain" => {
             chain.rules.push(Rule::new([Statement::Verdict(Verdict::Jump("a-new-chain".into()))]));
             table.chains.entry("a-new-chain".into()).or_default();
         }
+        9 => {}
         10 => {
             if let Some(mut entry) = set.elements.last_entry()
                 && let Data::Verdict(verdict) = &mut entry.get_mut().data
