@@ -6,10 +6,10 @@
 use std::net::Ipv4Addr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 use weir::kernel::Kernel;
 use weir::source::convert;
+use weir::source::object::EndpointSlice;
 use weir_rules::align::align;
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
@@ -46,7 +46,7 @@ fn decoding(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function(format!("a slice of {ENDPOINTS} endpoints"), |b| {
         b.iter(|| {
-            let slice: EndpointSlice = serde_json::from_str(&text).expect("a good object");
+            let slice: EndpointSlice<'_> = serde_json::from_str(&text).expect("a good object");
             convert::slice(&slice, "default").expect("a good object")
         });
     });

@@ -1,3 +1,4 @@
+use serde::Deserialize;
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::NodePortAddresses;
 
@@ -34,9 +35,9 @@ fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
     let namespace = if kind.is_namespaced() { "default" } else { "" };
     let key = ObjectKey::new(kind, namespace, name);
     let outcome = match kind {
-        Kind::Service => convert::service(&serde_json::from_value(json).unwrap()),
+        Kind::Service => convert::service(&Deserialize::deserialize(&json).unwrap()),
         Kind::Node => convert::node(&serde_json::from_value(json).unwrap()),
-        _ => convert::slice(&serde_json::from_value(json).unwrap(), namespace),
+        _ => convert::slice(&Deserialize::deserialize(&json).unwrap(), namespace),
     };
     Listed { key, outcome: Ok(outcome.unwrap()) }
 }

@@ -1,10 +1,7 @@
 //! The JSON text of one object to what weir keeps of it, or to what is wrong with it.
 
-use k8s_openapi::api::{
-    core::v1 as core, discovery::v1 as discovery, networking::v1 as networking,
-};
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use super::convert::{self, Converted, InvalidField};
 use super::{Kind, ObjectKey};
@@ -41,23 +38,31 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Undecod
 
 /// Decodes and converts the object of this identity.
 pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
-    convert::name(key.name(), "metadata.name", 253)?;
-    convert::name(key.namespace(), "metadata.namespace", 63)?;
-    fn with<T: DeserializeOwned>(
-        json: &str,
-        convert: impl Fn(&T) -> Result<Converted, InvalidField>,
-    ) -> Result<Converted, Undecodable> {
-        Ok(convert(&decode(json)?)?)
-    }
+    let namespace = key.namespace();
+    check_name(key)?;
+    let converted = match key.kind {
+        Kind::Service => convert::service(&decode(json)?),
+        Kind::EndpointSlice => convert::slice(&decode(json)?, namespace),
+        Kind::Node => convert::node(&decode(json)?),
+        Kind::Pod => convert::pod(&decode(json)?),
+        Kind::ServiceCidr => convert::service_cidr(&decode(json)?),
+    };
+    Ok(converted?)
+}
+
+/// The same, where what does not matter must be of its type, too: nobody but weir has read it yet.
+pub(super) fn checked_object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
     match key.kind {
-        Kind::Service => with(json, convert::service),
-        Kind::EndpointSlice => {
-            with(json, |slice: &discovery::EndpointSlice| convert::slice(slice, key.namespace()))
-        }
-        Kind::Node => with(json, |node: &core::Node| convert::node(node)),
-        Kind::Pod => with(json, |pod: &core::Pod| convert::pod(pod)),
-        Kind::ServiceCidr => {
-            with(json, |cidr: &networking::ServiceCIDR| convert::service_cidr(cidr))
-        }
+        Kind::Service => drop(decode::<core::Service>(json)?),
+        Kind::EndpointSlice => drop(decode::<discovery::EndpointSlice>(json)?),
+        Kind::Node | Kind::Pod | Kind::ServiceCidr => {}
     }
+    object(key, json)
+}
+
+/// # Errors
+/// If the object has a name or namespace that the API server allows for none.
+pub(super) fn check_name(key: &ObjectKey) -> Result<(), InvalidField> {
+    convert::name(key.name(), "metadata.name", 253)?;
+    convert::name(key.namespace(), "metadata.namespace", 63)
 }

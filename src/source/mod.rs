@@ -8,5 +8,6 @@ pub mod convert;
 mod decode;
 mod kind;
 pub mod manifest;
+pub mod object;
 
 pub use kind::{Kind, ObjectKey};

@@ -1,3 +1,5 @@
+use serde::Deserialize;
+
 use super::*;
 use crate::source::convert;
 
@@ -5,7 +7,7 @@ fn service(name: &str, cluster_ip: &str) -> Listed {
     let service = serde_json::json!({
         "spec": {"clusterIP": cluster_ip, "ports": [{"port": 80}]},
     });
-    let service = serde_json::from_value(service).expect("a Service");
+    let service = Deserialize::deserialize(&service).expect("a Service");
     Listed { key: key(name), outcome: Ok(convert::service(&service).expect("a good one")) }
 }
 
@@ -166,7 +168,7 @@ fn who_waits_for_two_addresses_comes_when_both_are_free() {
         let ips = serde_json::json!({"spec": {
             "clusterIP": "10.96.0.1", "externalIPs": ["192.0.2.1"], "ports": [{"port": 80}],
         }});
-        let service = convert::service(&serde_json::from_value(ips).unwrap()).unwrap();
+        let service = convert::service(&Deserialize::deserialize(&ips).unwrap()).unwrap();
         Listed { key: key("both"), outcome: Ok(service) }
     };
     // What keeps it is told once more only if it is another claim.
@@ -225,7 +227,7 @@ fn an_object_touches_its_service_and_the_node_touches_the_surroundings() {
             "metadata": {"labels": {"kubernetes.io/service-name": service}},
             "addressType": "IPv4", "endpoints": [{"addresses": ["10.244.0.1"]}],
         });
-        let slice = convert::slice(&serde_json::from_value(slice).unwrap(), "default").unwrap();
+        let slice = convert::slice(&Deserialize::deserialize(&slice).unwrap(), "default").unwrap();
         let key = ObjectKey { kind: Kind::EndpointSlice, ..key("slice") };
         Update::Applied(Listed { key, outcome: Ok(slice) })
     };
@@ -256,7 +258,7 @@ fn a_service_and_its_slices_have_one_text_for_its_name_whichever_comes_first() {
             "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
             "addressType": "IPv4", "endpoints": [],
         });
-        let slice = serde_json::from_value(slice).expect("a slice");
+        let slice = Deserialize::deserialize(&slice).expect("a slice");
         let converted = convert::slice(&slice, "default").expect("a good one");
         Listed {
             key: ObjectKey::new(Kind::EndpointSlice, "default", "web-1"),

@@ -1,12 +1,11 @@
 //! What the server sends, taken apart.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::source::convert::Converted;
+use crate::source::convert::{self, Converted, InvalidField};
 use crate::source::decode::{self, Undecodable};
+use crate::source::object::{EndpointSlice, Head, Metadata, Service};
 use crate::source::{Kind, ObjectKey};
 
 /// A change of one kind's objects.
@@ -94,26 +93,73 @@ struct RawEvent<'a> {
     object: &'a RawValue,
 }
 
-#[derive(Deserialize)]
-struct Head {
-    metadata: HeadMeta,
+/// A kind of which there are many objects: these are decoded together with what is around them, in
+/// one pass over the text.
+trait Common<'a>: Deserialize<'a> {
+    fn metadata(&self) -> Option<&Metadata<'a>>;
+    fn convert(&self, namespace: &str) -> Result<Converted, InvalidField>;
+}
+
+impl<'a> Common<'a> for Service<'a> {
+    fn metadata(&self) -> Option<&Metadata<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn convert(&self, _: &str) -> Result<Converted, InvalidField> {
+        convert::service(self)
+    }
+}
+
+impl<'a> Common<'a> for EndpointSlice<'a> {
+    fn metadata(&self) -> Option<&Metadata<'a>> {
+        self.metadata.as_ref()
+    }
+
+    fn convert(&self, namespace: &str) -> Result<Converted, InvalidField> {
+        convert::slice(self, namespace)
+    }
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct HeadMeta {
-    name: String,
-    namespace: String,
-    resource_version: String,
-    annotations: Option<BTreeMap<String, String>>,
+struct WholeList<T> {
+    metadata: ListMeta,
+    items: Vec<T>,
 }
 
-/// Marks the bookmark that comes after the last of the objects that a watch begins with.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+#[derive(Deserialize)]
+struct WholeEvent<'a, T> {
+    r#type: &'a str,
+    object: T,
+}
 
 /// Takes a page of a list apart.
 pub(super) fn page(kind: Kind, json: &str) -> Result<Page, Garbage> {
+    let page = match kind {
+        Kind::Service => whole_page::<Service<'_>>(kind, json),
+        Kind::EndpointSlice => whole_page::<EndpointSlice<'_>>(kind, json),
+        Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
+    };
+    page.map_or_else(|| page_by_object(kind, json), Ok)
+}
+
+/// A page of which all objects can be decoded.
+fn whole_page<'a, T: Common<'a>>(kind: Kind, json: &'a str) -> Option<Page> {
+    let list: WholeList<T> = serde_json::from_str(json).ok()?;
+    let objects = list.items.iter().map(|object| Some(whole_object(kind, object)?.0));
+    Some(list.metadata.page(objects.collect::<Option<_>>()?))
+}
+
+/// The object and its version, if it says which it is.
+fn whole_object<'a>(kind: Kind, object: &impl Common<'a>) -> Option<(Listed, String)> {
+    let metadata = object.metadata()?;
+    let key = key(kind, metadata).ok()?;
+    let outcome = decode::check_name(&key).and_then(|()| object.convert(key.namespace()));
+    let outcome = outcome.map_err(|bad| text(bad.into()));
+    Some((Listed { key, outcome }, metadata.resource_version().to_owned()))
+}
+
+/// A page, each object by itself, so that bad ones are told from good ones.
+fn page_by_object(kind: Kind, json: &str) -> Result<Page, Garbage> {
     let list: RawList<'_> = decode::decode(json)?;
     // `null` where there are none.
     let Some(items) = list.items.or_else(|| is_null_list(json).then(Vec::new)) else {
@@ -123,12 +169,15 @@ pub(super) fn page(kind: Kind, json: &str) -> Result<Page, Garbage> {
         .into_iter()
         .map(|item| Ok(object(kind, item.get())?.0))
         .collect::<Result<_, Garbage>>();
-    let full = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Ok(Page {
-        version: full(list.metadata.resource_version),
-        continue_token: full(list.metadata.continue_token),
-        objects: objects?,
-    })
+    Ok(list.metadata.page(objects?))
+}
+
+impl ListMeta {
+    fn page(self, objects: Vec<Listed>) -> Page {
+        let full = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let version = full(self.resource_version);
+        Page { version, continue_token: full(self.continue_token), objects }
+    }
 }
 
 /// Whether the text is a list whose items are null, which an empty one may be. Only asked where
@@ -143,32 +192,54 @@ fn is_null_list(json: &str) -> bool {
 
 /// Takes an event of a watch apart.
 pub(super) fn event(kind: Kind, json: &str) -> Result<Event, Garbage> {
+    let event = match kind {
+        Kind::Service => whole_event::<Service<'_>>(kind, json),
+        Kind::EndpointSlice => whole_event::<EndpointSlice<'_>>(kind, json),
+        Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
+    };
+    event.map_or_else(|| event_by_parts(kind, json), Ok)
+}
+
+/// An event with an object that can be decoded.
+fn whole_event<'a, T: Common<'a>>(kind: Kind, json: &'a str) -> Option<Event> {
+    let event: WholeEvent<'a, T> = serde_json::from_str(json).ok()?;
+    let (object, version) = whole_object(kind, &event.object)?;
+    match event.r#type {
+        _ if version.is_empty() => None,
+        "ADDED" | "MODIFIED" => Some(Event::Applied { object, version }),
+        "DELETED" => Some(Event::Deleted { key: object.key, version }),
+        _ => None,
+    }
+}
+
+/// An event, each part by itself, so that what is wrong with it can be told.
+fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
     let event: RawEvent<'_> = decode::decode(json)?;
     let json = event.object.get();
-    let versioned = |version: String| {
+    let versioned = |version: &str| {
         if version.is_empty() {
             return Err(Garbage("metadata.resourceVersion: is missing".to_owned()));
         }
-        Ok(version)
+        Ok(version.to_owned())
     };
     match event.r#type {
         "ADDED" | "MODIFIED" => {
             let (object, version) = object(kind, json)?;
-            Ok(Event::Applied { object, version: versioned(version)? })
+            Ok(Event::Applied { object, version: versioned(&version)? })
         }
         "DELETED" => {
-            let (key, meta) = head(kind, json)?;
-            Ok(Event::Deleted { key, version: versioned(meta.resource_version)? })
+            let Head { metadata } = decode::decode(json)?;
+            let key = key(kind, &metadata)?;
+            Ok(Event::Deleted { key, version: versioned(metadata.resource_version())? })
         }
         "BOOKMARK" => {
             let Head { metadata } = decode::decode(json)?;
             let ends_initial_events = metadata
                 .annotations
-                .is_some_and(|of| of.get(INITIAL_EVENTS_END).is_some_and(|value| value == "true"));
-            Ok(Event::Bookmark {
-                version: versioned(metadata.resource_version)?,
-                ends_initial_events,
-            })
+                .as_ref()
+                .is_some_and(|of| of.initial_events_end.as_deref() == Some("true"));
+            let version = versioned(metadata.resource_version())?;
+            Ok(Event::Bookmark { version, ends_initial_events })
         }
         "ERROR" => Ok(Event::Error(decode::decode(json)?)),
         other => Err(Garbage(format!("type: {other:?} is no type of event"))),
@@ -177,15 +248,20 @@ pub(super) fn event(kind: Kind, json: &str) -> Result<Event, Garbage> {
 
 /// An object and its version. One that is bad is still an object; one without a name is garbage.
 fn object(kind: Kind, json: &str) -> Result<(Listed, String), Garbage> {
-    let (key, meta) = head(kind, json)?;
+    let Head { metadata } = decode::decode(json)?;
+    let key = key(kind, &metadata)?;
     let outcome = decode::object(&key, json).map_err(text);
-    Ok((Listed { key, outcome }, meta.resource_version))
+    Ok((Listed { key, outcome }, metadata.resource_version().to_owned()))
 }
 
-fn head(kind: Kind, json: &str) -> Result<(ObjectKey, HeadMeta), Garbage> {
-    let Head { metadata } = decode::decode(json)?;
-    if metadata.name.is_empty() || metadata.namespace.is_empty() == kind.is_namespaced() {
+fn key(kind: Kind, metadata: &Metadata<'_>) -> Result<ObjectKey, Garbage> {
+    let (namespace, name) = (metadata.namespace(), metadata.name());
+    if name.is_empty() || namespace.is_empty() == kind.is_namespaced() {
         return Err(Garbage(format!("a {} without name and namespace", kind.name())));
     }
-    Ok((ObjectKey::new(kind, &metadata.namespace, &metadata.name), metadata))
+    Ok(ObjectKey::new(kind, namespace, name))
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

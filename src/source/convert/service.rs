@@ -6,15 +6,12 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{self, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use weir_rules::cluster::{Family, Protocol, Service, ServicePort, TrafficPolicy};
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object, Remark};
-
-/// A Service with this label belongs to another proxy.
-const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+use crate::source::object::{self, ServiceSpec, Text};
 
 /// `DefaultClientIPServiceAffinitySeconds` and `MaxClientIPServiceAffinitySeconds` of the API's
 /// core/v1.
@@ -56,15 +53,15 @@ pub enum TargetPort {
 }
 
 /// Converts a Service. Headless and ExternalName Services, and those of another proxy, are nothing.
-pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
-    let labels = service.metadata.labels.as_ref();
-    if labels.is_some_and(|labels| labels.contains_key(PROXY_NAME_LABEL)) {
+pub fn service(service: &object::Service<'_>) -> Result<Converted, InvalidField> {
+    let labels = service.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    if labels.is_some_and(|labels| labels.proxy_name.is_some()) {
         return Ok(Object::Nothing.into());
     }
     let Some(spec) = &service.spec else {
         return Err(InvalidField::new("spec", "is missing"));
     };
-    if spec.type_.as_deref() == Some("ExternalName") || is_headless(spec) {
+    if spec.r#type.as_deref() == Some("ExternalName") || is_headless(spec) {
         return Ok(Object::Nothing.into());
     }
     let cluster_ips = cluster_ips(spec)?;
@@ -102,11 +99,11 @@ pub fn service(service: &v1::Service) -> Result<Converted, InvalidField> {
     Ok(Converted { object: Object::Service(service, selection), remarks })
 }
 
-fn is_headless(spec: &ServiceSpec) -> bool {
-    spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()).any(|ip| ip == "None")
+fn is_headless(spec: &ServiceSpec<'_>) -> bool {
+    spec.cluster_ip.iter().chain(spec.cluster_ips.iter().flatten()).any(|ip| &**ip == "None")
 }
 
-fn cluster_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
+fn cluster_ips(spec: &ServiceSpec<'_>) -> Result<Vec<IpAddr>, InvalidField> {
     let listed = spec.cluster_ips.as_deref().unwrap_or_default();
     if listed.is_empty() {
         let single = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
@@ -128,7 +125,7 @@ fn cluster_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
 }
 
 fn addresses(
-    texts: &[String],
+    texts: &[Text<'_>],
     field: impl Fn(usize) -> String,
 ) -> Result<Vec<IpAddr>, InvalidField> {
     let mut addresses = Vec::with_capacity(texts.len());
@@ -138,14 +135,14 @@ fn addresses(
     Ok(addresses)
 }
 
-fn external_ips(spec: &ServiceSpec) -> Result<Vec<IpAddr>, InvalidField> {
+fn external_ips(spec: &ServiceSpec<'_>) -> Result<Vec<IpAddr>, InvalidField> {
     let listed = spec.external_ips.as_deref().unwrap_or_default();
     addresses(listed, |index| format!("spec.externalIPs[{index}]"))
 }
 
 /// The ingress addresses that the node must serve: not those where the balancer itself is the way
 /// (`ipMode: Proxy`), nor hostnames.
-fn load_balancer_ips(service: &v1::Service) -> Result<Vec<IpAddr>, InvalidField> {
+fn load_balancer_ips(service: &object::Service<'_>) -> Result<Vec<IpAddr>, InvalidField> {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
     ingress
@@ -160,14 +157,14 @@ fn load_balancer_ips(service: &v1::Service) -> Result<Vec<IpAddr>, InvalidField>
         .collect()
 }
 
-fn ports(spec: &ServiceSpec) -> Result<Vec<ServicePort>, InvalidField> {
+fn ports(spec: &ServiceSpec<'_>) -> Result<Vec<ServicePort>, InvalidField> {
     let mut ports: Vec<ServicePort> = Vec::new();
     for (index, port) in spec.ports.iter().flatten().enumerate() {
         let path = |name: &str| format!("spec.ports[{index}].{name}");
         let port = ServicePort {
             name: port.name.as_deref().unwrap_or_default().into(),
             protocol: field::protocol(port.protocol.as_deref(), || path("protocol"))?,
-            port: field::port(port.port, || path("port"))?,
+            port: field::port(port.port.unwrap_or_default(), || path("port"))?,
             node_port: field::optional_port(port.node_port, || path("nodePort"))?,
         };
         field::name(&port.name, &path("name"), LABEL_LENGTH)?;
@@ -214,16 +211,16 @@ fn policy(value: Option<&str>, field: &str) -> Result<TrafficPolicy, InvalidFiel
 }
 
 /// `spec.loadBalancerSourceRanges`, in which there may be spaces around each network.
-fn source_ranges(spec: &ServiceSpec) -> Result<Vec<IpNet>, InvalidField> {
+fn source_ranges(spec: &ServiceSpec<'_>) -> Result<Vec<IpNet>, InvalidField> {
     let listed = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
     let path = |index| format!("spec.loadBalancerSourceRanges[{index}]");
-    let parse = |(index, text): (usize, &String)| field::network(text.trim(), || path(index));
+    let parse = |(index, text): (usize, &Text<'_>)| field::network(text.trim(), || path(index));
     listed.iter().enumerate().map(parse).collect()
 }
 
 /// The time for which a client stays with its endpoint, in seconds: within what the API server
 /// allows (`ValidateServiceSessionAffinityConfig`: up to a day), its default where none is given.
-fn session_affinity(spec: &ServiceSpec) -> Result<Option<NonZeroU32>, InvalidField> {
+fn session_affinity(spec: &ServiceSpec<'_>) -> Result<Option<NonZeroU32>, InvalidField> {
     match spec.session_affinity.as_deref() {
         None | Some("" | "None") => return Ok(None),
         Some("ClientIP") => {}
@@ -248,15 +245,15 @@ fn session_affinity(spec: &ServiceSpec) -> Result<Option<NonZeroU32>, InvalidFie
 
 /// The port of the load balancer's health check. Only a Service of type LoadBalancer with the
 /// external policy Local has one (`NeedsHealthCheck` of pkg/api/v1/service/util.go).
-fn health_check_node_port(spec: &ServiceSpec) -> Result<Option<NonZeroU16>, InvalidField> {
-    let is_needed = spec.type_.as_deref() == Some("LoadBalancer")
+fn health_check_node_port(spec: &ServiceSpec<'_>) -> Result<Option<NonZeroU16>, InvalidField> {
+    let is_needed = spec.r#type.as_deref() == Some("LoadBalancer")
         && spec.external_traffic_policy.as_deref() == Some("Local");
     let port = spec.health_check_node_port.filter(|_| is_needed);
     field::optional_port(port, || "spec.healthCheckNodePort".into())
 }
 
 fn selection(
-    spec: &ServiceSpec,
+    spec: &ServiceSpec<'_>,
     ports: &[ServicePort],
 ) -> Result<Option<PodSelection>, InvalidField> {
     let Some(selector) = spec.selector.as_ref().filter(|selector| !selector.is_empty()) else {

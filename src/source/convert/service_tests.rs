@@ -1,4 +1,5 @@
 use ipnet::IpNet;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_rules::cluster::TrafficPolicy;
 
@@ -8,7 +9,7 @@ use super::*;
 fn converted(mut spec: Value) -> Result<Converted, InvalidField> {
     let status = spec.as_object_mut().and_then(|spec| spec.remove("status"));
     let object = json!({"metadata": {"name": "web"}, "spec": spec, "status": status});
-    service(&serde_json::from_value(object).unwrap())
+    service(&Deserialize::deserialize(&object).unwrap())
 }
 
 /// A `spec` with one port and an address, changed by `change`.
@@ -86,7 +87,7 @@ fn services_without_a_virtual_address_are_nothing() {
 fn the_service_of_another_proxy_is_nothing_even_when_it_is_bad() {
     let labels = json!({"service.kubernetes.io/service-proxy-name": ""});
     let object = json!({"metadata": {"labels": labels}, "spec": {"clusterIP": "x"}});
-    let converted = service(&serde_json::from_value(object).unwrap()).unwrap();
+    let converted = service(&Deserialize::deserialize(&object).unwrap()).unwrap();
     assert_eq!(converted.object, Object::Nothing);
 }
 

@@ -1,6 +1,5 @@
 //! `discovery.k8s.io/v1.EndpointSlice`.
 
-use k8s_openapi::api::discovery::v1;
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::{
     Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName,
@@ -8,28 +7,23 @@ use weir_rules::cluster::{
 
 use super::field::{self, InvalidField};
 use super::{Converted, Object, Remark};
-
-/// Names the Service that a slice belongs to, in the slice's own namespace.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-
-/// A slice with this label belongs to a headless Service.
-const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
-
-/// When the change of a Pod or Service happened that the slice was written for.
-const TRIGGER_TIME_ANNOTATION: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+use crate::source::object::{self, Hint};
 
 /// Converts an EndpointSlice of this namespace. One without a Service, or of a headless Service, is
 /// nothing.
-pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, InvalidField> {
-    let labels = slice.metadata.labels.as_ref();
-    if labels.is_some_and(|labels| labels.contains_key(HEADLESS_LABEL)) {
+pub fn slice(
+    slice: &object::EndpointSlice<'_>,
+    namespace: &str,
+) -> Result<Converted, InvalidField> {
+    let labels = slice.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    if labels.is_some_and(|labels| labels.headless.is_some()) {
         return Ok(Object::Nothing.into());
     }
-    let service = labels.and_then(|labels| labels.get(SERVICE_LABEL)).map(String::as_str);
+    let service = labels.and_then(|labels| labels.service_name.as_deref());
     let Some(service) = service.filter(|service| !service.is_empty()) else {
         return Ok(Object::Nothing.into());
     };
-    let family = match slice.address_type.as_str() {
+    let family = match slice.address_type.as_deref().unwrap_or_default() {
         "IPv4" => Family::Ipv4,
         "IPv6" => Family::Ipv6,
         "FQDN" => return Ok(Converted { object: Object::Nothing, remarks: vec![Remark::Fqdn] }),
@@ -59,31 +53,32 @@ pub fn slice(slice: &v1::EndpointSlice, namespace: &str) -> Result<Converted, In
 
 /// When the first change happened that this version of the slice tells of. One that makes no sense is
 /// none: nothing but a measurement depends on it.
-fn trigger_time(slice: &v1::EndpointSlice) -> Option<Timestamp> {
-    slice.metadata.annotations.as_ref()?.get(TRIGGER_TIME_ANNOTATION)?.parse().ok()
+fn trigger_time(slice: &object::EndpointSlice<'_>) -> Option<Timestamp> {
+    let annotations = slice.metadata.as_ref()?.annotations.as_ref()?;
+    annotations.trigger_time.as_deref()?.parse().ok()
 }
 
 /// The ports. One without a name or a number selects nothing and is left out.
-fn ports(slice: &v1::EndpointSlice) -> Result<Vec<EndpointPort>, InvalidField> {
+fn ports(slice: &object::EndpointSlice<'_>) -> Result<Vec<EndpointPort>, InvalidField> {
     let mut ports = Vec::new();
     for (index, port) in slice.ports.iter().flatten().enumerate() {
         let path = |name: &str| format!("ports[{index}].{name}");
         let protocol = field::protocol(port.protocol.as_deref(), || path("protocol"))?;
         let number = field::optional_port(port.port, || path("port"))?;
         if let (Some(name), Some(port)) = (&port.name, number) {
-            ports.push(EndpointPort { name: name.as_str().into(), protocol, port });
+            ports.push(EndpointPort { name: (&**name).into(), protocol, port });
         }
     }
     Ok(ports)
 }
 
 fn endpoint(
-    endpoint: &v1::Endpoint,
+    endpoint: &object::Endpoint<'_>,
     index: usize,
     family: Family,
 ) -> Result<Endpoint, InvalidField> {
     let path = || format!("endpoints[{index}].addresses[0]");
-    let Some(text) = endpoint.addresses.first() else {
+    let Some(text) = endpoint.addresses.iter().flatten().next() else {
         return Err(InvalidField::new(path(), "is missing"));
     };
     let address = field::address(text, path)?;
@@ -106,10 +101,14 @@ fn endpoint(
         terminating: conditions.and_then(|of| of.terminating).unwrap_or(false),
         place: EndpointPlace::new(
             endpoint.node_name.as_deref().filter(|node| !node.is_empty()),
-            nodes.iter().map(|hint| hint.name.clone()).collect(),
-            zones.iter().map(|hint| hint.name.clone()).collect(),
+            names(nodes),
+            names(zones),
         ),
     })
+}
+
+fn names(hints: &[Hint<'_>]) -> Box<[String]> {
+    hints.iter().map(|hint| hint.name.as_deref().unwrap_or_default().to_owned()).collect()
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
@@ -5,7 +6,7 @@ use super::*;
 /// A slice of the Service shop/web with one endpoint and one port, changed by `change`.
 fn converted(change: Value) -> Result<Converted, InvalidField> {
     let mut object = json!({
-        "metadata": {"name": "web-1", "labels": {SERVICE_LABEL: "web"}},
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080}],
         "endpoints": [{"addresses": ["10.244.0.1"]}],
@@ -13,7 +14,7 @@ fn converted(change: Value) -> Result<Converted, InvalidField> {
     for (key, value) in change.as_object().unwrap() {
         object[key] = value.clone();
     }
-    slice(&serde_json::from_value(object).unwrap(), "shop")
+    slice(&Deserialize::deserialize(&object).unwrap(), "shop")
 }
 
 fn accepted(change: Value) -> EndpointSlice {
@@ -34,9 +35,11 @@ fn a_slice_belongs_to_the_service_of_its_namespace_that_its_label_names() {
 
 #[test]
 fn slices_of_no_service_or_a_headless_one_are_nothing() {
-    for labels in
-        [json!({}), json!({SERVICE_LABEL: ""}), json!({SERVICE_LABEL: "web", HEADLESS_LABEL: ""})]
-    {
+    for labels in [
+        json!({}),
+        json!({"kubernetes.io/service-name": ""}),
+        json!({"kubernetes.io/service-name": "web", "service.kubernetes.io/headless": ""}),
+    ] {
         let change = json!({"metadata": {"labels": labels}, "addressType": "wrong"});
         assert_eq!(converted(change).unwrap().object, Object::Nothing, "{labels}");
     }
@@ -131,8 +134,8 @@ fn bad_fields_are_named() {
 #[test]
 fn when_a_change_happened_is_read_and_never_a_reason_to_refuse_a_slice() {
     let trigger = |text: &str| {
-        let metadata = json!({"labels": {SERVICE_LABEL: "web"},
-                              "annotations": {TRIGGER_TIME_ANNOTATION: text}});
+        let metadata = json!({"labels": {"kubernetes.io/service-name": "web"},
+                              "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": text}});
         match converted(json!({"metadata": metadata})).unwrap().object {
             Object::Slice(_, trigger) => trigger,
             other => panic!("{other:?}"),

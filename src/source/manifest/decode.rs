@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::problem::{Problem, Reason};
 use crate::source::convert::Converted;
-use crate::source::decode::{Undecodable, decode, object};
+use crate::source::decode::{Undecodable, checked_object, decode};
 use crate::source::{Kind, ObjectKey};
 
 /// How deep Lists may lie within Lists.
@@ -214,7 +214,7 @@ impl Decoder<'_> {
             false => String::new(),
         };
         let key = ObjectKey::new(kind, namespace, name);
-        let outcome = object(&key, json).map(Arc::new).map_err(|bad| {
+        let outcome = checked_object(&key, json).map(Arc::new).map_err(|bad| {
             Box::new(self.problem(Some(key.clone()), bad.field, Reason::Invalid(bad.message)))
         });
         decoded.entries.push(Entry { key, document: self.document, outcome });

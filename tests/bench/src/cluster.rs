@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use k8s_openapi::serde::de::DeserializeOwned;
+use k8s_openapi::serde::Deserialize;
 use serde_json::{Value, json};
 use weir::source::convert::{self, Converted, Object};
 use weir_rules::cluster::{Cluster, NamespacedName};
@@ -33,8 +33,8 @@ pub(crate) fn add_udp(cluster: &mut Cluster, number: u32, endpoints: &[Ipv4Addr]
 
 fn add_objects(cluster: &mut Cluster, number: u32, service: Value, slice: Value) {
     let name = |suffix| NamespacedName::new("default", format!("svc-{number}{suffix}"));
-    let service = convert::service(&decode(service));
-    let slice = convert::slice(&decode(slice), "default");
+    let service = convert::service(&decode(&service));
+    let slice = convert::slice(&decode(&slice), "default");
     for (object, name) in [(service, name("")), (slice, name("-a"))] {
         match object.expect("a good object") {
             Converted { object: Object::Service(service, _), .. } => {
@@ -48,6 +48,6 @@ fn add_objects(cluster: &mut Cluster, number: u32, service: Value, slice: Value)
     }
 }
 
-fn decode<T: DeserializeOwned>(object: Value) -> T {
-    serde_json::from_value(object).expect("a good object")
+fn decode<'a, T: Deserialize<'a>>(object: &'a Value) -> T {
+    T::deserialize(object).expect("a good object")
 }
