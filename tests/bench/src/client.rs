@@ -25,8 +25,13 @@ pub(crate) fn serve(ns: &Netns, name: &'static str, port: u16) {
 
 /// Connects from the namespace of the calling thread; gives the name of who has answered.
 pub(crate) fn ask(to: SocketAddr) -> Option<String> {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    ask_for(PATIENCE, to)
+}
+
+/// The same for so long at most.
+pub(crate) fn ask_for(patience: Duration, to: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&to, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
     let mut name = String::new();
     stream.read_to_string(&mut name).ok()?;
     (!name.is_empty()).then_some(name)

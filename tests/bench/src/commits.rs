@@ -17,12 +17,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 use weir_testbed::Netns;
 
-use crate::netlink;
+use crate::netlink::{self, HEADERS, messages};
 
 /// The kernel tells in datagrams of less than that.
 const DATAGRAM_BYTES: usize = 1 << 20;
-/// The bytes in front of the attributes: `struct nlmsghdr` and `struct nfgenmsg`.
-const HEADERS: usize = 20;
 /// `NFTA_SET_ELEM_LIST_ELEMENTS`, `NFTA_LIST_ELEM`, `NFTA_SET_ELEM_DATA` and `NFTA_DATA_VALUE` of
 /// linux/netfilter/nf_tables.h: the way to an element's data.
 const WAY_TO_DATA: [u16; 4] = [3, 1, 2, 1];
@@ -106,7 +104,7 @@ fn listen(socket: &OwnedFd, stopped: &UnixStream, sender: &Sender<Commit>) {
         let received = received.expect("nothing is lost");
         let at = Instant::now();
         for message in messages(&buffer[..received]) {
-            match kind(message) {
+            match netlink::kind(message) {
                 libc::NFT_MSG_NEWSETELEM => {
                     open.elements += 1;
                     open.added.extend(data_address(message));
@@ -122,22 +120,6 @@ fn listen(socket: &OwnedFd, stopped: &UnixStream, sender: &Sender<Commit>) {
             }
         }
     }
-}
-
-/// The messages of a datagram.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = datagram;
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
-        let message = rest.get(..length).filter(|of| of.len() >= HEADERS)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message)
-    })
-}
-
-/// The type of a message of nf_tables, without its subsystem.
-fn kind(message: &[u8]) -> i32 {
-    i32::from(message[4])
 }
 
 /// The IPv4 address with which the data of an element begins, if it has data of address and port.

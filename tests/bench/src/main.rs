@@ -10,6 +10,7 @@
 mod client;
 mod cluster;
 mod commits;
+mod dump;
 mod figures;
 mod netlink;
 mod node;
@@ -29,8 +30,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use figures::change::Floor;
-use figures::{Figure, change, kernel, load, recovery, start, steady};
+use figures::kernel::Floor;
+use figures::{Figure, change, load, recovery, start, steady};
 use node::Node;
 use options::Options;
 use workload::{Endpoints, Shape};
@@ -152,19 +153,10 @@ fn measure(weir: &str, shape: Shape, options: &Options) -> Vec<Figure> {
     }
     node.stop();
     if is_wanted("kernel") {
-        let floor = kernel::measure(&node, &mut new);
-        set_floor(&mut figures, floor);
+        Floor::measure(&node, &mut new).tell(&mut figures);
+    }
+    if shape != options::MAIN {
+        figures.iter_mut().for_each(|figure| figure.budget = "");
     }
     figures
-}
-
-/// Puts the kernel's own times beside those of weir.
-fn set_floor(figures: &mut [Figure], floor: Floor) {
-    for figure in figures {
-        match figure.what.as_str() {
-            change::REPLACED => figure.kernel = floor.replace,
-            change::COUNTED => figure.kernel = floor.count,
-            _ => {}
-        }
-    }
 }

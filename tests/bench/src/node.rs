@@ -32,6 +32,9 @@ pub(crate) const METRICS: &str = "127.0.0.1:10249";
 const ASKED: u32 = 100;
 /// How often a Service that does not answer is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(1);
+/// How long it is asked: as its first packet is lost as long as it is not served, no start can be told
+/// from one that takes that much longer.
+const ASK_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Where the cluster is kept.
 #[derive(Debug)]
@@ -158,7 +161,7 @@ impl Node {
         self.bed.ns(CLIENT).run(|| {
             for service in asked {
                 let start = Instant::now();
-                while client::ask(address_of(service)).is_none() {
+                while client::ask_for(ASK_PATIENCE, address_of(service)).is_none() {
                     assert!(start.elapsed() < LIMIT, "svc-{service} is silent:\n{}", self.log());
                     std::thread::sleep(ASK_INTERVAL);
                 }

@@ -8,22 +8,22 @@ use crate::workload::{RESERVED, Shape};
 
 /// What can be chosen, in the order in which it is measured.
 pub(crate) const PARTS: [&str; 11] = [
-    "start", "change", "packet", "burst", "rate", "memory", "idle", "drift", "kernel", "restart",
+    "start", "change", "packet", "burst", "rate", "memory", "idle", "drift", "restart", "kernel",
     PATH,
 ];
 /// The part that needs no weir process.
 const PATH: &str = "path";
 
-/// The size with all the figures.
-const MAIN: Shape = Shape { services: 10_000, endpoints: 10 };
-/// The others: how starts, changes and memory grow.
+/// The size with all the figures, and with budgets.
+pub(crate) const MAIN: Shape = Shape { services: 10_000, endpoints: 10 };
+/// The others: how starts, changes, repairs, restarts and memory grow.
 const OTHERS: [Shape; 3] = [
     Shape { services: 1000, endpoints: 10 },
     Shape { services: 44_000, endpoints: 3 },
     Shape { services: 5000, endpoints: 50 },
 ];
 /// The parts that are measured of these.
-const GROWTH: [&str; 4] = ["start", "change", "memory", "kernel"];
+const GROWTH: [&str; 6] = ["start", "change", "memory", "drift", "restart", "kernel"];
 
 /// What a run measures.
 #[derive(Debug, Clone)]

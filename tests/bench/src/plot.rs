@@ -88,7 +88,7 @@ fn lines(figures: &[Figure]) -> Vec<Line> {
         Line { name, colour, is_dashed, points }
     };
     let median = |figure: &Figure| Some(figure.sample.median());
-    let kernel = |figure: &Figure| figure.kernel;
+    let kernel = |figure: &Figure| figure.share.value();
     let lines = [
         line(change::COUNTED, "number of endpoints changed", "#c0392b", false, &median),
         line(change::COUNTED, "the kernel alone for that", "#c0392b", true, &kernel),
@@ -179,13 +179,14 @@ fn push_names(svg: &mut String, y: &Axis, lines: &[Line]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Share;
     use crate::summary::Sample;
     use crate::workload::Shape;
 
     fn figure(services: u32, seconds: f64) -> Figure {
         let shape = Shape { services, endpoints: 10 };
         let sample = Sample::one(Unit::Time, seconds);
-        Figure::new(change::REPLACED, shape, sample).kernel(Some(1e-4))
+        Figure::new(change::REPLACED, shape, sample).share(Share::Known(1e-4))
     }
 
     #[test]

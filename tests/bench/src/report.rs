@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::figures::{Figure, steady};
+use crate::figures::{Figure, Share, steady};
 use crate::summary::{Sample, Unit};
 
 /// How memory grows with endpoints, from the size with the fewest to each other.
@@ -14,10 +14,13 @@ pub(crate) fn growth(figures: &[Figure]) -> Vec<Figure> {
     sizes.sort_by(|a, b| endpoints(a).total_cmp(&endpoints(b)));
     let Some((least, others)) = sizes.split_first() else { return Vec::new() };
     let of = |more: &&Figure| {
-        let bytes = more.sample.median() - least.sample.median();
-        let each = bytes / (endpoints(more) - endpoints(least));
+        let each = |of: f64, less: f64| (of - less) / (endpoints(more) - endpoints(least));
+        let own = each(more.sample.median(), least.sample.median());
+        let kernel = more.share.value().zip(least.share.value());
         let what = format!("memory for each endpoint more than in {}", least.shape);
-        Figure::new(what, more.shape, Sample::one(Unit::Memory, each)).budget("400 B")
+        Figure::new(what, more.shape, Sample::one(Unit::Memory, own))
+            .budget("400 B")
+            .share(kernel.map_or(Share::None, |(of, less)| Share::Known(each(of, less))))
     };
     others.iter().map(of).collect()
 }
@@ -27,7 +30,7 @@ pub(crate) fn table(figures: &[Figure]) -> String {
     let mut text = format!("{}\n\n", machine());
     text.push_str("| Services x endpoints | | median | p10 to p90 | p99 | runs | budget ");
     text.push_str("| kernel alone | ratio |\n|---|---|---|---|---|---|---|---|---|\n");
-    for Figure { what, shape, sample, budget, kernel } in figures {
+    for Figure { what, shape, sample, budget, share } in figures {
         let is_one = sample.count() == 1;
         let spread = match is_one {
             true => String::new(),
@@ -35,9 +38,9 @@ pub(crate) fn table(figures: &[Figure]) -> String {
         };
         // Of fewer than a hundred the last per cent is the worst of all.
         let p99 = if sample.count() < 100 { String::new() } else { sample.show(99) };
-        let kernel_text = kernel.map_or(String::new(), |kernel| Unit::Time.show(kernel));
-        let ratio = kernel.filter(|kernel| *kernel > 0.0);
-        let ratio = ratio.map_or(String::new(), |it| show_ratio(sample.median() / it));
+        let kernel = share.value().filter(|kernel| *kernel > 0.0);
+        let kernel_text = kernel.map_or(String::new(), |kernel| sample.unit().show(kernel));
+        let ratio = kernel.map_or(String::new(), |it| show_ratio(sample.median() / it));
         let _ = writeln!(
             text,
             "| {shape} | {what} | {} | {spread} | {p99} | {} | {budget} | {kernel_text} | {ratio} |",
@@ -121,7 +124,8 @@ mod tests {
     #[test]
     fn a_row_holds_the_ratio_to_the_kernel() {
         let shape = Shape { services: 1000, endpoints: 10 };
-        let figure = Figure::new("it", shape, Sample::one(Unit::Time, 0.002)).kernel(Some(0.001));
+        let figure =
+            Figure::new("it", shape, Sample::one(Unit::Time, 0.002)).share(Share::Known(0.001));
         let table = table(&[figure.budget("1 s")]);
         let row = "| 1,000 x 10 | it | 2.00 ms |  |  | 1 | 1 s | 1.00 ms | 2.0 |";
         assert!(table.contains(row), "{table}");

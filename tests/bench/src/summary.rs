@@ -65,6 +65,10 @@ impl Sample {
         Self::new(unit, [value])
     }
 
+    pub(crate) fn unit(&self) -> Unit {
+        self.unit
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.values.len()
     }

@@ -81,15 +81,9 @@ impl Waits {
     }
 }
 
-/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, each a `struct nlmsghdr` and a `struct nfgenmsg`.
 fn empty_batch() -> Vec<u8> {
-    let message = |kind: i32| {
-        let (length, kind) = (20_u32.to_ne_bytes(), (kind as u16).to_ne_bytes());
-        let flags = (libc::NLM_F_REQUEST as u16).to_ne_bytes();
-        let subsystem = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
-        // Neither a sequence number nor a port; then the family, the version and the subsystem.
-        [&length[..], &kind, &flags, &[0; 8], &[0, 0], &subsystem].concat()
-    };
+    let message =
+        |kind: i32| netlink::message(kind, 0, libc::AF_UNSPEC, libc::NFNL_SUBSYS_NFTABLES, &[]);
     [message(libc::NFNL_MSG_BATCH_BEGIN), message(libc::NFNL_MSG_BATCH_END)].concat()
 }
 

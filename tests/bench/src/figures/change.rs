@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Figure;
+use super::{Figure, Share};
 use crate::client;
 use crate::commits::Commits;
 use crate::node::{BACKENDS, CLIENT, LIMIT, Node, address_of};
@@ -28,13 +28,6 @@ impl Effort {
     }
 }
 
-/// What the kernel alone takes for these, in seconds.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Floor {
-    pub(crate) replace: Option<f64>,
-    pub(crate) count: Option<f64>,
-}
-
 /// Changes one Service after the other: an endpoint for another; then one endpoint more, and one less.
 pub(crate) fn measure(node: &Node, new: &mut Endpoints, effort: Effort) -> Vec<Figure> {
     let commits = Commits::listen(node.bed.node());
@@ -52,9 +45,9 @@ pub(crate) fn measure(node: &Node, new: &mut Endpoints, effort: Effort) -> Vec<F
     let counted = changes(node, &commits, effort, one);
     let figure = |what: &str, times: &[Duration]| Figure::new(what, shape, Sample::times(times));
     vec![
-        figure(REPLACED, &replaced).budget("p50 1 ms, p99 3 ms"),
-        figure("the same by weir's own metric: mean", &[own]),
-        figure(COUNTED, &counted).budget("p50 3 ms, p99 6 ms"),
+        figure(REPLACED, &replaced).budget("p50 1 ms, p99 3 ms").share(Share::REPLACE),
+        figure("the same by weir's own metric: mean", &[own]).share(Share::REPLACE),
+        figure(COUNTED, &counted).budget("p50 3 ms, p99 6 ms").share(Share::Count),
     ]
 }
 
@@ -118,12 +111,16 @@ pub(crate) fn measure_packets(node: &Node, effort: Effort) -> Vec<Figure> {
             assert!(start.elapsed() < LIMIT, "the new endpoint does not answer: {}", node.log());
         }
     };
+    let mut connections = Vec::new();
     let times = node.bed.ns(CLIENT).run(|| {
         move_to(0);
         wait_for(0);
         let (mut times, start) = (Vec::new(), Instant::now());
         while effort.goes_on(times.len(), start) {
             let place = (times.len() + 1) % 2;
+            let start = Instant::now();
+            assert!(client::ask(address).is_some());
+            connections.push(start.elapsed());
             let write = Instant::now();
             move_to(place);
             wait_for(place);
@@ -137,5 +134,7 @@ pub(crate) fn measure_packets(node: &Node, effort: Effort) -> Vec<Figure> {
     node.apply(slice(service, &node.shape.endpoints_of(service)));
     commits.next(LIMIT);
     let what = "API write to a connection with the new endpoint";
-    vec![Figure::new(what, node.shape, Sample::times(&times)).budget("p50 10 ms")]
+    let figure = Figure::new(what, node.shape, Sample::times(&times)).budget("p50 10 ms");
+    let beside = Sample::times(&connections).median();
+    vec![figure.share(Share::Replace { times: 1.0, beside })]
 }

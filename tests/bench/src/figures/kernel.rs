@@ -1,8 +1,9 @@
-//! What the kernel alone takes for the same changes, in the tables that weir has left behind.
+//! What the kernel alone takes for the same, in the tables that weir has left behind.
 
+use std::fs;
 use std::net::Ipv4Addr;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use weir::kernel::Kernel;
 use weir_rules::align::align;
@@ -12,8 +13,10 @@ use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::{Action, Transaction};
 
-use super::change::{Floor, PAUSE};
+use super::change::PAUSE;
+use super::{Figure, Share, start};
 use crate::cluster;
+use crate::dump::Dump;
 use crate::node::Node;
 use crate::summary::{Sample, Unit};
 use crate::workload::{Endpoints, RESERVED, Shape};
@@ -23,14 +26,65 @@ const LAST: u32 = RESERVED - 1;
 /// How often each Service is changed, and changed back.
 const ROUNDS: usize = 4;
 
+/// What the kernel tells of an endpoint is more than that: two attributes of 12 bytes each.
+const ENDPOINT_BYTES: usize = 24;
+/// How often everything is read.
+const DUMPS: usize = 5;
+/// What has been freed is given back when the kernel's memory has not shrunk for so long.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// What the kernel alone takes: seconds, but for the memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Floor {
+    replace: f64,
+    count: f64,
+    dump: f64,
+    /// Bytes.
+    memory: f64,
+}
+
+impl Floor {
+    /// Measures all of it. weir must not run, and the tables are gone afterwards.
+    pub(crate) fn measure(node: &Node, new: &mut Endpoints) -> Self {
+        let kernel = node.bed.node().run(|| Kernel::open().expect("the kernel has nf_tables"));
+        let shape = node.shape;
+        let (replace, count) = changes(&kernel, shape, new);
+        let dump = Dump::new(node.bed.node(), &kernel.dump().expect("it can be read").ruleset);
+        let dumps = (0..DUMPS).map(|_| {
+            let start = Instant::now();
+            let bytes = dump.read();
+            let endpoints = (shape.services * shape.endpoints) as usize;
+            assert!(bytes > ENDPOINT_BYTES * endpoints, "{bytes}");
+            start.elapsed().as_secs_f64()
+        });
+        let dump = Sample::new(Unit::Time, dumps).median();
+        Self { replace, count, dump, memory: memory(node) }
+    }
+
+    /// Puts the kernel's share where it belongs.
+    pub(crate) fn tell(self, figures: &mut [Figure]) {
+        let load = figures.iter().find(|figure| figure.what == start::ALL_ANSWER);
+        let load = load.and_then(|figure| figure.share.value());
+        for figure in figures {
+            let value = match figure.share {
+                Share::Replace { times, beside } => Some(times * self.replace + beside),
+                Share::Count => Some(self.count),
+                Share::Load => load,
+                Share::Dump => Some(self.dump),
+                Share::Memory => Some(self.memory),
+                Share::None | Share::Known(_) => continue,
+            };
+            figure.share = value.map_or(Share::None, Share::Known);
+        }
+    }
+}
+
 /// Commits what weir would commit for one endpoint replaced and for one more and one less, by weir's
 /// own code, and takes off what a commit of nothing takes: handing over to the thread that talks to the
 /// kernel, and back. What is left is the kernel's time, but for the encoding of two or three elements.
 ///
-/// weir must not run. What is changed is changed back.
-pub(crate) fn measure(node: &Node, new: &mut Endpoints) -> Floor {
-    let kernel = node.bed.node().run(|| Kernel::open().expect("the kernel has nf_tables"));
-    let shape = node.shape;
+/// What is changed is changed back.
+fn changes(kernel: &Kernel, shape: Shape, new: &mut Endpoints) -> (f64, f64) {
     let mut measure = |change: &dyn Fn(&mut Vec<Ipv4Addr>, Ipv4Addr)| {
         let (mut times, mut hand_overs) = (Vec::new(), Vec::new());
         for service in (2..LAST).cycle().take(ROUNDS * (LAST - 2) as usize) {
@@ -42,17 +96,40 @@ pub(crate) fn measure(node: &Node, new: &mut Endpoints) -> Floor {
             let after = align(&before, &changed);
             for transaction in [diff(&before, &after), diff(&after, &before)] {
                 assert_elements_only(&transaction);
-                hand_overs.push(commit(&kernel, Transaction::default()));
-                times.push(commit(&kernel, transaction));
+                hand_overs.push(commit(kernel, Transaction::default()));
+                times.push(commit(kernel, transaction));
             }
         }
         let [times, hand_overs] = [times, hand_overs].map(|of| Sample::new(Unit::Time, of));
-        Some((times.median() - hand_overs.median()).max(0.0))
+        (times.median() - hand_overs.median()).max(0.0)
     };
-    Floor {
-        replace: measure(&|endpoints, address| endpoints[0] = address),
-        count: measure(&|endpoints, address| endpoints.push(address)),
+    let replace = measure(&|endpoints, address| endpoints[0] = address);
+    (replace, measure(&|endpoints, address| endpoints.push(address)))
+}
+
+/// The bytes of the kernel's memory that are free once the tables are gone. The kernel frees them
+/// behind the commit.
+fn memory(node: &Node) -> f64 {
+    let before = unreclaimable();
+    node.clean_up();
+    let (mut least, mut since) = (unreclaimable(), Instant::now());
+    while since.elapsed() < SETTLING {
+        thread::sleep(SETTLING / 10);
+        let now = unreclaimable();
+        if now < least {
+            (least, since) = (now, Instant::now());
+        }
     }
+    before - least
+}
+
+/// `SUnreclaim` of `/proc/meminfo` (proc(5)) in bytes: what the kernel has allocated in objects and
+/// does not only keep to be fast.
+fn unreclaimable() -> f64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").expect("there is /proc");
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("SUnreclaim:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    1024.0 * kilobytes.expect("proc(5) has it")
 }
 
 /// Commits after a pause, and gives how long that took, in seconds.

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Figure;
+use super::{Figure, Share};
 use crate::commits::Commits;
 use crate::node::{LIMIT, Node};
 use crate::summary::{Sample, Unit};
@@ -38,7 +38,8 @@ pub(crate) fn measure_bursts(node: &Node, new: &mut Endpoints) -> Vec<Figure> {
         })
         .collect();
     let what = format!("burst of {BURST} changes: last write to commit of all");
-    vec![Figure::new(what, node.shape, Sample::times(&times)).budget("50 ms")]
+    let figure = Figure::new(what, node.shape, Sample::times(&times)).budget("50 ms");
+    vec![figure.share(Share::REPLACE)]
 }
 
 /// Replaces one endpoint of a Service; gives the new one.
@@ -71,11 +72,13 @@ pub(crate) fn measure_rate(node: &mut Node, new: &mut Endpoints, time: Duration)
     let written = f64::from(RATE) * time.as_secs_f64() / busy.as_secs_f64();
     let cores = cpu.as_secs_f64() / busy.as_secs_f64();
     vec![
-        Figure::new(what("lag of the kernel"), shape, Sample::times(&lags)),
+        Figure::new(what("lag of the kernel"), shape, Sample::times(&lags)).share(Share::REPLACE),
         Figure::new(what("longest lag"), shape, Sample::times(&lags[lags.len() - 1..]))
-            .budget("100 ms"),
+            .budget("100 ms")
+            .share(Share::REPLACE),
         Figure::new(what("CPU, of one core"), shape, Sample::one(Unit::Cores, cores))
-            .budget("50 %"),
+            .budget("50 %")
+            .share(Share::Replace { times: f64::from(RATE), beside: 0.0 }),
         Figure::new(what("written in a second"), shape, Sample::one(Unit::Count, written)),
     ]
 }

@@ -18,20 +18,53 @@ pub(crate) struct Figure {
     pub(crate) sample: Sample,
     /// What it should be, as text.
     pub(crate) budget: &'static str,
-    /// What the kernel alone takes for the same, in the same unit.
-    pub(crate) kernel: Option<f64>,
+    pub(crate) share: Share,
+}
+
+/// What the kernel alone takes for the same, in the unit of the figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Share {
+    /// It has no part in it, or that was not measured.
+    None,
+    Known(f64),
+    /// So many replacements of one endpoint, and what is known beside.
+    Replace {
+        times: f64,
+        beside: f64,
+    },
+    /// One endpoint more or less.
+    Count,
+    /// The load of all tables.
+    Load,
+    /// The dump of all elements.
+    Dump,
+    /// The memory of the tables.
+    Memory,
+}
+
+impl Share {
+    /// One endpoint replaced.
+    pub(crate) const REPLACE: Self = Self::Replace { times: 1.0, beside: 0.0 };
+
+    /// The value, if it is known.
+    pub(crate) fn value(self) -> Option<f64> {
+        match self {
+            Self::Known(value) => Some(value),
+            _ => None,
+        }
+    }
 }
 
 impl Figure {
     pub(crate) fn new(what: impl Into<String>, shape: Shape, sample: Sample) -> Self {
-        Self { what: what.into(), shape, sample, budget: "", kernel: None }
+        Self { what: what.into(), shape, sample, budget: "", share: Share::None }
     }
 
     pub(crate) fn budget(self, budget: &'static str) -> Self {
         Self { budget, ..self }
     }
 
-    pub(crate) fn kernel(self, kernel: Option<f64>) -> Self {
-        Self { kernel, ..self }
+    pub(crate) fn share(self, share: Share) -> Self {
+        Self { share, ..self }
     }
 }

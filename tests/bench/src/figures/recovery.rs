@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Figure;
+use super::{Figure, Share};
 use crate::client;
 use crate::commits::Commits;
 use crate::node::{CLIENT, LIMIT, Node, address_of};
@@ -31,7 +31,8 @@ pub(crate) fn measure_restarts(node: &mut Node, runs: usize) -> Vec<Figure> {
     let elements = Sample::new(Unit::Count, elements);
     vec![
         Figure::new("restart, nothing changed: ready", node.shape, Sample::times(&times))
-            .budget("1 s"),
+            .budget("1 s")
+            .share(Share::Dump),
         Figure::new("restart, nothing changed: elements written", node.shape, elements).budget("0"),
     ]
 }
@@ -41,8 +42,10 @@ pub(crate) fn measure_drift(node: &Node, runs: usize) -> Vec<Figure> {
     let element: Vec<Duration> = (0..runs).map(|_| repair_element(node)).collect();
     let flush: Vec<Duration> = (0..runs).map(|_| repair_flush(node)).collect();
     vec![
-        Figure::new("one element deleted: it is back", node.shape, Sample::times(&element)),
-        Figure::new("all tables flushed: all Services answer", node.shape, Sample::times(&flush)),
+        Figure::new("one element deleted: it is back", node.shape, Sample::times(&element))
+            .share(Share::REPLACE),
+        Figure::new("all tables flushed: all Services answer", node.shape, Sample::times(&flush))
+            .share(Share::Load),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Figure;
+use super::{Figure, Share};
 use crate::node::Node;
 use crate::summary::{Sample, Unit};
 use crate::turn::{Turns, Waits};
@@ -17,6 +17,9 @@ struct Start {
     peak: f64,
 }
 
+/// The name of the figure that knows how long the kernel takes to load all tables.
+pub(crate) const ALL_ANSWER: &str = "cold start: all Services answer";
+
 /// Starts weir so often, from nothing each time, and leaves it running.
 pub(crate) fn measure(node: &mut Node, runs: usize) -> Vec<Figure> {
     let mut starts = Vec::new();
@@ -29,29 +32,30 @@ pub(crate) fn measure(node: &mut Node, runs: usize) -> Vec<Figure> {
     }
     let of = |value: fn(&Start) -> f64| starts.iter().map(value).collect::<Vec<_>>();
     let times = |value| Sample::new(Unit::Time, of(value));
-    let kernel = times(|start| start.waits.total.as_secs_f64()).median();
+    let load = Share::Known(times(|start| start.waits.total.as_secs_f64()).median());
     let shape = node.shape;
     let figure = |what: &str, sample| Figure::new(what, shape, sample);
     vec![
-        figure("cold start: all Services answer", times(|start| start.all_answer.as_secs_f64()))
-            .budget("2 s")
-            .kernel(Some(kernel)),
-        figure("cold start: CPU", times(|start| start.cpu.total.as_secs_f64())),
+        figure(ALL_ANSWER, times(|start| start.all_answer.as_secs_f64())).budget("2 s").share(load),
+        figure("cold start: CPU", times(|start| start.cpu.total.as_secs_f64())).share(load),
         figure(
             "cold start: CPU outside of the kernel",
             times(|start| start.cpu.total.saturating_sub(start.cpu.system).as_secs_f64()),
         )
-        .budget("0.8 s"),
+        .budget("0.8 s")
+        .share(load),
         figure(
             "cold start: longest wait of others for nf_tables",
             times(|start| start.waits.longest.as_secs_f64()),
         )
-        .budget("150 ms"),
+        .budget("150 ms")
+        .share(load),
         figure(
             "cold start: peak of resident memory",
             Sample::new(Unit::Memory, of(|start| start.peak)),
         )
-        .budget("120 MB"),
+        .budget("120 MB")
+        .share(Share::Memory),
     ]
 }
 

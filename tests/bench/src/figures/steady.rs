@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use super::Figure;
+use super::{Figure, Share};
 use crate::node::Node;
 use crate::summary::{Sample, Unit};
 
@@ -14,7 +14,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 pub(crate) fn measure_memory(node: &mut Node) -> Figure {
     thread::sleep(SETTLING);
     let resident = Sample::one(Unit::Memory, node.usage().memory("VmRSS"));
-    Figure::new(MEMORY, node.shape, resident).budget("60 MB")
+    Figure::new(MEMORY, node.shape, resident).budget("60 MB").share(Share::Memory)
 }
 
 /// The name of a figure that another is made of.
