@@ -146,7 +146,7 @@ fn measure(weir: &str, shape: Shape, options: &Options) -> Vec<Figure> {
         add(vec![steady::measure_idle(&mut node, IDLE_TIME)]);
     }
     if is_wanted("drift") {
-        add(recovery::measure_drift(&node, runs));
+        add(recovery::measure_drift(&mut node, runs));
     }
     if is_wanted("restart") {
         add(recovery::measure_restarts(&mut node, runs));
