@@ -73,7 +73,9 @@ demo: deps
 bench: deps
 	$(CARGO) build --release --package weir --package weir-bench --package weir-testbed --bins
 ifeq ($(BENCH)$(SERVICES),)
-	tests/tools/in-netns $(TARGET)/release/weir-bench $(TARGET)/release/weir docs/performance.md
+	$(MAKE) bench-code
+	tests/tools/in-netns $(TARGET)/release/weir-bench $(TARGET)/release/weir docs/performance.md \
+		$(TARGET)/criterion
 	tests/tools/bench-apply $(TARGET)/release/weir
 	tests/tools/in-netns $(TARGET)/release/weir-bench-affinity $(TARGET)/release/weir
 else
@@ -82,9 +84,8 @@ endif
 
 .PHONY: bench-code
 bench-code: deps
-	$(CARGO) bench --workspace --benches --no-run
-	tests/tools/in-netns $(CARGO) bench --offline --package weir-rules --bench ruleset
-	tests/tools/in-netns $(CARGO) bench --offline --package weir --bench agent
+	$(CARGO) bench --workspace --bench ruleset --bench agent --no-run
+	tests/tools/in-netns $(CARGO) bench --offline --workspace --bench ruleset --bench agent
 
 .PHONY: count
 count: deps

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use weir::kernel::Kernel;
+use weir::kernel::{Kernel, encode};
 use weir::source::convert;
 use weir::source::object::EndpointSlice;
 use weir_rules::align::align;
@@ -52,17 +52,22 @@ fn decoding(criterion: &mut Criterion) {
     });
 }
 
-/// The encoding of a batch has no door of its own: what is timed here is the way of a transaction to
-/// the kernel and of the answer back.
 fn kernel(criterion: &mut Criterion) {
     let kernel = Netns::new("bench").run(|| Kernel::open().expect("there is nf_tables"));
     let (config, mut cluster) = (Config::new("bench"), large(SERVICES, ENDPOINTS));
     let before = compile(&cluster, &config);
-    kernel.commit(diff(&Ruleset::default(), &before), None).expect("the namespace is empty");
+    let load = diff(&Ruleset::default(), &before);
     replace_endpoint(&mut cluster, SERVICES / 2, NEW_ENDPOINT);
     let changed = compile(&cluster, &config);
     let after = align(&before, &changed);
     let (forth, back) = (diff(&before, &after), diff(&after, &before));
+    let mut group = criterion.benchmark_group("encode");
+    group.sample_size(20);
+    group.bench_function("one endpoint replaced", |b| b.iter(|| encode(&forth)));
+    group.bench_function(format!("load of {SERVICES} x {ENDPOINTS}"), |b| b.iter(|| encode(&load)));
+    group.finish();
+
+    kernel.commit(load, None).expect("the namespace is empty");
     let mut group = criterion.benchmark_group("kernel");
     group.sample_size(20);
     group.bench_function("commit: one endpoint replaced, and back", |b| {

@@ -29,6 +29,7 @@ use std::thread;
 use nftnl::nftnl_sys::libc;
 use weir_rules::transaction::Transaction;
 
+use batch::Batch;
 pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
@@ -129,6 +130,12 @@ impl Kernel {
             .map_err(|_| CommitError::Gone)?;
         result.recv().map_err(|_| CommitError::Gone)?
     }
+}
+
+/// The batch of netlink messages that a transaction is sent as, of no generation. Nothing is sent: this
+/// is for who wants to know what encoding costs.
+pub fn encode(transaction: &Transaction) -> Vec<u8> {
+    Batch::new(transaction, None, 0, true, &mut Scratch::new()).bytes().to_vec()
 }
 
 /// Whether the running kernel is of this version or later. One that does not tell its release is

@@ -1,14 +1,17 @@
 //! weir-bench: what weir takes, end to end, against what the kernel takes for the same.
 //!
-//! `weir-bench WEIR [PAGE]` runs the program WEIR in a network namespace, against an API server in
-//! this process, measures, and prints tables; with PAGE, a Markdown file, it puts them there between
-//! markers, and a picture beside the page. Where KUBE_PROXY, KUBE_APISERVER and ETCD name programs, it
-//! prints some figures of kube-proxy, and of weir with the same server. [`options`] tells how to choose what is measured. `make bench` does all this.
+//! `weir-bench WEIR [PAGE [CRITERION]]` runs the program WEIR in a network namespace, against an API
+//! server in this process, measures, and prints tables; with PAGE, a Markdown file, it puts them there
+//! between markers, and a picture beside the page. CRITERION is a folder in which criterion has put what
+//! it has measured; that becomes a table, too. Where KUBE_PROXY, KUBE_APISERVER and ETCD name programs,
+//! it prints some figures of kube-proxy, and of weir with the same server. [`options`] tells how to
+//! choose what is measured. `make bench` does all this.
 
 #![forbid(unsafe_code)]
 
 mod client;
 mod cluster;
+mod code;
 mod commits;
 mod dump;
 mod figures;
@@ -45,12 +48,20 @@ const IDLE_TIME: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (weir, page) = match arguments.as_slice() {
-        [weir] => (weir, None),
-        [weir, page] => (weir, Some(page)),
+    let (weir, page, criterion) = match arguments.as_slice() {
+        [weir] => (weir, None, None),
+        [weir, page] => (weir, Some(page), None),
+        [weir, page, criterion] => (weir, Some(page), Some(criterion)),
         _ => {
-            eprintln!("weir-bench WEIR [PAGE]");
+            eprintln!("weir-bench WEIR [PAGE [CRITERION]]");
             return ExitCode::from(2);
+        }
+    };
+    let code = match criterion.map(|folder| code::table(Path::new(folder))).transpose() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir-bench: {error}");
+            return ExitCode::FAILURE;
         }
     };
     let options = match Options::from_environment() {
@@ -74,6 +85,7 @@ fn main() -> ExitCode {
     if options.measures_path() {
         sections.push(("path", path::measure(&options.path_sizes())));
     }
+    sections.extend(code.map(|table| ("code", table)));
     let picture = plot::change_latency(&figures);
     match tell(&sections, picture, page.map(Path::new)) {
         Ok(()) => {}
