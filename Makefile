@@ -12,7 +12,7 @@ help:
 	@echo 'make churn   many changes, flat memory: CHANGES=1000000 of them if it does not say otherwise'
 	@echo 'make soak    lives of a node at random on the real kernel, for MINUTES=n'
 	@echo 'make build   target/release/weir'
-	@echo 'make bench   what weir takes, end to end, into docs/performance.md: ten minutes; less with,'
+	@echo 'make bench   what weir takes, end to end, into docs/performance.md: 25 minutes; less with,'
 	@echo '             for example, BENCH=change,packet SERVICES=10000, which leaves the page alone'
 	@echo 'make bench-code'
 	@echo '             parts of the code by themselves, with criterion'
@@ -73,6 +73,7 @@ demo: deps
 bench: deps
 	$(CARGO) build --release --package weir --package weir-bench --package weir-testbed --bins
 ifeq ($(BENCH)$(SERVICES),)
+	rm -rf $(TARGET)/criterion
 	$(MAKE) bench-code
 	tests/tools/in-netns $(TARGET)/release/weir-bench $(TARGET)/release/weir docs/performance.md \
 		$(TARGET)/criterion

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use weir::kernel::{Kernel, encode};
+use weir::kernel::{Kernel, encoder};
 use weir::source::convert;
 use weir::source::object::EndpointSlice;
 use weir_rules::align::align;
@@ -61,7 +61,7 @@ fn kernel(criterion: &mut Criterion) {
     let changed = compile(&cluster, &config);
     let after = align(&before, &changed);
     let (forth, back) = (diff(&before, &after), diff(&after, &before));
-    let mut group = criterion.benchmark_group("encode");
+    let (mut encode, mut group) = (encoder(), criterion.benchmark_group("encode"));
     group.sample_size(20);
     group.bench_function("one endpoint replaced", |b| b.iter(|| encode(&forth)));
     group.bench_function(format!("load of {SERVICES} x {ENDPOINTS}"), |b| b.iter(|| encode(&load)));

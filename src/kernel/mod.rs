@@ -23,7 +23,7 @@ mod userdata;
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
 use nftnl::nftnl_sys::libc;
@@ -132,17 +132,20 @@ impl Kernel {
     }
 }
 
-/// The batch of netlink messages that a transaction is sent as, of no generation. Nothing is sent: this
-/// is for who wants to know what encoding costs.
-pub fn encode(transaction: &Transaction) -> Vec<u8> {
-    Batch::new(transaction, None, 0, true, &mut Scratch::new()).bytes().to_vec()
+/// Encodes transactions as commits do, with memory that it keeps as they do, and sends nothing: for who
+/// wants to know what that costs. Gives the length of a batch in bytes.
+pub fn encoder() -> impl FnMut(&Transaction) -> usize {
+    let mut scratch = Scratch::new();
+    move |transaction| Batch::new(transaction, None, 0, true, &mut scratch).bytes().len()
 }
 
 /// Whether the running kernel is of this version or later. One that does not tell its release is
 /// taken for a new one.
 fn is_kernel_at_least(version: (u32, u32)) -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    release_is_at_least(&release, version).unwrap_or(true)
+    // Each commit asks.
+    static RELEASE: LazyLock<String> =
+        LazyLock::new(|| std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default());
+    release_is_at_least(&RELEASE, version).unwrap_or(true)
 }
 
 /// Compares a kernel's release, such as `6.1.0-39-amd64`, with a version.

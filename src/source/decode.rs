@@ -52,6 +52,7 @@ pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodab
 
 /// The same, where what does not matter must be of its type, too: nobody but weir has read it yet.
 pub(super) fn checked_object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
+    check_name(key)?;
     match key.kind {
         Kind::Service => drop(decode::<core::Service>(json)?),
         Kind::EndpointSlice => drop(decode::<discovery::EndpointSlice>(json)?),

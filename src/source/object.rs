@@ -1,7 +1,7 @@
-//! Services and EndpointSlices in JSON, as far as a proxy reads them, borrowed from the text.
+//! Services and EndpointSlices in JSON, as far as a proxy reads them, most of it borrowed from the text.
 //!
 //! There are tens of thousands of these, and most of their text is of no use here: names of Pods, who
-//! manages which field. All that is `null` or missing is `None`, as in k8s-openapi's types.
+//! manages which field. All that is `null` or missing is `None`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,13 +11,6 @@ use std::ops::Deref;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer};
-
-/// Any object, as far as all are alike.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Head<'a> {
-    #[serde(borrow)]
-    pub(super) metadata: Metadata<'a>,
-}
 
 /// A text: a part of the JSON, but for one that is escaped there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]

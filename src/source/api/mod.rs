@@ -18,6 +18,7 @@ mod state;
 mod trust;
 mod waiting;
 mod watch;
+mod whole;
 mod wire;
 
 use tokio::sync::mpsc;

@@ -3,9 +3,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::source::convert::{self, Converted, InvalidField};
+use super::whole;
+use crate::source::convert::Converted;
 use crate::source::decode::{self, Undecodable};
-use crate::source::object::{EndpointSlice, Head, Metadata, Service};
+use crate::source::object::{Annotations, EndpointSlice, Service, Text};
 use crate::source::{Kind, ObjectKey};
 
 /// A change of one kind's objects.
@@ -64,7 +65,7 @@ impl From<Undecodable> for Garbage {
     }
 }
 
-fn text(bad: Undecodable) -> String {
+pub(super) fn text(bad: Undecodable) -> String {
     match bad.field {
         Some(field) => format!("{field}: {}", bad.message),
         None => bad.message,
@@ -80,7 +81,7 @@ struct RawList<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ListMeta {
+pub(super) struct ListMeta {
     resource_version: Option<String>,
     #[serde(rename = "continue")]
     continue_token: Option<String>,
@@ -93,69 +94,31 @@ struct RawEvent<'a> {
     object: &'a RawValue,
 }
 
-/// A kind of which there are many objects: these are decoded together with what is around them, in
-/// one pass over the text.
-trait Common<'a>: Deserialize<'a> {
-    fn metadata(&self) -> Option<&Metadata<'a>>;
-    fn convert(&self, namespace: &str) -> Result<Converted, InvalidField>;
-}
-
-impl<'a> Common<'a> for Service<'a> {
-    fn metadata(&self) -> Option<&Metadata<'a>> {
-        self.metadata.as_ref()
-    }
-
-    fn convert(&self, _: &str) -> Result<Converted, InvalidField> {
-        convert::service(self)
-    }
-}
-
-impl<'a> Common<'a> for EndpointSlice<'a> {
-    fn metadata(&self) -> Option<&Metadata<'a>> {
-        self.metadata.as_ref()
-    }
-
-    fn convert(&self, namespace: &str) -> Result<Converted, InvalidField> {
-        convert::slice(self, namespace)
-    }
-}
-
 #[derive(Deserialize)]
-struct WholeList<T> {
-    metadata: ListMeta,
-    items: Vec<T>,
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: HeadMeta<'a>,
 }
 
-#[derive(Deserialize)]
-struct WholeEvent<'a, T> {
-    r#type: &'a str,
-    object: T,
+/// What is needed of any object, however bad it is.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct HeadMeta<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    namespace: Text<'a>,
+    resource_version: Text<'a>,
+    annotations: Option<Annotations<'a>>,
 }
 
 /// Takes a page of a list apart.
 pub(super) fn page(kind: Kind, json: &str) -> Result<Page, Garbage> {
     let page = match kind {
-        Kind::Service => whole_page::<Service<'_>>(kind, json),
-        Kind::EndpointSlice => whole_page::<EndpointSlice<'_>>(kind, json),
+        Kind::Service => whole::page::<Service<'_>>(json),
+        Kind::EndpointSlice => whole::page::<EndpointSlice<'_>>(json),
         Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
     };
     page.map_or_else(|| page_by_object(kind, json), Ok)
-}
-
-/// A page of which all objects can be decoded.
-fn whole_page<'a, T: Common<'a>>(kind: Kind, json: &'a str) -> Option<Page> {
-    let list: WholeList<T> = serde_json::from_str(json).ok()?;
-    let objects = list.items.iter().map(|object| Some(whole_object(kind, object)?.0));
-    Some(list.metadata.page(objects.collect::<Option<_>>()?))
-}
-
-/// The object and its version, if it says which it is.
-fn whole_object<'a>(kind: Kind, object: &impl Common<'a>) -> Option<(Listed, String)> {
-    let metadata = object.metadata()?;
-    let key = key(kind, metadata).ok()?;
-    let outcome = decode::check_name(&key).and_then(|()| object.convert(key.namespace()));
-    let outcome = outcome.map_err(|bad| text(bad.into()));
-    Some((Listed { key, outcome }, metadata.resource_version().to_owned()))
 }
 
 /// A page, each object by itself, so that bad ones are told from good ones.
@@ -173,7 +136,7 @@ fn page_by_object(kind: Kind, json: &str) -> Result<Page, Garbage> {
 }
 
 impl ListMeta {
-    fn page(self, objects: Vec<Listed>) -> Page {
+    pub(super) fn page(self, objects: Vec<Listed>) -> Page {
         let full = |text: Option<String>| text.filter(|text| !text.is_empty());
         let version = full(self.resource_version);
         Page { version, continue_token: full(self.continue_token), objects }
@@ -193,23 +156,11 @@ fn is_null_list(json: &str) -> bool {
 /// Takes an event of a watch apart.
 pub(super) fn event(kind: Kind, json: &str) -> Result<Event, Garbage> {
     let event = match kind {
-        Kind::Service => whole_event::<Service<'_>>(kind, json),
-        Kind::EndpointSlice => whole_event::<EndpointSlice<'_>>(kind, json),
+        Kind::Service => whole::event::<Service<'_>>(json),
+        Kind::EndpointSlice => whole::event::<EndpointSlice<'_>>(json),
         Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
     };
     event.map_or_else(|| event_by_parts(kind, json), Ok)
-}
-
-/// An event with an object that can be decoded.
-fn whole_event<'a, T: Common<'a>>(kind: Kind, json: &'a str) -> Option<Event> {
-    let event: WholeEvent<'a, T> = serde_json::from_str(json).ok()?;
-    let (object, version) = whole_object(kind, &event.object)?;
-    match event.r#type {
-        _ if version.is_empty() => None,
-        "ADDED" | "MODIFIED" => Some(Event::Applied { object, version }),
-        "DELETED" => Some(Event::Deleted { key: object.key, version }),
-        _ => None,
-    }
 }
 
 /// An event, each part by itself, so that what is wrong with it can be told.
@@ -229,8 +180,8 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
         }
         "DELETED" => {
             let Head { metadata } = decode::decode(json)?;
-            let key = key(kind, &metadata)?;
-            Ok(Event::Deleted { key, version: versioned(metadata.resource_version())? })
+            let key = key(kind, &metadata.namespace, &metadata.name)?;
+            Ok(Event::Deleted { key, version: versioned(&metadata.resource_version)? })
         }
         "BOOKMARK" => {
             let Head { metadata } = decode::decode(json)?;
@@ -238,7 +189,7 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
                 .annotations
                 .as_ref()
                 .is_some_and(|of| of.initial_events_end.as_deref() == Some("true"));
-            let version = versioned(metadata.resource_version())?;
+            let version = versioned(&metadata.resource_version)?;
             Ok(Event::Bookmark { version, ends_initial_events })
         }
         "ERROR" => Ok(Event::Error(decode::decode(json)?)),
@@ -249,13 +200,12 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
 /// An object and its version. One that is bad is still an object; one without a name is garbage.
 fn object(kind: Kind, json: &str) -> Result<(Listed, String), Garbage> {
     let Head { metadata } = decode::decode(json)?;
-    let key = key(kind, &metadata)?;
+    let key = key(kind, &metadata.namespace, &metadata.name)?;
     let outcome = decode::object(&key, json).map_err(text);
-    Ok((Listed { key, outcome }, metadata.resource_version().to_owned()))
+    Ok((Listed { key, outcome }, metadata.resource_version.to_string()))
 }
 
-fn key(kind: Kind, metadata: &Metadata<'_>) -> Result<ObjectKey, Garbage> {
-    let (namespace, name) = (metadata.namespace(), metadata.name());
+pub(super) fn key(kind: Kind, namespace: &str, name: &str) -> Result<ObjectKey, Garbage> {
     if name.is_empty() || namespace.is_empty() == kind.is_namespaced() {
         return Err(Garbage(format!("a {} without name and namespace", kind.name())));
     }

@@ -101,8 +101,8 @@ fn an_event_means_the_same_whole_and_by_parts() {
         for r#type in ["ADDED", "MODIFIED", "DELETED"] {
             let json = event_of(r#type, &object);
             let whole = match kind {
-                Kind::Service => whole_event::<Service<'_>>(kind, &json),
-                _ => whole_event::<EndpointSlice<'_>>(kind, &json),
+                Kind::Service => whole::event::<Service<'_>>(&json),
+                _ => whole::event::<EndpointSlice<'_>>(&json),
             };
             let whole = whole.unwrap_or_else(|| panic!("not understood: {json}"));
             let parts = event_by_parts(kind, &json).expect("a good event");
@@ -122,10 +122,7 @@ fn a_page_means_the_same_whole_and_by_object() {
         .to_string()
     };
     let (services, slices) = (list(services), list(slices));
-    let whole = [
-        whole_page::<Service<'_>>(Kind::Service, &services),
-        whole_page::<EndpointSlice<'_>>(Kind::EndpointSlice, &slices),
-    ];
+    let whole = [whole::page::<Service<'_>>(&services), whole::page::<EndpointSlice<'_>>(&slices)];
     let parts = [(Kind::Service, &services), (Kind::EndpointSlice, &slices)]
         .map(|(kind, json)| page_by_object(kind, json).expect("a good page"));
     for (whole, parts) in whole.into_iter().zip(parts) {
@@ -203,11 +200,64 @@ fn an_object_that_cannot_be_decoded_is_told_by_its_name_and_leaves_the_others() 
     assert!(matches!(page.objects[0].outcome, Ok(Converted { object: Object::Slice(..), .. })));
 }
 
+/// Nothing that an object says but its name can keep it from being told by its name.
+#[test]
+fn an_object_with_labels_of_no_sense_leaves_the_others_and_can_go() {
+    let label = json!({"kubernetes.io/service-name": 5});
+    let bad = with(with(full_slice(), "/metadata/labels", label), "/metadata/name", json!("bad"));
+    let list = json!({"metadata": {"resourceVersion": "9"}, "items": [full_slice(), bad]});
+    let page = page(Kind::EndpointSlice, &list.to_string()).expect("a good page");
+    let is_good = page.objects.iter().map(|it| (it.key.name(), it.outcome.is_ok()));
+    assert_eq!(is_good.collect::<Vec<_>>(), [("web-1", true), ("bad", false)]);
+    let gone = event(Kind::EndpointSlice, &event_of("DELETED", &bad)).expect("a good event");
+    assert!(matches!(gone, Event::Deleted { key, .. } if key.name() == "bad"));
+}
+
+#[test]
+fn what_is_no_object_is_told() {
+    let bookmark = |annotations: Value| {
+        let metadata = json!({"resourceVersion": "9", "annotations": annotations});
+        let object = json!({"kind": "Service", "metadata": metadata});
+        show(&event(Kind::Service, &event_of("BOOKMARK", &object)).expect("a good event"))
+    };
+    let end = json!({"k8s.io/initial-events-end": "true"});
+    let text = |ends| format!("Bookmark {{ version: \"9\", ends_initial_events: {ends} }}");
+    assert_eq!([bookmark(json!(null)), bookmark(end)], [text(false), text(true)]);
+
+    let status = json!({"kind": "Status", "status": "Failure", "code": 410, "message": "too old"});
+    let error = event(Kind::Service, &event_of("ERROR", &status)).expect("a good event");
+    assert!(matches!(error, Event::Error(Status { code: 410, .. })), "{error:?}");
+
+    let unversioned = with(full_service(), "/metadata/resourceVersion", json!(""));
+    let nameless = with(full_service(), "/metadata/name", json!(""));
+    let garbage = [
+        (event_of("ADDED", &unversioned), "metadata.resourceVersion: is missing"),
+        (event_of("ADDED", &nameless), "a Service without name and namespace"),
+        (event_of("ADDED", &json!({"spec": {}})), "missing field `metadata`"),
+        (event_of("LOST", &full_service()), "type: \"LOST\" is no type of event"),
+        (full_service().to_string(), "missing field `type`"),
+    ];
+    for (json, message) in garbage {
+        let error = event(Kind::Service, &json).expect_err("garbage");
+        assert!(error.0.contains(message), "{}", error.0);
+    }
+}
+
+#[test]
+fn a_list_may_have_nothing_in_the_place_of_no_items() {
+    let list = |kind: &str| {
+        let list = json!({"kind": kind, "metadata": {"resourceVersion": "9"}, "items": null});
+        page(Kind::Service, &list.to_string()).map(|page| page.objects.len())
+    };
+    assert_eq!(list("ServiceList").unwrap(), 0);
+    assert_eq!(list("Status").unwrap_err().0, "items: is missing");
+}
+
 #[test]
 fn what_is_escaped_in_the_text_is_understood() {
     let json = event_of("ADDED", &full_service()).replace("\"web\"", "\"\\u0077eb\"");
     let plain = event(Kind::Service, &event_of("ADDED", &full_service())).unwrap();
     assert!(json.contains("\\u0077"));
-    let whole = whole_event::<Service<'_>>(Kind::Service, &json).expect("it is understood");
+    let whole = whole::event::<Service<'_>>(&json).expect("it is understood");
     assert_eq!(show(&whole), show(&plain));
 }
