@@ -35,15 +35,25 @@ impl Usage {
 
     /// A field of `/proc/PID/status` that is in kB, in bytes: `VmRSS`, `VmHWM`.
     pub(crate) fn memory(self, field: &str) -> f64 {
-        let status = self.read("status");
-        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-        kilobytes.unwrap_or_else(|| panic!("no {field} in {status}")) * 1024.0
+        bytes(&self.read("status"), field)
     }
 
     fn read(self, file: &str) -> String {
         fs::read_to_string(format!("/proc/{}/{file}", self.0)).expect("the process is there")
     }
+}
+
+/// `SUnreclaim` of `/proc/meminfo` (proc(5)) in bytes: what the kernel has allocated in objects and
+/// does not only keep to be fast.
+pub(crate) fn unreclaimable() -> f64 {
+    bytes(&fs::read_to_string("/proc/meminfo").expect("there is /proc"), "SUnreclaim")
+}
+
+/// A field in kB of a file of /proc, in bytes.
+fn bytes(text: &str, field: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kilobytes.unwrap_or_else(|| panic!("no {field} in {text}")) * 1024.0
 }
 
 /// `stime` of `/proc/PID/stat` (proc(5)), which counts in hundredths of a second (USER_HZ).

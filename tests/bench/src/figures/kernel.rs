@@ -1,6 +1,5 @@
 //! What the kernel alone takes for the same, in the tables that weir has left behind.
 
-use std::fs;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +18,7 @@ use crate::cluster;
 use crate::dump::Dump;
 use crate::node::Node;
 use crate::summary::{Sample, Unit};
+use crate::usage::unreclaimable;
 use crate::workload::{Endpoints, RESERVED, Shape};
 
 /// It keeps the number of endpoints that Services have at first.
@@ -121,15 +121,6 @@ fn memory(node: &Node) -> f64 {
         }
     }
     before - least
-}
-
-/// `SUnreclaim` of `/proc/meminfo` (proc(5)) in bytes: what the kernel has allocated in objects and
-/// does not only keep to be fast.
-fn unreclaimable() -> f64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").expect("there is /proc");
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("SUnreclaim:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    1024.0 * kilobytes.expect("proc(5) has it")
 }
 
 /// Commits after a pause, and gives how long that took, in seconds.

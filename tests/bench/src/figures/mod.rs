@@ -26,12 +26,10 @@ pub(crate) struct Figure {
 pub(crate) enum Share {
     /// It has no part in it, or that was not measured.
     None,
+    /// The value itself.
     Known(f64),
     /// So many replacements of one endpoint, and what is known beside.
-    Replace {
-        times: f64,
-        beside: f64,
-    },
+    Replace { times: f64, beside: f64 },
     /// One endpoint more or less.
     Count,
     /// The load of all tables.
