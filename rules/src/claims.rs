@@ -1,13 +1,17 @@
-//! What a Service claims for itself alone.
+//! Which Service serves an address and port that several ask for.
 //!
 //! Every virtual address is one key of one map, whichever field it comes from: no two Services can
-//! have it.
+//! have it. Who has it follows from what all Services ask for now, never from who came first, so that
+//! it is the same on every node and after a restart. A Service loses only the claims that another has
+//! a better right to.
 
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use crate::cluster::{Protocol, Service};
+use crate::cluster::{Family, NamespacedName, Protocol, Service};
 
 /// A key of the maps of Services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,97 +45,236 @@ impl fmt::Display for Claim {
     }
 }
 
-/// The field that makes a claim. Its `Display` is the field's path in the manifest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClaimField {
+/// What a claim is made as. The first has the best right: a ClusterIP and a node port are allocated
+/// by the API server, a load balancer's address is written by a controller, and an external IP by
+/// anybody who may edit a Service (CVE-2020-8554).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClaimKind {
     /// `spec.clusterIPs`.
-    ClusterIps,
+    ClusterIp,
+    /// `spec.ports[].nodePort`.
+    NodePort,
+    /// `status.loadBalancer.ingress[].ip`.
+    LoadBalancer,
     /// `spec.externalIPs`.
-    ExternalIps,
-    /// `status.loadBalancer.ingress`.
-    LoadBalancerIngress,
-    /// `spec.ports[index].nodePort`.
-    NodePort {
-        /// Which port.
-        index: usize,
-    },
+    ExternalIp,
 }
 
-impl fmt::Display for ClaimField {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ClaimKind {
+    /// All of them, the best right first.
+    pub const ALL: [Self; 4] =
+        [ClaimKind::ClusterIp, ClaimKind::NodePort, ClaimKind::LoadBalancer, ClaimKind::ExternalIp];
+
+    /// Its name as a metric's label: `cluster-ip`, `node-port`, `load-balancer` or `external-ip`.
+    pub fn label(self) -> &'static str {
         match self {
-            ClaimField::ClusterIps => f.write_str("spec.clusterIPs"),
-            ClaimField::ExternalIps => f.write_str("spec.externalIPs"),
-            ClaimField::LoadBalancerIngress => f.write_str("status.loadBalancer.ingress"),
-            ClaimField::NodePort { index } => write!(f, "spec.ports[{index}].nodePort"),
+            ClaimKind::ClusterIp => "cluster-ip",
+            ClaimKind::NodePort => "node-port",
+            ClaimKind::LoadBalancer => "load-balancer",
+            ClaimKind::ExternalIp => "external-ip",
+        }
+    }
+
+    /// The field of a Service that makes such claims.
+    pub fn field(self) -> &'static str {
+        match self {
+            ClaimKind::ClusterIp => "spec.clusterIPs",
+            ClaimKind::NodePort => "spec.ports[].nodePort",
+            ClaimKind::LoadBalancer => "status.loadBalancer.ingress",
+            ClaimKind::ExternalIp => "spec.externalIPs",
         }
     }
 }
 
-/// All that a Service claims. A claim that two of its fields make is there twice.
-pub fn claims(service: &Service) -> Vec<(Claim, ClaimField)> {
+/// All that a Service claims, sorted and each once: one that it makes in two ways is of the kind with
+/// the better right. It claims nothing in a family of which it has no ClusterIP.
+pub fn claims(service: &Service) -> Vec<(Claim, ClaimKind)> {
     let lists = [
-        (&service.cluster_ips, ClaimField::ClusterIps),
-        (&service.external_ips, ClaimField::ExternalIps),
-        (&service.load_balancer_ips, ClaimField::LoadBalancerIngress),
+        (&service.cluster_ips, ClaimKind::ClusterIp),
+        (&service.load_balancer_ips, ClaimKind::LoadBalancer),
+        (&service.external_ips, ClaimKind::ExternalIp),
     ];
+    let served = Family::ALL.map(|family| service.serves(family));
+    let is_served = |address: &&IpAddr| served[usize::from(address.is_ipv6())];
+    if !served.contains(&true) {
+        return Vec::new();
+    }
     let mut claims = Vec::new();
-    for (index, port) in service.ports.iter().enumerate() {
+    for port in &service.ports {
         let protocol = port.protocol;
-        for (addresses, field) in lists {
-            for &address in addresses {
-                claims.push((Claim::Address { address, protocol, port: port.port }, field));
-            }
+        for (addresses, kind) in lists {
+            let claim = |&address: &IpAddr| Claim::Address { address, protocol, port: port.port };
+            let addresses = addresses.iter().filter(is_served);
+            claims.extend(addresses.map(claim).map(|claim| (claim, kind)));
         }
         if let Some(port) = port.node_port {
-            claims.push((Claim::NodePort { protocol, port }, ClaimField::NodePort { index }));
+            claims.push((Claim::NodePort { protocol, port }, ClaimKind::NodePort));
         }
     }
+    claims.sort_unstable();
+    claims.dedup_by_key(|(claim, _)| *claim);
     claims
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::{ServicePort, TrafficPolicy};
+/// Who has each claim.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Claims {
+    owners: HashMap<Claim, Contender>,
+    /// Those that want what another has, best right first.
+    others: HashMap<Claim, BTreeSet<Contender>>,
+    /// What each Service wants and does not have.
+    lost: BTreeMap<NamespacedName, BTreeMap<Claim, ClaimKind>>,
+}
 
-    fn port(protocol: Protocol, port: u16, node_port: u16) -> ServicePort {
-        ServicePort {
-            name: format!("{protocol}-{port}").into(),
-            protocol,
-            port: NonZeroU16::new(port).unwrap(),
-            node_port: NonZeroU16::new(node_port),
+/// A Service that wants a claim. The least has the best right to it: by kind, then the older Service,
+/// then by namespace and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Contender {
+    kind: ClaimKind,
+    /// `metadata.creationTimestamp`; the latest of all where there is none.
+    created: u32,
+    service: NamespacedName,
+}
+
+/// What has come of a change of one Service's claims.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Handover {
+    /// The other Services that may have gained or lost a claim.
+    pub others: BTreeSet<NamespacedName>,
+    /// The claims that have another owner than before, or none any more, with the owner before.
+    pub released: BTreeMap<Claim, NamespacedName>,
+}
+
+impl Handover {
+    /// A claim has another owner than this, or none any more. The first who had it counts.
+    fn release(&mut self, claim: &Claim, owner: &NamespacedName) {
+        self.released.entry(*claim).or_insert_with(|| owner.clone());
+    }
+}
+
+impl Claims {
+    /// Replaces what a Service claims, at a cost of n log n in its claims before and after.
+    pub(crate) fn replace(
+        &mut self,
+        name: &NamespacedName,
+        before: Option<&Service>,
+        after: Option<&Service>,
+    ) -> Handover {
+        let wishes = |service: Option<&Service>| -> Vec<(Claim, Contender)> {
+            let created = service.and_then(|service| service.created).unwrap_or(u32::MAX);
+            let contender = |kind| Contender { kind, created, service: name.clone() };
+            let claims = service.map(claims).unwrap_or_default().into_iter();
+            claims.map(|(claim, kind)| (claim, contender(kind))).collect()
+        };
+        let (before, after) = (wishes(before), wishes(after));
+        let mut handover = Handover::default();
+        for wish in difference(&before, &after) {
+            self.withdraw(wish, &mut handover);
+        }
+        for wish in difference(&after, &before) {
+            self.want(wish, &mut handover);
+        }
+        handover.others.remove(name);
+        handover.released.retain(|claim, before| self.owner(claim) != Some(before));
+        handover
+    }
+
+    fn want(&mut self, (claim, contender): &(Claim, Contender), handover: &mut Handover) {
+        let loser = match self.owners.entry(*claim) {
+            Entry::Vacant(entry) => {
+                entry.insert(contender.clone());
+                return;
+            }
+            Entry::Occupied(mut owner) if contender < owner.get() => {
+                let before = owner.insert(contender.clone());
+                handover.others.insert(before.service.clone());
+                handover.release(claim, &before.service);
+                before
+            }
+            Entry::Occupied(_) => contender.clone(),
+        };
+        self.lost.entry(loser.service.clone()).or_default().insert(*claim, loser.kind);
+        self.others.entry(*claim).or_default().insert(loser);
+    }
+
+    fn withdraw(&mut self, (claim, contender): &(Claim, Contender), handover: &mut Handover) {
+        let is_owner = self.owners.get(claim) == Some(contender);
+        let Some(others) = self.others.get_mut(claim) else {
+            if is_owner {
+                self.owners.remove(claim);
+                handover.release(claim, &contender.service);
+            }
+            return;
+        };
+        let settled = if is_owner {
+            handover.release(claim, &contender.service);
+            others.pop_first()
+        } else {
+            others.take(contender)
+        };
+        if others.is_empty() {
+            self.others.remove(claim);
+        }
+        // Who gets the claim, or asks for it no longer, has not lost it any more.
+        let Some(settled) = settled else { return };
+        if let Some(lost) = self.lost.get_mut(&settled.service) {
+            lost.remove(claim);
+            if lost.is_empty() {
+                self.lost.remove(&settled.service);
+            }
+        }
+        if is_owner {
+            handover.others.insert(settled.service.clone());
+            self.owners.insert(*claim, settled);
         }
     }
 
-    #[test]
-    fn a_service_claims_every_port_at_every_address_and_its_node_ports() {
-        let service = Service {
-            cluster_ips: vec!["10.96.0.10".parse().unwrap(), "fd00::10".parse().unwrap()],
-            external_ips: vec!["192.0.2.1".parse().unwrap()],
-            load_balancer_ips: vec!["192.0.2.1".parse().unwrap()],
-            ports: vec![port(Protocol::Tcp, 80, 0), port(Protocol::Udp, 53, 30053)],
-            internal_traffic_policy: TrafficPolicy::Cluster,
-            external_traffic_policy: TrafficPolicy::Cluster,
-            source_ranges: vec![],
-            session_affinity: None,
-            health_check_node_port: None,
-        };
-        let listed: Vec<String> =
-            claims(&service).iter().map(|(claim, field)| format!("{field}: {claim}")).collect();
-        assert_eq!(
-            listed,
-            [
-                "spec.clusterIPs: 10.96.0.10 tcp port 80",
-                "spec.clusterIPs: fd00::10 tcp port 80",
-                "spec.externalIPs: 192.0.2.1 tcp port 80",
-                "status.loadBalancer.ingress: 192.0.2.1 tcp port 80",
-                "spec.clusterIPs: 10.96.0.10 udp port 53",
-                "spec.clusterIPs: fd00::10 udp port 53",
-                "spec.externalIPs: 192.0.2.1 udp port 53",
-                "status.loadBalancer.ingress: 192.0.2.1 udp port 53",
-                "spec.ports[1].nodePort: udp node port 30053",
-            ]
-        );
+    /// The Service that has a claim.
+    pub(crate) fn owner(&self, claim: &Claim) -> Option<&NamespacedName> {
+        self.owners.get(claim).map(|owner| &owner.service)
+    }
+
+    /// What a Service wants and another has.
+    pub(crate) fn lost(&self, name: &NamespacedName) -> Lost<'_> {
+        Lost(self.lost.get(name))
+    }
+
+    /// All Services that have lost a claim, with what they have lost.
+    pub(crate) fn losers(&self) -> impl Iterator<Item = (&NamespacedName, Lost<'_>)> {
+        self.lost.iter().map(|(name, lost)| (name, Lost(Some(lost))))
     }
 }
+
+/// The claims of a Service that another has; nearly always none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lost<'a>(Option<&'a BTreeMap<Claim, ClaimKind>>);
+
+impl<'a> Lost<'a> {
+    /// Whether a claim is another's.
+    pub fn contains(self, claim: &Claim) -> bool {
+        self.0.is_some_and(|lost| lost.contains_key(claim))
+    }
+
+    /// Whether the Service has all that it claims.
+    pub fn is_empty(self) -> bool {
+        self.0.is_none_or(BTreeMap::is_empty)
+    }
+
+    /// The claims, sorted.
+    pub fn iter(self) -> impl Iterator<Item = (Claim, ClaimKind)> + 'a {
+        self.0.into_iter().flatten().map(|(claim, kind)| (*claim, *kind))
+    }
+}
+
+/// What is in the first of two sorted lists only.
+fn difference<'a, T: Ord>(one: &'a [T], other: &'a [T]) -> impl Iterator<Item = &'a T> {
+    let mut other = other.iter().peekable();
+    one.iter().filter(move |item| {
+        while other.next_if(|next| next < item).is_some() {}
+        other.peek() != Some(item)
+    })
+}
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

@@ -3,7 +3,6 @@
 //!
 //! Field names follow the Kubernetes API (`v1.Service`, `discovery.k8s.io/v1.EndpointSlice`).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -11,8 +10,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::compact::compact;
 pub use crate::namespaced::NamespacedName;
+pub use crate::services::Services;
 pub use crate::slices::Slices;
 pub use crate::touched::Touched;
 
@@ -119,6 +118,9 @@ pub struct Service {
     /// `spec.healthCheckNodePort` of a Service of type LoadBalancer with the external policy Local:
     /// where its load balancer asks whether it has endpoints here.
     pub health_check_node_port: Option<NonZeroU16>,
+    /// `metadata.creationTimestamp` in seconds since 1970, if there is one. Of two Services that claim
+    /// one address and port in the same way, the older has it.
+    pub created: Option<u32>,
 }
 
 impl Service {
@@ -276,8 +278,8 @@ impl Node {
 /// Everything that the compiler reads of a cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cluster {
-    /// Services by identity.
-    pub services: BTreeMap<NamespacedName, Service>,
+    /// Services by identity, and which of them has what several claim.
+    pub services: Services,
     /// EndpointSlices by identity and by Service.
     pub slices: Slices,
     /// The proxy's own Node, when it is known.
@@ -289,7 +291,7 @@ pub struct Cluster {
 impl Cluster {
     /// Takes no more memory than is needed for so many objects, once many have been put in.
     pub fn compact(&mut self) {
-        compact(&mut self.services);
+        self.services.compact();
         self.slices.compact();
     }
 }

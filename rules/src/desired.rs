@@ -5,7 +5,7 @@
 //! the two has been committed, the plan is accepted. So what is kept here is what the kernel holds,
 //! as long as nobody else changes it.
 //!
-//! No two Services may claim the same destination ([`crate::claims`]): the sources see to that.
+//! No two Services have the same destination: [`crate::claims`] sees to that.
 
 mod fragments;
 mod kept;
@@ -135,7 +135,7 @@ impl Desired {
             }
             compiled += 1;
             let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
-            let mut after = frame.fragment(name, cluster, &mut |_, _| true);
+            let mut after = frame.fragment(name, cluster);
             align_fragment(&before, &mut after);
             if before != after {
                 fragments.push((name.clone(), after));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use crate::cluster::{
-    Endpoint, EndpointPort, EndpointSlice, Family, Service, ServicePort, TrafficPolicy,
+    Endpoint, EndpointSlice, Family, Protocol, Service, ServicePort, TrafficPolicy,
 };
 
 /// An address and port that a connection can be sent to.
@@ -40,18 +40,48 @@ pub struct Place<'a> {
     pub zone: Option<&'a str>,
 }
 
-/// Chooses the endpoints of a port from all of its Service's slices.
+/// A Service's slices of one family, found by the ports that they have: asking for all ports of the
+/// Service costs no more than the slices hold.
+#[derive(Debug, Clone)]
+pub struct PortSlices<'a> {
+    /// Sorted by name and protocol; those of one port in the order of the slices.
+    ports: Vec<(&'a str, Protocol, NonZeroU16, &'a EndpointSlice)>,
+}
+
+impl<'a> PortSlices<'a> {
+    /// Sorts the slices of a family by their ports.
+    pub fn new(family: Family, slices: &[&'a EndpointSlice]) -> Self {
+        let of_family = slices.iter().filter(|slice| slice.family == family);
+        let ports = of_family.flat_map(|&slice| {
+            slice.ports.iter().map(move |port| (&*port.name, port.protocol, port.port, slice))
+        });
+        let mut ports: Vec<_> = ports.collect();
+        ports.sort_by_key(|(name, protocol, ..)| (*name, *protocol));
+        Self { ports }
+    }
+
+    /// The slices that stand for a Service port, by name and protocol
+    /// (kube-proxy: pkg/proxy/endpointslicecache.go), each with the port of its endpoints.
+    fn of(&self, port: &ServicePort) -> impl Iterator<Item = (NonZeroU16, &'a EndpointSlice)> {
+        let wanted = (&*port.name, port.protocol);
+        let first = self.ports.partition_point(|(name, of, ..)| (*name, *of) < wanted);
+        let rest = self.ports[first..].iter();
+        rest.take_while(move |(name, of, ..)| (*name, *of) == wanted)
+            .map(|(_, _, number, slice)| (*number, *slice))
+    }
+}
+
+/// Chooses the endpoints of a port from all of its Service's slices of a family.
 ///
 /// Ready endpoints are usable; where there is none, those that are serving while they terminate,
 /// decided separately for each list. Topology hints narrow down the list of policy Cluster only.
 pub fn choose(
     service: &Service,
     port: &ServicePort,
-    family: Family,
-    slices: &[&EndpointSlice],
+    slices: &PortSlices<'_>,
     place: Place<'_>,
 ) -> PortEndpoints {
-    let found = candidates(port, family, slices, place);
+    let found = candidates(port, slices, place);
     let usable = |c: &&Candidate<'_>| c.endpoint.ready || is_draining(c.endpoint);
     let mut chosen =
         PortEndpoints { any: found.iter().any(|c| usable(&c)), ..PortEndpoints::default() };
@@ -72,27 +102,20 @@ pub fn choose(
 
 /// Whether a port has a usable endpoint anywhere: [`PortEndpoints::any`] without the choice, for
 /// which mostly the first endpoint is enough.
-pub fn has_usable(port: &ServicePort, family: Family, slices: &[&EndpointSlice]) -> bool {
-    let is_of_port = |p: &EndpointPort| p.name == port.name && p.protocol == port.protocol;
-    let has_port = |slice: &EndpointSlice| slice.ports.iter().any(is_of_port);
-    let of_port = slices.iter().filter(|slice| slice.family == family && has_port(slice));
-    if of_port.flat_map(|slice| &slice.endpoints).any(|endpoint| endpoint.ready) {
+pub fn has_usable(port: &ServicePort, slices: &PortSlices<'_>) -> bool {
+    let mut endpoints = slices.of(port).flat_map(|(_, slice)| &slice.endpoints);
+    if endpoints.any(|endpoint| endpoint.ready) {
         return true;
     }
     // Whether one drains, the slice decides that says most for it, and none says ready.
     let nowhere = Place { node: "", zone: None };
-    candidates(port, family, slices, nowhere).iter().any(|c| is_draining(c.endpoint))
+    candidates(port, slices, nowhere).iter().any(|c| is_draining(c.endpoint))
 }
 
 /// Every endpoint of a port that still answers, whether new connections go to it or not: also
 /// those that terminate while others are ready, and those elsewhere or in another zone.
-pub fn serving(
-    port: &ServicePort,
-    family: Family,
-    slices: &[&EndpointSlice],
-    place: Place<'_>,
-) -> Vec<PortEndpoint> {
-    let found = candidates(port, family, slices, place);
+pub fn serving(port: &ServicePort, slices: &PortSlices<'_>, place: Place<'_>) -> Vec<PortEndpoint> {
+    let found = candidates(port, slices, place);
     // Ready without serving: publishNotReadyAddresses.
     let still = found.iter().filter(|c| c.endpoint.ready || c.endpoint.serving);
     still.map(|c| c.port_endpoint).collect()
@@ -127,39 +150,28 @@ struct Candidate<'a> {
 
 /// All endpoints of the port, sorted by address and port, each once.
 ///
-/// A slice's port stands for the Service port with the same name and protocol
-/// (kube-proxy: pkg/proxy/endpointslicecache.go). Where slices contradict each other about an
-/// endpoint, the one that says most for it wins, then the first by name; it is local if one of
-/// them says so.
+/// Where slices contradict each other about an endpoint, the one that says most for it wins, then the
+/// first by name; it is local if one of them says so.
 fn candidates<'a>(
     port: &ServicePort,
-    family: Family,
-    slices: &[&'a EndpointSlice],
+    slices: &PortSlices<'a>,
     place: Place<'_>,
 ) -> Vec<Candidate<'a>> {
     let mut found: BTreeMap<(IpAddr, NonZeroU16), Candidate<'a>> = BTreeMap::new();
-    for slice in slices.iter().filter(|slice| slice.family == family) {
-        let ports = slice
-            .ports
-            .iter()
-            .filter(|p| p.name == port.name && p.protocol == port.protocol)
-            .map(|p| p.port);
-        for port in ports {
-            for endpoint in &slice.endpoints {
-                let address = endpoint.address;
-                let local = endpoint.node() == Some(place.node);
-                let new =
-                    Candidate { port_endpoint: PortEndpoint { address, port, local }, endpoint };
-                let Some(known) = found.get_mut(&(address, port)) else {
-                    found.insert((address, port), new);
-                    continue;
-                };
-                let local = known.port_endpoint.local || local;
-                if promise(endpoint) > promise(known.endpoint) {
-                    *known = new;
-                }
-                known.port_endpoint.local = local;
+    for (port, slice) in slices.of(port) {
+        for endpoint in &slice.endpoints {
+            let address = endpoint.address;
+            let local = endpoint.node() == Some(place.node);
+            let new = Candidate { port_endpoint: PortEndpoint { address, port, local }, endpoint };
+            let Some(known) = found.get_mut(&(address, port)) else {
+                found.insert((address, port), new);
+                continue;
+            };
+            let local = known.port_endpoint.local || local;
+            if promise(endpoint) > promise(known.endpoint) {
+                *known = new;
             }
+            known.port_endpoint.local = local;
         }
     }
     found.into_values().collect()

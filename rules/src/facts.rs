@@ -5,20 +5,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::{Check, checks};
+use crate::claims::Lost;
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, Touched, TrafficPolicy,
 };
 use crate::compact::compact;
 use crate::config::{Config, NodePortAddresses};
-use crate::endpoints::{Place, choose, has_usable};
+use crate::endpoints::{Place, PortSlices, choose, has_usable};
 use crate::numbers::Numbers;
 use crate::stale::{Effect, Serving};
 
 /// What follows from the Services of a cluster on one node. By default, of an empty cluster.
 ///
-/// It is for clusters in which no claim is made twice, such as the sources give
-/// ([`claims`](crate::claims)): where two Services have one destination, each counts for itself.
-/// Only [`Serving`] is exact then, too.
+/// Where several Services claim one destination, each counts for itself in the numbers; [`Serving`]
+/// goes by who has it ([`claims`](crate::claims)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The node that decides which endpoints are local: the only thing beside a Service and its
@@ -92,7 +92,7 @@ impl Facts {
     /// Takes note that nothing is there of a Service, whatever the cluster has.
     pub fn forget(&mut self, name: &NamespacedName) -> FactsChange {
         let mut change = FactsChange::default();
-        self.put(name, None, &[], &mut change);
+        self.put(name, None, Lost::default(), &[], &mut change);
         change
     }
 
@@ -133,7 +133,8 @@ impl Facts {
         cluster: &Cluster,
         change: &mut FactsChange,
     ) {
-        self.put(name, cluster.services.get(name), &cluster.slices.of(name), change);
+        let (service, lost) = (cluster.services.get(name), cluster.services.lost(name));
+        self.put(name, service, lost, &cluster.slices.of(name), change);
     }
 
     /// Puts in what follows from a Service with these slices, instead of what followed from it before.
@@ -141,13 +142,14 @@ impl Facts {
         &mut self,
         name: &NamespacedName,
         service: Option<&Service>,
+        lost: Lost<'_>,
         slices: &[&EndpointSlice],
         change: &mut FactsChange,
     ) {
         self.update_share(name, service.map(|it| Share::of(it, slices, &self.node_name)));
         let checks = service.map(|it| checks(name, it, slices, &self.node_name));
         change.checks |= self.update_checks(name, checks.unwrap_or_default());
-        change.effect.merge(self.serving.update(name, service, slices, &self.node_name));
+        change.effect.merge(self.serving.update(name, service, lost, slices, &self.node_name));
     }
 
     /// Takes out of the totals what a Service has added, and adds what it adds now.
@@ -196,8 +198,9 @@ impl Facts {
 impl Share {
     fn of(service: &Service, slices: &[&EndpointSlice], node: &str) -> Self {
         let has_endpoints = |family| {
+            let slices = PortSlices::new(family, slices);
             service.serves(family)
-                && service.ports.iter().any(|port| sends(service, port, family, slices, node))
+                && service.ports.iter().any(|port| sends(service, port, family, &slices, node))
         };
         Self {
             numbers: Family::ALL.map(|family| Numbers::of(family, service, slices, node)),
@@ -214,17 +217,17 @@ fn sends(
     service: &Service,
     port: &ServicePort,
     family: Family,
-    slices: &[&EndpointSlice],
+    slices: &PortSlices<'_>,
     node: &str,
 ) -> bool {
     let mut externals = service.external_ips.iter().chain(&service.load_balancer_ips);
     let is_everywhere = service.internal_traffic_policy == TrafficPolicy::Cluster
         || externals.any(|address| Family::of(*address) == family);
     if is_everywhere {
-        has_usable(port, family, slices)
+        has_usable(port, slices)
     } else {
         let place = Place { node, zone: None };
-        !choose(service, port, family, slices, place).local.is_empty()
+        !choose(service, port, slices, place).local.is_empty()
     }
 }
 

@@ -30,6 +30,7 @@ mod namespaced;
 pub mod nft;
 pub mod numbers;
 pub mod pieces;
+mod services;
 mod slices;
 pub mod stale;
 #[cfg(feature = "testing")]

@@ -3,7 +3,7 @@
 use std::ops::{AddAssign, SubAssign};
 
 use crate::cluster::{EndpointSlice, Family, Service, TrafficPolicy};
-use crate::endpoints::{Place, choose};
+use crate::endpoints::{Place, PortSlices, choose};
 
 /// How much of what there is in one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,19 +26,13 @@ impl Numbers {
             let of_family = slices.iter().filter(|slice| slice.family == family);
             numbers.services = 1;
             numbers.endpoints = of_family.map(|slice| slice.endpoints.len() as u32).sum();
-            numbers.add_ports(service, family, slices, node);
+            numbers.add_ports(service, &PortSlices::new(family, slices), node);
         }
         numbers
     }
 
     /// Counts the ports whose policy leaves them without an endpoint.
-    fn add_ports(
-        &mut self,
-        service: &Service,
-        family: Family,
-        slices: &[&EndpointSlice],
-        node: &str,
-    ) {
+    fn add_ports(&mut self, service: &Service, slices: &PortSlices<'_>, node: &str) {
         let is_local = |policy| policy == TrafficPolicy::Local;
         let internal = is_local(service.internal_traffic_policy);
         if !internal && !is_local(service.external_traffic_policy) {
@@ -48,7 +42,7 @@ impl Numbers {
             let external =
                 is_local(service.external_traffic_policy) && service.is_externally_accessible(port);
             // Hints narrow down the list of policy Cluster, which is not asked for.
-            let chosen = choose(service, port, family, slices, Place { node, zone: None });
+            let chosen = choose(service, port, slices, Place { node, zone: None });
             let has_only_others = chosen.any && chosen.local.is_empty();
             self.no_local_internal += u32::from(has_only_others && internal);
             self.no_local_external += u32::from(has_only_others && external);

@@ -17,7 +17,6 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
     let name = NamespacedName::new("default", "web");
     let service = Service {
         cluster_ips: vec![[10, 96, 0, 10].into()],
-        external_ips: vec![],
         load_balancer_ips: vec![[192, 0, 2, 10].into()],
         ports: vec![ServicePort {
             name: "".into(),
@@ -30,6 +29,7 @@ fn cluster(nodes: &[&str], source_ranges: &[&str]) -> Cluster {
         source_ranges: source_ranges.iter().map(|net| net.parse().unwrap()).collect(),
         session_affinity: NonZeroU32::new(60),
         health_check_node_port: NonZeroU16::new(30080),
+        ..Service::default()
     };
     let endpoint = |(index, node): (usize, &&str)| Endpoint {
         place: EndpointPlace::on(node),

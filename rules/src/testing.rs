@@ -50,7 +50,7 @@ pub fn cluster() -> impl Strategy<Value = Cluster> {
     let slices = btree_map(slice_name(), slice(), 0..10);
     (services, slices, option::of(node()), vec(network(), 0..3)).prop_map(
         |(services, slices, node, service_cidrs)| {
-            let slices = slices.into_iter().collect();
+            let (services, slices) = (services.into_iter().collect(), slices.into_iter().collect());
             Cluster { services, slices, node, service_cidrs }
         },
     )
@@ -266,18 +266,21 @@ fn service() -> impl Strategy<Value = Service> {
         vec(port, 0..4),
         (policy(), policy()),
         vec(network(), 0..3),
-        (option::of(select(vec![1, 10800])), option::of(self::port())),
+        (option::of(select(vec![1, 10800])), option::of(self::port()), option::of(0..3u32)),
     )
-        .prop_map(|(addresses, ports, policies, source_ranges, (affinity, check))| Service {
-            cluster_ips: addresses.0,
-            external_ips: addresses.1,
-            load_balancer_ips: addresses.2,
-            ports,
-            internal_traffic_policy: policies.0,
-            external_traffic_policy: policies.1,
-            source_ranges,
-            session_affinity: affinity.and_then(NonZeroU32::new),
-            health_check_node_port: check,
+        .prop_map(|(addresses, ports, policies, source_ranges, (affinity, check, created))| {
+            Service {
+                cluster_ips: addresses.0,
+                external_ips: addresses.1,
+                load_balancer_ips: addresses.2,
+                ports,
+                internal_traffic_policy: policies.0,
+                external_traffic_policy: policies.1,
+                source_ranges,
+                session_affinity: affinity.and_then(NonZeroU32::new),
+                health_check_node_port: check,
+                created,
+            }
         })
 }
 

@@ -34,6 +34,12 @@ impl Touched {
             let services = one.services.iter();
             let of_services = services.filter(|(name, of)| other.services.get(name) != Some(of));
             of_services.for_each(|(name, _)| touched.service(name));
+            // Who has a claim may have changed by what another Service does.
+            let losers = one
+                .services
+                .losers()
+                .filter(|(name, lost)| !lost.iter().eq(other.services.lost(name).iter()));
+            losers.for_each(|(name, _)| touched.service(name));
             // A slice that has moved touches the Services on both sides.
             let slices = one.slices.iter();
             let of_slices = slices.filter(|(name, of)| other.slices.get(name) != Some(of));

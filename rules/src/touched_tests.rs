@@ -40,12 +40,9 @@ fn a_service_is_touched_by_its_own_changes_and_by_those_of_its_slices() {
     assert_eq!(touched(|_| {}), Touched::default());
     assert_eq!(touched(|it| drop(it.services.remove(&name("web")))), only(&["web"]));
     assert_eq!(
-        touched(|it| it
-            .services
-            .get_mut(&name("web"))
-            .unwrap()
-            .external_ips
-            .push([192, 0, 2, 1].into())),
+        touched(|it| {
+            it.services.update(&name("web"), |of| of.external_ips.push([192, 0, 2, 1].into()));
+        }),
         only(&["web"])
     );
     assert_eq!(touched(|it| drop(it.slices.remove(&name("dns-1")))), only(&["dns"]));

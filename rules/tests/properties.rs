@@ -14,7 +14,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_rules::align::align;
-use weir_rules::claims::{Claim, claims};
+use weir_rules::claims::Claim;
 use weir_rules::cluster::{
     Cluster, Family, NamespacedName, Protocol, Service, ServicePort, Touched, TrafficPolicy,
 };
@@ -22,7 +22,7 @@ use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
 use weir_rules::desired::{Desired, Part};
 use weir_rules::diff::diff;
-use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
+use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
 use weir_rules::learned::adopt;
 use weir_rules::nft::{
     Chain, Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector,
@@ -150,13 +150,14 @@ struct Frontend<'a> {
     endpoints: PortEndpoints,
 }
 
-/// Every virtual address and port, each with the Service that has it: the first that claims it.
+/// Every virtual address and port, each with the Service that has it.
 fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
     let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
     let place = Place { node: &config.node_name, zone };
     let mut found = BTreeMap::new();
     for (name, service) in &cluster.services {
         let slices = cluster.slices.of(name);
+        let slices = Family::ALL.map(|family| PortSlices::new(family, &slices));
         let has = |family| service.cluster_ips.iter().any(|ip| Family::of(*ip) == family);
         for port in &service.ports {
             let kinds = [
@@ -166,9 +167,14 @@ fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
             ];
             for (addresses, external) in kinds {
                 for &address in addresses.iter().filter(|address| has(Family::of(**address))) {
-                    let family = Family::of(address);
+                    let (protocol, number) = (port.protocol, port.port);
+                    let claim = Claim::Address { address, protocol, port: number };
+                    if cluster.services.owner(&claim) != Some(name) {
+                        continue;
+                    }
+                    let slices = &slices[usize::from(address.is_ipv6())];
                     found.entry((address, port.protocol, port.port)).or_insert_with(|| {
-                        let endpoints = choose(service, port, family, &slices, place);
+                        let endpoints = choose(service, port, slices, place);
                         Frontend { name, service, port, address, external, endpoints }
                     });
                 }
@@ -222,19 +228,6 @@ fn remember(ruleset: &mut Ruleset, family: Family, learned: Vec<(Name, RawKey, R
 
 fn learned_by(end: &End<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
     end.learned.iter().map(|it| (it.map.clone(), it.key, it.data, it.timeout)).collect()
-}
-
-/// The cluster without Services that claim what another has, as the sources give it.
-fn without_conflicts(cluster: &Cluster) -> Cluster {
-    let mut taken = BTreeSet::new();
-    let mut cluster = cluster.clone();
-    cluster.services.retain(|_, service| {
-        let claims: BTreeSet<Claim> = claims(service).into_iter().map(|(claim, _)| claim).collect();
-        let is_free = claims.is_disjoint(&taken);
-        taken.extend(claims.into_iter().filter(|_| is_free));
-        is_free
-    });
-    cluster
 }
 
 fn without_learned(ruleset: &Ruleset) -> Ruleset {
@@ -344,7 +337,7 @@ proptest! {
         configs in (config(), config()),
         others in vec((self::cluster(), any::<u8>(), any::<Index>()), 1..8),
     ) {
-        let mut cluster = without_conflicts(&start);
+        let mut cluster = start;
         let (mut programmed, mut desired) = (Ruleset::default(), Desired::default());
         let mut touched = Touched::all(&cluster);
         for (step, (other, kind, index)) in others.iter().enumerate() {
@@ -375,7 +368,6 @@ proptest! {
             }
             let mut next = cluster.clone();
             change(&mut next, other, *kind, *index);
-            next = without_conflicts(&next);
             touched = Touched::between(&cluster, &next);
             cluster = next;
         }
@@ -443,7 +435,11 @@ proptest! {
     ) {
         // Who may use a load balancer is not asked here, and endpoints are out of the way of
         // virtual addresses: what is translated to one of these is refused or dropped there.
-        cluster.services.values_mut().for_each(|service| service.source_ranges.clear());
+        let services = cluster.services.into_iter().map(|(name, mut service)| {
+            service.source_ranges.clear();
+            (name, service)
+        });
+        cluster.services = services.collect();
         cluster.service_cidrs.clear();
         let moved = std::mem::take(&mut cluster.slices).into_iter().map(|(name, mut slice)| {
             slice.endpoints.iter_mut().for_each(|it| it.address = away(it.address));

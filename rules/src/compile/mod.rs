@@ -9,19 +9,18 @@ mod program;
 mod service;
 
 pub(crate) use affinity::learning;
-pub(crate) use balancer::{Balancer, Destination, chain_for};
+pub(crate) use balancer::{Balancer, chain_for};
 pub(crate) use detect::pod_networks;
 pub(crate) use fragment::{Assembly, Entry, Fragment, Map};
 pub(crate) use program::node_port_networks;
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use self::service::Surroundings;
 use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::config::Config;
 use crate::endpoints::Place;
-use crate::nft::{Name, RawKey, Ruleset, SetSpec, Statement, Table};
+use crate::nft::{Name, Ruleset, SetSpec, Statement, Table};
 
 /// Names of sets and maps, which are also those that operators see.
 pub mod names {
@@ -71,8 +70,8 @@ pub(crate) fn own_spec(name: &Name) -> Option<SetSpec> {
 
 /// The ruleset that serves this cluster on this node: a table of each family.
 ///
-/// Where two Services claim one address, protocol and port, the first by namespace and name has
-/// it and the other is not served there.
+/// Where several Services claim one address, protocol and port, the one with the best right has it
+/// ([`claims`](crate::claims)) and the others are not served there.
 pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
     let tables = Family::ALL.map(|family| (family, compile_table(family, cluster, config)));
     Ruleset { tables: tables.into() }
@@ -81,10 +80,8 @@ pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
 fn compile_table(family: Family, cluster: &Cluster, config: &Config) -> Table {
     let frame = Frame::new(family, cluster, config);
     let mut assembly = Assembly::new(frame.base.clone());
-    let mut taken = HashSet::new();
     for name in cluster.services.keys() {
-        let mut is_free = |destination, key| taken.insert((destination, key));
-        assembly.add(&frame.fragment(name, cluster, &mut is_free));
+        assembly.add(&frame.fragment(name, cluster));
     }
     assembly.finish(frame.is_from_pod.as_ref())
 }
@@ -132,18 +129,14 @@ impl Frame {
     }
 
     /// What a Service of the cluster adds; nothing if it is not there.
-    pub(crate) fn fragment(
-        &self,
-        name: &NamespacedName,
-        cluster: &Cluster,
-        is_free: &mut dyn FnMut(Destination, RawKey) -> bool,
-    ) -> Fragment {
+    pub(crate) fn fragment(&self, name: &NamespacedName, cluster: &Cluster) -> Fragment {
         let Some(service) = cluster.services.get(name) else { return Fragment::default() };
         let around = Surroundings {
             family: self.family,
             place: Place { node: &self.node_name, zone: self.zone.as_deref() },
             node_address: self.node_address,
         };
-        service::fragment(name, service, &cluster.slices.of(name), around, is_free)
+        let lost = cluster.services.lost(name);
+        service::fragment(name, service, lost, &cluster.slices.of(name), around)
     }
 }

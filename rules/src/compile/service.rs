@@ -1,6 +1,6 @@
 //! What one Service adds to the maps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
@@ -8,8 +8,9 @@ use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS, ch
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
+use crate::claims::{Claim, Lost};
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
-use crate::endpoints::{Place, PortEndpoint, PortEndpoints, choose};
+use crate::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
 use crate::nft::{self, Data, Element, Name, RawKey, RawValue, Table, Verdict};
 
 /// What a Service's rules depend on beside the Service.
@@ -25,16 +26,21 @@ pub(super) struct Surroundings<'a> {
 
 /// Puts together what one Service adds.
 struct Builder<'a> {
+    name: &'a NamespacedName,
+    service: &'a Service,
     around: Surroundings<'a>,
+    addresses: Addresses,
+    firewall: Option<Firewall>,
+    is_guarded: bool,
+    /// What another Service has.
+    lost: Lost<'a>,
     elements: Vec<Entry>,
     shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
     own: Table,
     affinities: BTreeSet<AffinityId>,
-    /// The destinations that it has so far, and the index of the port that they are of.
-    taken: Vec<(Destination, RawKey, usize)>,
-    /// Whether no other Service has a destination.
-    is_free: &'a mut dyn FnMut(Destination, RawKey) -> bool,
+    /// The destinations that it has so far, each with the index of the port that it is of.
+    taken: HashMap<(Destination, RawKey), usize>,
 }
 
 /// Where traffic comes from, which decides on the policy.
@@ -46,14 +52,14 @@ enum Side {
     External,
 }
 
-/// What a Service adds. It is served in a family in which it has a ClusterIP, at those destinations
-/// that `is_free` says no other Service has.
+/// What a Service adds. It is served in a family in which it has a ClusterIP, at all that it claims but
+/// what it has `lost` to others. The cost is linear in what is added.
 pub(super) fn fragment(
     name: &NamespacedName,
     service: &Service,
+    lost: Lost<'_>,
     slices: &[&EndpointSlice],
     around: Surroundings<'_>,
-    is_free: &mut dyn FnMut(Destination, RawKey) -> bool,
 ) -> Fragment {
     let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
         addresses.iter().copied().filter(|&a| Family::of(a) == around.family).collect()
@@ -66,32 +72,33 @@ pub(super) fn fragment(
     if addresses.cluster.is_empty() {
         return Fragment::default();
     }
+    let slices = PortSlices::new(around.family, slices);
     let mut builder = Builder {
+        name,
+        service,
         around,
+        firewall: Firewall::new(name, service, &addresses.load_balancer, around),
+        addresses,
+        is_guarded: false,
+        lost,
         elements: Vec::new(),
         shared: BTreeSet::new(),
         balancers: BTreeMap::new(),
         own: Table::default(),
         affinities: BTreeSet::new(),
-        taken: Vec::new(),
-        is_free,
+        taken: HashMap::new(),
     };
-    for &address in &addresses.cluster {
+    for &address in &builder.addresses.cluster {
         builder.shared.insert((Map::ClusterIps, RawKey::new().address(address)));
     }
-    let firewall = Firewall::new(name, service, &addresses.load_balancer, around);
-    let mut is_guarded = false;
     for (index, port) in service.ports.iter().enumerate() {
-        is_guarded |=
-            builder.add_port(name, service, index, port, slices, &addresses, firewall.as_ref());
-    }
-    if let Some(firewall) = firewall.filter(|_| is_guarded) {
-        firewall.move_into(&mut builder.own);
+        builder.add_port(index, port, &slices);
     }
     builder.finish()
 }
 
 /// A Service's virtual addresses of one family.
+#[derive(Default)]
 struct Addresses {
     cluster: Vec<IpAddr>,
     external: Vec<IpAddr>,
@@ -99,73 +106,64 @@ struct Addresses {
 }
 
 impl Builder<'_> {
-    /// Adds a port; says whether the firewall is in front of it.
-    #[allow(clippy::too_many_arguments)]
-    fn add_port(
-        &mut self,
-        name: &NamespacedName,
-        service: &Service,
-        index: usize,
-        port: &ServicePort,
-        slices: &[&EndpointSlice],
-        addresses: &Addresses,
-        firewall: Option<&Firewall>,
-    ) -> bool {
-        let endpoints = choose(service, port, self.around.family, slices, self.around.place);
-        let comment = port_comment(name, port);
-        let internal = Traffic::new(service, Side::Internal, &endpoints);
-        let external = Traffic::new(service, Side::External, &endpoints);
-        let key = |address: &IpAddr| {
-            RawKey::new().address(*address).protocol(port.protocol).port(port.port)
-        };
+    fn add_port(&mut self, index: usize, port: &ServicePort, slices: &PortSlices<'_>) {
+        let endpoints = choose(self.service, port, slices, self.around.place);
+        let comment = port_comment(self.name, port);
+        let internal = Traffic::new(self.service, Side::Internal, &endpoints);
+        let external = Traffic::new(self.service, Side::External, &endpoints);
         // Two entries of one port are not possible in a Service that the API server has seen.
-        let affinity = Affinity::new(name, service, port, &endpoints)
+        let affinity = Affinity::new(self.name, self.service, port, &endpoints)
             .filter(|affinity| !self.affinities.contains(&affinity.id));
-        let way = |destination| Way { destination, affinity: affinity.as_ref(), index };
+        let way = Way { affinity: affinity.as_ref(), index, comment: &comment };
         let mut is_chosen_from = false;
+        let protocol = port.protocol;
+        let addresses = std::mem::take(&mut self.addresses);
         let sides = [
             (&addresses.cluster, &internal),
             (&addresses.external, &external),
             (&addresses.load_balancer, &external),
         ];
         for (addresses, traffic) in sides {
-            for address in addresses {
-                is_chosen_from |=
-                    self.serve(key(address), way(Destination::Address), traffic, &comment);
+            for &address in addresses {
+                let claim = Claim::Address { address, protocol, port: port.port };
+                is_chosen_from |= self.serve(claim, way, traffic);
             }
         }
-        if let Some(node_port) = port.node_port {
-            let key = RawKey::new().protocol(port.protocol).port(node_port);
-            is_chosen_from |= self.serve(key, way(Destination::NodePort), &external, &comment);
+        if let Some(port) = port.node_port {
+            let claim = Claim::NodePort { protocol, port };
+            is_chosen_from |= self.serve(claim, way, &external);
         }
-        let mut is_guarded = false;
-        if let Some(firewall) = firewall {
-            for key in addresses.load_balancer.iter().map(key) {
-                // Whose address it is says who may use it.
-                if self.taken.contains(&(Destination::Address, key, index)) {
-                    let guard = Verdict::Goto(firewall.chain.clone());
-                    self.elements.push((Map::FirewallIps, key, verdict_element(guard, &comment)));
-                    is_guarded = true;
-                }
-            }
+        for &address in &addresses.load_balancer {
+            self.guard(Claim::Address { address, protocol, port: port.port }, way);
         }
+        self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
         if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
             self.affinities.insert(affinity.id.clone());
             affinity.move_into(&mut self.own);
         }
-        is_guarded
     }
 
-    /// Serves a destination, unless it is taken; says whether endpoints are chosen for it.
-    fn serve(&mut self, key: RawKey, way: Way<'_>, traffic: &Traffic<'_>, comment: &str) -> bool {
-        let Way { destination, affinity, index } = way;
-        let is_mine =
-            |&(other, of, _): &(Destination, RawKey, usize)| (other, of) == (destination, key);
-        if self.taken.iter().any(is_mine) || !(self.is_free)(destination, key) {
+    /// Puts the firewall in front of a load-balancer address and port.
+    fn guard(&mut self, claim: Claim, way: Way<'_>) {
+        let Some(firewall) = &self.firewall else { return };
+        let (destination, key) = destination(claim);
+        // Whose address it is says who may use it.
+        if self.taken.get(&(destination, key)) == Some(&way.index) {
+            let verdict = Verdict::Goto(firewall.chain.clone());
+            self.elements.push((Map::FirewallIps, key, verdict_element(verdict, way.comment)));
+            self.is_guarded = true;
+        }
+    }
+
+    /// Serves what the Service claims, unless that is taken; says whether endpoints are chosen for it.
+    fn serve(&mut self, claim: Claim, way: Way<'_>, traffic: &Traffic<'_>) -> bool {
+        let Way { affinity, index, comment } = way;
+        let (destination, key) = destination(claim);
+        if self.lost.contains(&claim) || self.taken.contains_key(&(destination, key)) {
             return false;
         }
-        self.taken.push((destination, key, index));
+        self.taken.insert((destination, key), index);
         let maps = match destination {
             Destination::Address => {
                 [Map::Services, Map::Endpoints, Map::NoEndpointServices, Map::AffinityServices]
@@ -215,6 +213,9 @@ impl Builder<'_> {
     }
 
     fn finish(mut self) -> Fragment {
+        if let Some(firewall) = self.firewall.filter(|_| self.is_guarded) {
+            firewall.move_into(&mut self.own);
+        }
         self.elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
         // An address may be there twice.
         self.elements.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1));
@@ -229,13 +230,26 @@ impl Builder<'_> {
     }
 }
 
-/// How a destination is reached beside what all do.
+/// What the destinations of one port have in common.
 #[derive(Clone, Copy)]
 struct Way<'a> {
-    destination: Destination,
     affinity: Option<&'a Affinity>,
     /// Which of the Service's ports it is.
     index: usize,
+    comment: &'a str,
+}
+
+/// The kind of a destination, and its key in the maps of that kind.
+fn destination(claim: Claim) -> (Destination, RawKey) {
+    match claim {
+        Claim::Address { address, protocol, port } => {
+            let key = RawKey::new().address(address).protocol(protocol).port(port);
+            (Destination::Address, key)
+        }
+        Claim::NodePort { protocol, port } => {
+            (Destination::NodePort, RawKey::new().protocol(protocol).port(port))
+        }
+    }
 }
 
 /// What becomes of traffic from one side.

@@ -77,7 +77,7 @@ proptest! {
         for family in Family::ALL {
             let frame = Frame::new(family, &cluster, &config);
             for name in cluster.services.keys() {
-                let fragment = frame.fragment(name, &cluster, &mut |_, _| true);
+                let fragment = frame.fragment(name, &cluster);
                 prop_assert_eq!(there_and_back(&fragment), fragment);
             }
         }

@@ -161,7 +161,7 @@ fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_know
     diff(&plan.before, &plan.after).apply(&mut programmed);
     desired.accept(plan);
 
-    let service = cluster.services.remove(&name(1)).unwrap();
+    let (service, _) = cluster.services.remove(&name(1)).unwrap();
     let slice = cluster.slices.remove(&name(1)).unwrap();
     cluster.services.insert(name(2), service);
     cluster.slices.insert(name(2), EndpointSlice { service: name(2), ..slice });

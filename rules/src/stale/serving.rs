@@ -8,19 +8,20 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Destination, Effect, Flow};
+use crate::claims::{Claim, Lost};
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::{node_port_networks, pod_networks};
 use crate::config::{Config, DetectLocal};
-use crate::endpoints::{Place, PortEndpoint, serving};
+use crate::endpoints::{Place, PortEndpoint, PortSlices, serving};
 
 /// Who may go on answering for each UDP destination. As in the ruleset, one that several Services
-/// claim belongs to the first by namespace and name.
+/// claim is that Service's which has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Serving {
-    /// Those that claim a destination, in order: who answers is the first's. Never empty, and
-    /// hardly ever more than one.
+    /// Those that have a destination, in order: who answers is the first's. Never empty, and more
+    /// than one only while it passes from one Service to another.
     destinations: BTreeMap<Destination, Vec<(NamespacedName, Answerers)>>,
     /// The destinations of each Service that has any.
     of_service: BTreeMap<NamespacedName, Vec<Destination>>,
@@ -63,23 +64,26 @@ impl Serving {
         let mut serving = Self::default();
         for (name, service) in &cluster.services {
             let slices = cluster.slices.of(name);
-            serving.update(name, Some(service), &slices, &config.node_name);
+            let lost = cluster.services.lost(name);
+            serving.update(name, Some(service), lost, &slices, &config.node_name);
         }
         serving.surround(cluster, config);
         serving
     }
 
-    /// Takes note of a Service as it is now, if there still is one of this name, on a node of that
-    /// name; gives what its changes mean.
+    /// Takes note of a Service as it is now, if there still is one of this name, and of what it has
+    /// lost to others, on a node of that name; gives what its changes mean.
     pub(crate) fn update(
         &mut self,
         name: &NamespacedName,
         service: Option<&Service>,
+        lost: Lost<'_>,
         slices: &[&EndpointSlice],
         node: &str,
     ) -> Effect {
         let mut effect = Effect::default();
-        let found = service.map(|service| answerers(service, slices, node)).unwrap_or_default();
+        let found =
+            service.map(|service| answerers(service, lost, slices, node)).unwrap_or_default();
         let before = self.of_service.remove_entry(name);
         if before.is_none() && found.is_empty() {
             return effect;
@@ -209,15 +213,17 @@ impl Serving {
 /// The UDP destinations of a Service on a node of this name, and who answers there.
 fn answerers(
     service: &Service,
+    lost: Lost<'_>,
     slices: &[&EndpointSlice],
     node: &str,
 ) -> BTreeMap<Destination, Answerers> {
     // Hints say where new connections go, and none of who answers.
     let place = Place { node, zone: None };
     let mut destinations = BTreeMap::new();
-    for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
-        for family in Family::ALL {
-            add(&mut destinations, service, port, family, slices, place);
+    for family in Family::ALL.into_iter().filter(|family| service.serves(*family)) {
+        let slices = PortSlices::new(family, slices);
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+            add(&mut destinations, service, (port, family), lost, &slices, place);
         }
     }
     destinations
@@ -227,17 +233,22 @@ fn answerers(
 fn add(
     destinations: &mut BTreeMap<Destination, Answerers>,
     service: &Service,
-    port: &ServicePort,
-    family: Family,
-    slices: &[&EndpointSlice],
+    (port, family): (&ServicePort, Family),
+    lost: Lost<'_>,
+    slices: &PortSlices<'_>,
     place: Place<'_>,
 ) {
     let is_of_family = |address: &&IpAddr| Family::of(**address) == family;
-    if !service.cluster_ips.iter().any(|address| is_of_family(&address)) {
-        return;
-    }
-    let endpoints: Arc<[PortEndpoint]> = serving(port, family, slices, place).into();
+    let endpoints: Arc<[PortEndpoint]> = serving(port, slices, place).into();
     let mut add = |destination, locality| {
+        let protocol = port.protocol;
+        let claim = match destination {
+            Destination::Address(address, port) => Claim::Address { address, protocol, port },
+            Destination::NodePort(_, port) => Claim::NodePort { protocol, port },
+        };
+        if lost.contains(&claim) {
+            return;
+        }
         let answerers = || Answerers { endpoints: Arc::clone(&endpoints), locality };
         destinations.entry(destination).or_insert_with(answerers);
     };

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::*;
 use crate::cluster::{
@@ -48,11 +48,7 @@ fn service() -> Service {
         external_ips: vec![ip(EXTERNAL_IP)],
         load_balancer_ips: vec![ip(LOAD_BALANCER)],
         ports: vec![port(Protocol::Udp), port(Protocol::Tcp)],
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        source_ranges: vec![],
-        session_affinity: None,
-        health_check_node_port: None,
+        ..Service::default()
     }
 }
 
@@ -294,7 +290,7 @@ fn of_what_is_no_longer_served_translated_flows_go() {
         change(&mut service);
         cluster(service, endpoints())
     };
-    let none = Cluster { services: BTreeMap::new(), ..full.clone() };
+    let none = Cluster { services: [].into(), ..full.clone() };
     // What is left after the change, of DESTINATIONS.
     let cases = [
         (none, [false; 4]),
@@ -332,7 +328,7 @@ fn only_changes_of_udp_destinations_are_any() {
     let full = cluster(service(), endpoints());
     let compiled = compile(&full, &config());
     let mut tcp_gone = full.clone();
-    tcp_gone.services.get_mut(&name("dns")).unwrap().ports.remove(1);
+    tcp_gone.services.update(&name("dns"), |service| drop(service.ports.remove(1)));
     let mut other_cidr = full.clone();
     other_cidr.service_cidrs.push("10.97.0.0/16".parse().unwrap());
     for same in [&full, &tcp_gone, &other_cidr] {
@@ -345,7 +341,7 @@ fn only_changes_of_udp_destinations_are_any() {
     let from_nothing = effect(&Ruleset::default(), &full);
     assert!(from_nothing.is_any && from_nothing.removed.is_empty());
     let mut udp_gone = full.clone();
-    udp_gone.services.get_mut(&name("dns")).unwrap().ports.remove(0);
+    udp_gone.services.update(&name("dns"), |service| drop(service.ports.remove(0)));
     assert_eq!(effect(&Ruleset::default(), &udp_gone), Effect::default());
 }
 

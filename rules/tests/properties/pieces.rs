@@ -121,14 +121,15 @@ pub(super) fn packets(cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>
 /// A small thing of a cluster changes: who may use a load balancer, a traffic policy, for how long
 /// clients stay, or where endpoints are.
 fn touch(cluster: &mut Cluster, kind: u8, index: Index) {
-    let services: Vec<_> = cluster.services.values_mut().collect();
+    let services: Vec<_> = cluster.services.keys().cloned().collect();
     let slices: Vec<NamespacedName> = cluster.slices.keys().cloned().collect();
     if services.is_empty() || slices.is_empty() {
         return;
     }
     let at = |length| index.index(length);
     let (count, slice) = (services.len(), at(slices.len()));
-    let service = services.into_iter().nth(at(count)).expect("within");
+    let name = services.into_iter().nth(at(count)).expect("within");
+    let mut service = cluster.services.get(&name).expect("just listed").clone();
     match kind % 4 {
         0 => drop(service.source_ranges.pop()),
         1 => {
@@ -145,6 +146,7 @@ fn touch(cluster: &mut Cluster, kind: u8, index: Index) {
             cluster.slices.insert(name.clone(), slice);
         }
     }
+    cluster.services.insert(name, service);
 }
 
 /// What becomes of a packet, sorted.
@@ -248,10 +250,12 @@ proptest! {
         size in 1..200usize,
     ) {
         let [a, b] = [a, b].map(|mut cluster| {
-            for service in cluster.services.values_mut() {
-                service.session_affinity = None;
-                service.source_ranges.clear();
-            }
+            let services = cluster.services.into_iter().map(|(name, service)| {
+                let service =
+                    Service { session_affinity: None, source_ranges: Vec::new(), ..service };
+                (name, service)
+            });
+            cluster.services = services.collect();
             compile(&cluster, &config)
         });
         let pieces = pieces(diff(&a, &b), size);
@@ -301,7 +305,7 @@ proptest! {
         };
         let desired = compile(&b, &config);
         let after = adopt(&before, align(&before, &desired)).into_owned();
-        let empty = Cluster { services: BTreeMap::new(), slices: Slices::default(), ..b.clone() };
+        let empty = Cluster { services: [].into(), slices: Slices::default(), ..b.clone() };
         let as_before = with_program(&before, &after, &compile(&empty, &config));
         let packets = [packets(&a, &config, &own), packets(&b, &config, &own)].concat();
         let mut ruleset = before.clone();
