@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use weir_rules::address::parse_network;
 use weir_rules::cluster::Family;
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
 use weir_rules::nft::INTERFACE_NAME_BYTES;
@@ -209,8 +210,6 @@ pub enum ConfigError {
     NodePortAddress {
         /// What was given.
         value: String,
-        /// Why it is none.
-        source: ipnet::AddrParseError,
     },
     /// `primary` beside networks.
     #[error("--nodeport-addresses: `primary` cannot be combined with networks")]
@@ -272,8 +271,11 @@ pub(crate) fn is_interface_name(name: &str) -> bool {
 }
 
 /// A network; an empty value is none, as it is for kube-proxy.
-fn network(value: &str) -> Result<Option<IpNet>, ipnet::AddrParseError> {
-    if value.is_empty() { Ok(None) } else { value.parse().map(|net: IpNet| Some(net.trunc())) }
+fn network(value: &str) -> Result<Option<IpNet>, &'static str> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    parse_network(value).map(Some).ok_or("it is not a network in CIDR form")
 }
 
 fn one_of_each_family(networks: &[Option<IpNet>]) -> Result<Vec<IpNet>, ConfigError> {
@@ -298,10 +300,7 @@ fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigErr
         };
     }
     let parse = |value: &String| {
-        value
-            .parse::<IpNet>()
-            .map(|net| net.trunc())
-            .map_err(|source| ConfigError::NodePortAddress { value: value.clone(), source })
+        parse_network(value).ok_or_else(|| ConfigError::NodePortAddress { value: value.clone() })
     };
     values.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Cidrs)
 }

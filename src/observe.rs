@@ -159,6 +159,12 @@ impl Observed {
         lock(&self.wanted).notice();
     }
 
+    /// So many claims of each kind are another Service's, in the order of
+    /// [`ClaimKind::ALL`](weir_rules::claims::ClaimKind::ALL).
+    pub fn claims_lost(&self, counts: [usize; 4]) {
+        self.metrics.claims_lost(counts);
+    }
+
     /// So many transactions of others have changed weir's tables.
     pub fn heard(&self, commits: usize) {
         self.metrics.heard(commits);

@@ -36,7 +36,7 @@ fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
     let key = ObjectKey::new(kind, namespace, name);
     let outcome = match kind {
         Kind::Service => convert::service(&Deserialize::deserialize(&json).unwrap()),
-        Kind::Node => convert::node(&serde_json::from_value(json).unwrap()),
+        Kind::Node => Ok(convert::node(&serde_json::from_value(json).unwrap())),
         _ => convert::slice(&Deserialize::deserialize(&json).unwrap(), namespace),
     };
     Listed { key, outcome: Ok(outcome.unwrap()) }

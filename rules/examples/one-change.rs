@@ -21,7 +21,7 @@ fn main() {
     let service = SERVICES / 2;
     replace_endpoint(&mut cluster, service, Ipv4Addr::new(192, 0, 2, 1));
     let name = NamespacedName::new("default", format!("svc-{service}"));
-    let touched = Touched { services: [name].into(), surroundings: false };
+    let touched = Touched::services([name]);
     let elements = one_change(&cluster, &config, &touched, &mut desired, &mut facts);
     assert_eq!(elements, (1, 1), "one comes and one goes");
 }

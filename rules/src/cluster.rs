@@ -112,6 +112,10 @@ pub struct Service {
     /// `spec.loadBalancerSourceRanges`: who may use its load-balancer addresses. Empty where
     /// anybody may.
     pub source_ranges: Vec<IpNet>,
+    /// Whether an entry of `spec.loadBalancerSourceRanges` was left out because it is no network. It may
+    /// have been of either family, so that nobody may use a load-balancer address of a family for which
+    /// no good entry is left.
+    pub has_bad_source_range: bool,
     /// With `spec.sessionAffinity: ClientIP`, for how many seconds behind its last new connection
     /// a client stays with its endpoint (`spec.sessionAffinityConfig.clientIP.timeoutSeconds`).
     pub session_affinity: Option<NonZeroU32>,

@@ -52,7 +52,7 @@ fn services_that_are_not_touched_are_not_looked_at() {
         .services
         .update(&name("a"), |service| service.ports[0].node_port = Some(NonZeroU16::MIN));
     changed.services.remove(&name("b"));
-    let touched = Touched { services: [name("a")].into(), surroundings: false };
+    let touched = Touched::services([name("a")]);
     facts.update(&changed, &config(), &touched);
     assert!(facts.has_node_ports());
     assert_eq!(facts.numbers()[0].services, 2, "the other is still counted");
@@ -78,7 +78,7 @@ fn who_has_what_two_claim_leaves_it_to_the_other() {
     // The one behind it may change without a word.
     let mut again = Facts::of(&twice, &config());
     twice.slices.insert(name("b-1"), slice("b", 3));
-    let touched = Touched { services: [name("b")].into(), surroundings: false };
+    let touched = Touched::services([name("b")]);
     assert_eq!(again.update(&twice, &config(), &touched), FactsChange::default());
 }
 

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod align;
 pub mod checks;
 pub mod claims;

@@ -1,6 +1,7 @@
 //! Services, and which of them has what several claim.
 
 use std::collections::{BTreeMap, btree_map};
+use std::ops::Index;
 
 use crate::claims::{Claim, Claims, Handover, Lost};
 use crate::cluster::{NamespacedName, Service};
@@ -134,6 +135,16 @@ impl Extend<(NamespacedName, Service)> for Services {
 impl<const N: usize> From<[(NamespacedName, Service); N]> for Services {
     fn from(services: [(NamespacedName, Service); N]) -> Self {
         services.into_iter().collect()
+    }
+}
+
+impl Index<&NamespacedName> for Services {
+    type Output = Service;
+
+    /// # Panics
+    /// If there is no Service of this identity.
+    fn index(&self, name: &NamespacedName) -> &Service {
+        &self.by_name[name]
     }
 }
 

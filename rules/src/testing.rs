@@ -266,22 +266,30 @@ fn service() -> impl Strategy<Value = Service> {
         vec(port, 0..4),
         (policy(), policy()),
         vec(network(), 0..3),
-        (option::of(select(vec![1, 10800])), option::of(self::port()), option::of(0..3u32)),
+        (
+            option::of(select(vec![1, 10800])),
+            option::of(self::port()),
+            option::of(0..3u32),
+            any::<bool>(),
+        ),
     )
-        .prop_map(|(addresses, ports, policies, source_ranges, (affinity, check, created))| {
-            Service {
-                cluster_ips: addresses.0,
-                external_ips: addresses.1,
-                load_balancer_ips: addresses.2,
-                ports,
-                internal_traffic_policy: policies.0,
-                external_traffic_policy: policies.1,
-                source_ranges,
-                session_affinity: affinity.and_then(NonZeroU32::new),
-                health_check_node_port: check,
-                created,
-            }
-        })
+        .prop_map(
+            |(addresses, ports, policies, source_ranges, (affinity, check, created, is_bad))| {
+                Service {
+                    cluster_ips: addresses.0,
+                    external_ips: addresses.1,
+                    load_balancer_ips: addresses.2,
+                    ports,
+                    internal_traffic_policy: policies.0,
+                    external_traffic_policy: policies.1,
+                    source_ranges,
+                    has_bad_source_range: is_bad,
+                    session_affinity: affinity.and_then(NonZeroU32::new),
+                    health_check_node_port: check,
+                    created,
+                }
+            },
+        )
 }
 
 fn endpoint(family: Family) -> impl Strategy<Value = Endpoint> {

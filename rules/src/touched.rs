@@ -1,34 +1,52 @@
 //! What of a cluster may be another than before, so that what follows from the rest need not be
 //! asked for again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::claims::{Claim, Handover, claims};
 use crate::cluster::{Cluster, NamespacedName};
 
 /// What of a cluster may be another than before.
 ///
 /// It may name more than has changed, never less: also Services that do not exist, whose
 /// EndpointSlices have changed, or that have come and gone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Touched {
     /// Services that have come, changed or gone, or one of whose EndpointSlices has.
     pub services: BTreeSet<NamespacedName>,
     /// Whether the Node or the networks of Services (ServiceCIDRs) have changed.
     pub surroundings: bool,
+    /// Claims that Services have given up, with who had each of them first. Whoever has one now must not
+    /// be programmed before that Service.
+    pub released: BTreeMap<Claim, NamespacedName>,
 }
 
+/// What was released orders the work, and adds nothing to it.
+impl PartialEq for Touched {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.services, self.surroundings) == (&other.services, other.surroundings)
+    }
+}
+
+impl Eq for Touched {}
+
 impl Touched {
+    /// Some Services.
+    pub fn services(names: impl IntoIterator<Item = NamespacedName>) -> Self {
+        Self { services: names.into_iter().collect(), ..Self::default() }
+    }
+
     /// Everything in a cluster: for who knows nothing of it yet.
     pub fn all(cluster: &Cluster) -> Self {
         let services = cluster.services.keys().chain(cluster.slices.services());
-        Self { services: services.cloned().collect(), surroundings: true }
+        Self { surroundings: true, ..Self::services(services.cloned()) }
     }
 
     /// What one cluster has otherwise than another, at the cost of comparing all of both.
     pub fn between(old: &Cluster, new: &Cluster) -> Self {
         let mut touched = Self {
-            services: BTreeSet::new(),
             surroundings: old.node != new.node || old.service_cidrs != new.service_cidrs,
+            ..Self::default()
         };
         for (one, other) in [(old, new), (new, old)] {
             let services = one.services.iter();
@@ -40,6 +58,17 @@ impl Touched {
                 .losers()
                 .filter(|(name, lost)| !lost.iter().eq(other.services.lost(name).iter()));
             losers.for_each(|(name, _)| touched.service(name));
+        }
+        for name in &touched.services {
+            let Some(service) = old.services.get(name) else { continue };
+            for (claim, _) in claims(service) {
+                let had = old.services.owner(&claim) == Some(name);
+                if had && new.services.owner(&claim) != Some(name) {
+                    touched.released.insert(claim, name.clone());
+                }
+            }
+        }
+        for (one, other) in [(old, new), (new, old)] {
             // A slice that has moved touches the Services on both sides.
             let slices = one.slices.iter();
             let of_slices = slices.filter(|(name, of)| other.slices.get(name) != Some(of));
@@ -57,6 +86,17 @@ impl Touched {
     pub fn merge(&mut self, later: Touched) {
         self.services.extend(later.services);
         self.surroundings |= later.surroundings;
+        for (claim, owner) in later.released {
+            self.released.entry(claim).or_insert(owner);
+        }
+    }
+
+    /// Adds what a change of one Service means for the claims of others.
+    pub fn handover(&mut self, handover: Handover) {
+        self.services.extend(handover.others);
+        for (claim, owner) in handover.released {
+            self.released.entry(claim).or_insert(owner);
+        }
     }
 
     /// Adds a Service.

@@ -36,7 +36,7 @@ fn touched(change: impl Fn(&mut Cluster)) -> Touched {
 
 #[test]
 fn a_service_is_touched_by_its_own_changes_and_by_those_of_its_slices() {
-    let only = |services: &[&str]| Touched { services: names(services), surroundings: false };
+    let only = |services: &[&str]| Touched::services(names(services));
     assert_eq!(touched(|_| {}), Touched::default());
     assert_eq!(touched(|it| drop(it.services.remove(&name("web")))), only(&["web"]));
     assert_eq!(
@@ -70,13 +70,19 @@ fn all_is_every_service_also_one_of_which_there_are_only_slices() {
     let mut cluster = cluster();
     cluster.slices.insert(name("later-1"), slice("later", Family::Ipv4));
     cluster.services.insert(name("bare"), Service::default());
-    let all = Touched { services: names(&["web", "dns", "later", "bare"]), surroundings: true };
+    let all = Touched {
+        surroundings: true,
+        ..Touched::services(names(&["web", "dns", "later", "bare"]))
+    };
     assert_eq!(Touched::all(&cluster), all);
 }
 
 #[test]
 fn what_is_merged_is_all_that_either_touches() {
-    let mut touched = Touched { services: names(&["web"]), surroundings: true };
-    touched.merge(Touched { services: names(&["dns", "web"]), surroundings: false });
-    assert_eq!(touched, Touched { services: names(&["web", "dns"]), surroundings: true });
+    let mut touched = Touched { surroundings: true, ..Touched::services(names(&["web"])) };
+    touched.merge(Touched::services(names(&["dns", "web"])));
+    assert_eq!(
+        touched,
+        Touched { surroundings: true, ..Touched::services(names(&["web", "dns"])) }
+    );
 }

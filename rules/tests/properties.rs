@@ -437,6 +437,7 @@ proptest! {
         // virtual addresses: what is translated to one of these is refused or dropped there.
         let services = cluster.services.into_iter().map(|(name, mut service)| {
             service.source_ranges.clear();
+            service.has_bad_source_range = false;
             (name, service)
         });
         cluster.services = services.collect();

@@ -1,32 +1,8 @@
-//! Addresses as Go reads them.
+//! Addresses with ports, as Go reads them.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
-
-/// An address; leading zeros of an IPv4 address are allowed and decimal, as in
-/// `netutils.ParseIPSloppy`. An IPv4 address in IPv6's clothes is IPv4, as in Go.
-pub(super) fn ip(text: &str) -> Option<IpAddr> {
-    if !text.contains(':') {
-        let parts: Vec<u8> = text.split('.').map(octet).collect::<Option<_>>()?;
-        return <[u8; 4]>::try_from(parts).ok().map(|octets| Ipv4Addr::from(octets).into());
-    }
-    Some(IpAddr::from(text.parse::<Ipv6Addr>().ok()?).to_canonical())
-}
-
-fn octet(text: &str) -> Option<u8> {
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| text.parse().ok()).flatten()
-}
-
-/// A network, its host bits cleared.
-pub(super) fn cidr(text: &str) -> Option<IpNet> {
-    let (address, length) = text.split_once('/')?;
-    if length.is_empty() || !length.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    IpNet::new(ip(address)?, length.parse().ok()?).ok().map(|net| net.trunc())
-}
+pub(super) use weir_rules::address::{parse_address as ip, parse_network as cidr};
 
 /// Host and port of `host:port` or `[host]:port`, as Go's `net.SplitHostPort` cuts them.
 pub(super) fn split_host_port(text: &str) -> Option<(&str, &str)> {
@@ -60,20 +36,6 @@ pub(super) fn with_port(address: &str, port: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_addresses_as_go_does() {
-        assert_eq!(ip("010.0.0.1"), Some([10, 0, 0, 1].into()));
-        assert_eq!(ip("::ffff:10.0.0.1"), Some([10, 0, 0, 1].into()));
-        assert_eq!(ip("::1"), Some(Ipv6Addr::LOCALHOST.into()));
-        for text in ["", "10.0.0", "10.0.0.256", "10.0.0.+1", "[::1]", "host", "::1%lo"] {
-            assert_eq!(ip(text), None, "{text}");
-        }
-        assert_eq!(cidr("10.1.2.3/8").map(|net| net.to_string()), Some("10.0.0.0/8".into()));
-        for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "fd00::/129", "10.0.0.0/"] {
-            assert_eq!(cidr(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn adds_a_port_where_there_is_none() {

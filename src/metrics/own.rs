@@ -21,6 +21,7 @@ pub(super) struct Own {
     pub(super) reads: IntCounterVec,
     pub(super) refusals: IntCounter,
     pub(super) set_aside: IntGauge,
+    pub(super) lost_claims: IntGaugeVec,
     pub(super) update: Histogram,
     pub(super) flow_failures: IntCounter,
     pub(super) config_is_good: IntGauge,
@@ -81,6 +82,11 @@ impl Own {
             set_aside: book.gauge(
                 "weir_set_aside_services",
                 "Services that the kernel refuses. They stay as they were, and are tried again.",
+            ),
+            lost_claims: book.gauges(
+                "weir_lost_claims",
+                &["kind"],
+                "Addresses with a port, and node ports, that a Service claims and another has.",
             ),
             update: book.histogram(
                 "weir_update_duration_seconds",

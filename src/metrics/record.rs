@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
+use weir_rules::claims::ClaimKind;
 use weir_rules::cluster::Family;
 use weir_rules::numbers::Numbers;
 use weir_rules::transaction::Tally;
@@ -46,6 +47,13 @@ impl Metrics {
             self.proxy.sync.with_label_values(&label).observe(took.as_secs_f64());
             kind.with_label_values(&label).observe(took.as_secs_f64());
             self.proxy.last_sync.with_label_values(&label).set(seconds(now));
+        }
+    }
+
+    /// So many claims of each kind are another Service's, in the order of [`ClaimKind::ALL`].
+    pub(crate) fn claims_lost(&self, counts: [usize; 4]) {
+        for (kind, count) in ClaimKind::ALL.into_iter().zip(counts) {
+            self.own.lost_claims.with_label_values(&[kind.label()]).set(count as i64);
         }
     }
 

@@ -40,17 +40,17 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Undecod
 pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
     let namespace = key.namespace();
     check_name(key)?;
-    let converted = match key.kind {
-        Kind::Service => convert::service(&decode(json)?),
-        Kind::EndpointSlice => convert::slice(&decode(json)?, namespace),
+    Ok(match key.kind {
+        Kind::Service => convert::service(&decode(json)?)?,
+        Kind::EndpointSlice => convert::slice(&decode(json)?, namespace)?,
         Kind::Node => convert::node(&decode(json)?),
-        Kind::Pod => convert::pod(&decode(json)?),
+        Kind::Pod => convert::pod(&decode(json)?)?,
         Kind::ServiceCidr => convert::service_cidr(&decode(json)?),
-    };
-    Ok(converted?)
+    })
 }
 
-/// The same, where what does not matter must be of its type, too: nobody but weir has read it yet.
+/// The same, where nothing is left out, and what does not matter must be of its type, too: nobody but
+/// weir has read it yet.
 pub(super) fn checked_object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
     check_name(key)?;
     match key.kind {
@@ -58,7 +58,11 @@ pub(super) fn checked_object(key: &ObjectKey, json: &str) -> Result<Converted, U
         Kind::EndpointSlice => drop(decode::<discovery::EndpointSlice>(json)?),
         Kind::Node | Kind::Pod | Kind::ServiceCidr => {}
     }
-    object(key, json)
+    let converted = object(key, json)?;
+    match converted.left_out.first() {
+        Some(bad) => Err(bad.clone().into()),
+        None => Ok(converted),
+    }
 }
 
 /// # Errors

@@ -24,6 +24,7 @@ pub struct Metadata<'a> {
     pub(super) name: Option<Text<'a>>,
     pub(super) namespace: Option<Text<'a>>,
     pub(super) resource_version: Option<Text<'a>>,
+    pub(super) creation_timestamp: Option<Text<'a>>,
     pub(super) labels: Option<Labels<'a>>,
     pub(super) annotations: Option<Annotations<'a>>,
 }

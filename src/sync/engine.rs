@@ -155,7 +155,7 @@ impl<K: Tables> Engine<K> {
         synced: &mut Synced,
     ) -> Result<(), SyncError> {
         for service in self.aside.due() {
-            let touched = Touched { services: [service].into(), surroundings: false };
+            let touched = Touched::services([service]);
             self.touch(touched);
         }
         let (mut has_repaired, mut has_compared) = (false, false);

@@ -73,19 +73,13 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
     let name = NamespacedName::new("default", "dns");
     let service = Service {
         cluster_ips: vec![[10, 96, 0, 10].into()],
-        external_ips: vec![],
-        load_balancer_ips: vec![],
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Udp,
             port: port(53),
             node_port: None,
         }],
-        internal_traffic_policy: Default::default(),
-        external_traffic_policy: Default::default(),
-        source_ranges: vec![],
-        session_affinity: None,
-        health_check_node_port: None,
+        ..Service::default()
     };
     let slice = EndpointSlice {
         service: name.clone(),

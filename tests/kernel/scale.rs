@@ -92,8 +92,7 @@ impl Node {
 
     fn put(&mut self, number: u32, endpoints: impl IntoIterator<Item = u32>) {
         self.cluster.slices.insert(name(number), slice(number, endpoints));
-        let services = [name(number)].into();
-        self.engine.touch(Touched { services, surroundings: false });
+        self.engine.touch(Touched::services([name(number)]));
     }
 
     fn restart(&mut self) {

@@ -182,8 +182,9 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
     agent.sync();
     let before = agent.cluster.clone();
     // Another port, and other chains.
-    let service = agent.cluster.services.get_mut(&name(5)).expect("it is there");
-    service.ports[0].port = 81.try_into().expect("a port");
+    agent.cluster.services.update(&name(5), |service| {
+        service.ports[0].port = 81.try_into().expect("a port");
+    });
     agent.put_slice(5, &[1, 2]);
     agent.refuse_port(5, 81, Told::Part);
     agent.restart();

@@ -32,7 +32,8 @@ impl Firewall {
         let of_family = |net: &&IpNet| Family::of_net(net) == around.family;
         let mut ranges: Vec<IpNet> =
             service.source_ranges.iter().filter(of_family).copied().collect();
-        let is_open = ranges.is_empty() || ranges.iter().any(|net| net.prefix_len() == 0);
+        let is_open = ranges.is_empty() && !service.has_bad_source_range
+            || ranges.iter().any(|net| net.prefix_len() == 0);
         if is_open || load_balancer_ips.is_empty() || service.ports.is_empty() {
             return None;
         }

@@ -57,7 +57,7 @@ fn of(cluster: &Cluster, config: &Config) -> Desired {
 }
 
 fn touched(numbers: &[u8]) -> Touched {
-    Touched { services: numbers.iter().copied().map(name).collect(), surroundings: false }
+    Touched::services(numbers.iter().copied().map(name))
 }
 
 /// What a plan changes.

@@ -132,7 +132,7 @@ proptest! {
             diff(&ruleset, &others).lines().filter(|(sign, _)| *sign == Sign::Added).collect();
         prop_assert_eq!(lost, vec![], "of others");
 
-        let touched = Touched { services: kept.into_iter().collect(), surroundings: false };
+        let touched = Touched::services(kept);
         let plan = desired.plan(&after, &configs.1, &touched);
         let mut programmed = ruleset;
         let transaction = diff(&plan.before, &plan.after);

@@ -5,12 +5,13 @@ mod sync;
 use std::sync::Arc;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
 use super::cleaner::Cleaner;
 use super::events::Events;
+use super::lost_claims::{LostClaims, Notice};
 use super::others::Others;
 use super::programmed::Programmed;
 use super::reader::Reader;
@@ -34,6 +35,7 @@ pub(super) struct Agent {
     config: Config,
     periods: Periods,
     events: Events,
+    lost_claims: LostClaims,
     programmed: Programmed,
     engine: Engine<Live>,
     others: Others,
@@ -69,6 +71,7 @@ impl Agent {
             config,
             periods,
             events,
+            lost_claims: LostClaims::default(),
             programmed: Programmed::default(),
             engine: Engine::new(kernel),
             others: Others::default(),
@@ -179,6 +182,19 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
+        let notices = self.lost_claims.update(cluster, &touched);
+        self.observed.claims_lost(self.lost_claims.counts());
+        for notice in notices {
+            match notice {
+                Notice::Lost { service, text } => {
+                    warn!(%service, "{text}");
+                    self.events.lost_claims(&service, &text);
+                }
+                Notice::Regained { service } => {
+                    info!(%service, "the Service has all that it claims again");
+                }
+            }
+        }
         self.programmed.expect(touched.clone());
         self.engine.touch(touched);
         self.observed.wants();

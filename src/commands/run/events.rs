@@ -35,8 +35,13 @@ impl Events {
 
     /// An object cannot be served as it is.
     pub(super) fn bad_object(&self, problem: Problem) {
-        let reason = if problem.is_conflict { "AddressConflict" } else { "InvalidObject" };
-        self.record(problem.key, Severity::Warning, reason, SYNC, problem.text);
+        self.record(problem.key, Severity::Warning, "InvalidObject", SYNC, problem.text);
+    }
+
+    /// Another Service has what this one claims.
+    pub(super) fn lost_claims(&self, service: &NamespacedName, text: &str) {
+        let about = ObjectKey::of(Kind::Service, service);
+        self.record(about, Severity::Warning, "AddressConflict", SYNC, text.to_owned());
     }
 
     /// The health check of a Service cannot be answered; kube-proxy tells as much.

@@ -14,7 +14,7 @@ fn write(directory: &Path, name: &str, cluster_ip: &str) {
 
 fn services(names: &[&str]) -> Touched {
     let names = names.iter().map(|name| NamespacedName::new("default", *name));
-    Touched { services: names.collect(), surroundings: false }
+    Touched::services(names)
 }
 
 #[test]

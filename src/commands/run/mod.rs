@@ -8,6 +8,7 @@ mod configuration;
 mod directory;
 mod events;
 mod logging;
+mod lost_claims;
 mod manifests;
 mod others;
 mod pace;

@@ -16,7 +16,7 @@ fn web() -> NamespacedName {
 }
 
 fn touched() -> Touched {
-    Touched { services: [web()].into(), surroundings: false }
+    Touched::services([web()])
 }
 
 /// A Service at 10.96.0.1, UDP port 53, with one endpoint on the node, and a health check.
@@ -134,14 +134,14 @@ fn what_another_has_come_to_have_is_judged_as_that_ones() {
     change(&mut programmed, &cluster(2), None);
     let other = NamespacedName::new("default", "zoo");
     let mut later = cluster(3);
-    let service = later.services.remove(&web()).expect("it is there");
+    let (service, _) = later.services.remove(&web()).expect("it is there");
     let mut slice = later.slices.remove(&web()).expect("it is there");
     slice.service = other.clone();
     later.services.insert(other.clone(), service);
     later.slices.insert(other.clone(), slice);
     // It has changed to what is refused, and claims the address no more.
     later.services.insert(web(), Service::default());
-    programmed.expect(Touched { services: [web(), other].into(), surroundings: false });
+    programmed.expect(Touched::services([web(), other]));
     settle(&mut programmed, &later, Some(true));
     assert!(!is_stale(&programmed, 3));
     assert!(is_stale(&programmed, 2));

@@ -16,7 +16,6 @@ mod rate;
 mod server;
 mod state;
 mod trust;
-mod waiting;
 mod watch;
 mod whole;
 mod wire;

@@ -1,19 +1,16 @@
 //! The updates of the API server, applied.
 
 mod news;
-mod services;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use weir_rules::claims::Claim;
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
 
 pub use news::{News, Problem};
 
 use super::changes::Changes;
 use super::names::Names;
-use super::waiting::Waiting;
 use super::wire::{Listed, Update};
 use crate::source::convert::{NodeFuture, Object, Remark};
 use crate::source::{Kind, ObjectKey};
@@ -23,9 +20,7 @@ const NEEDED: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::ServiceCidr
 
 /// The last good state of the cluster.
 ///
-/// An object that turns bad keeps its last good version for as long as it exists. So does a Service
-/// that comes to claim what another has; it gets its way when that one lets go. So no claim is made
-/// twice in the cluster.
+/// An object that turns bad keeps its last good version for as long as it exists.
 ///
 /// What an update of one object costs does not depend on how many Services and EndpointSlices there
 /// are.
@@ -40,8 +35,6 @@ pub struct State {
     node_future: Option<NodeFuture>,
     changes: Changes,
     listed: BTreeSet<Kind>,
-    owners: HashMap<Claim, NamespacedName>,
-    waiting: Waiting,
     /// What is wrong with which object.
     problems: BTreeMap<ObjectKey, String>,
     remarks: BTreeMap<ObjectKey, Vec<Remark>>,
@@ -54,28 +47,20 @@ impl State {
         let mut news = Vec::new();
         let was_complete = self.is_complete();
         match update {
-            Update::Listed(kind, mut objects) => {
+            Update::Listed(kind, objects) => {
                 self.listed.insert(kind);
                 let keys: BTreeSet<ObjectKey> =
                     objects.iter().map(|object| object.key.clone()).collect();
-                // First those that go: what they had is free for those that come.
                 for key in self.known(kind).into_iter().filter(|key| !keys.contains(key)) {
                     self.delete(&key, &mut news);
                 }
-                let before: BTreeMap<_, _> =
-                    objects.iter().filter_map(|object| self.let_go(object)).collect();
-                // A newcomer must not come between two that change places.
-                let is_newcomer = |object: &Listed| !before.contains_key(&object.key.name);
-                objects.sort_by_cached_key(is_newcomer);
                 for object in objects {
                     self.put(object, &mut news);
                 }
-                self.give_back(before);
             }
             Update::Applied(object) => self.put(object, &mut news),
             Update::Deleted(key) => self.delete(&key, &mut news),
         }
-        self.settle(&mut news);
         if !was_complete && self.is_complete() {
             self.cluster.compact();
             self.touched = Touched::all(&self.cluster);
@@ -117,9 +102,7 @@ impl State {
     fn known(&self, kind: Kind) -> Vec<ObjectKey> {
         let named = |name: &NamespacedName| ObjectKey::of(kind, name);
         let mut keys: Vec<ObjectKey> = match kind {
-            Kind::Service => {
-                self.cluster.services.keys().chain(self.waiting.names()).map(named).collect()
-            }
+            Kind::Service => self.cluster.services.keys().map(named).collect(),
             Kind::EndpointSlice => self.cluster.slices.keys().map(named).collect(),
             Kind::ServiceCidr => self.cidrs.keys().map(|name| cluster_wide(kind, name)).collect(),
             Kind::Node => self.node_name.iter().map(|name| cluster_wide(kind, name)).collect(),
@@ -134,26 +117,17 @@ impl State {
         let Listed { key, outcome } = object;
         let converted = match outcome {
             Ok(converted) => converted,
-            Err(reason) => {
-                if key.kind == Kind::Service {
-                    self.waiting.remove(&key.name);
-                }
-                return self.refuse(key, false, reason, news);
-            }
+            Err(reason) => return self.refuse(&key, &reason, news),
         };
         self.remark(&key, converted.remarks, news);
-        let name = key.name.clone();
-        if let Object::Service(mut service, _) = converted.object {
-            self.names.share_ports(&mut service);
-            self.put_service(name.clone(), service);
-            // Else what keeps it waiting is told, if that is news.
-            if !self.waiting.contains(&name) {
-                self.resolve(&key, news);
-            }
-            return;
+        if converted.left_out.first().is_some() {
+            self.report(&key, format!("{}; all else of it is used", converted.left_out), news);
+        } else {
+            self.resolve(&key, news);
         }
-        self.resolve(&key, news);
+        let name = key.name.clone();
         match converted.object {
+            Object::Service(service, _) => self.put_service(name, service),
             Object::Slice(mut slice, trigger) => {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
@@ -181,9 +155,20 @@ impl State {
                     self.join_cidrs();
                 }
             }
-            Object::Service(..) | Object::Pod(_) => {}
+            Object::Pod(_) => {}
             Object::Nothing => self.take_out(&key),
         }
+    }
+
+    fn put_service(&mut self, name: NamespacedName, mut service: Service) {
+        self.names.share_ports(&mut service);
+        if self.cluster.services.get(&name) == Some(&service) {
+            return;
+        }
+        let name = self.cluster.slices.name_of(&name).unwrap_or(&name).clone();
+        self.changes.services += 1;
+        self.touched.service(&name);
+        self.touched.handover(self.cluster.services.insert(name, service));
     }
 
     fn delete(&mut self, key: &ObjectKey, news: &mut Vec<News>) {
@@ -197,9 +182,10 @@ impl State {
         let name = key.name.clone();
         match key.kind {
             Kind::Service => {
-                self.waiting.remove(&name);
-                if self.remove_service(&name).is_some() {
+                if let Some((_, handover)) = self.cluster.services.remove(&name) {
                     self.changes.services += 1;
+                    self.touched.service(&name);
+                    self.touched.handover(handover);
                 }
             }
             Kind::EndpointSlice => {
@@ -227,15 +213,18 @@ impl State {
         self.touched.surroundings = true;
     }
 
-    /// Takes note of what is wrong with an object.
-    fn refuse(&mut self, key: ObjectKey, is_conflict: bool, reason: String, news: &mut Vec<News>) {
-        if self.problems.get(&key) == Some(&reason) {
-            return;
+    /// An object is bad as a whole.
+    fn refuse(&mut self, key: &ObjectKey, reason: &str, news: &mut Vec<News>) {
+        let outcome = if self.stands(key) { "its last good state is kept" } else { "left out" };
+        self.report(key, format!("{reason}; {outcome}"), news);
+    }
+
+    /// Tells what is wrong with an object, once.
+    fn report(&mut self, key: &ObjectKey, text: String, news: &mut Vec<News>) {
+        if self.problems.get(key) != Some(&text) {
+            news.push(News::Problem(Problem { key: key.clone(), text: text.clone() }));
+            self.problems.insert(key.clone(), text);
         }
-        let outcome = if self.stands(&key) { "its last good state is kept" } else { "left out" };
-        let text = format!("{reason}; {outcome}");
-        news.push(News::Problem(Problem { key: key.clone(), is_conflict, text }));
-        self.problems.insert(key, reason);
     }
 
     fn stands(&self, key: &ObjectKey) -> bool {
@@ -264,10 +253,6 @@ impl State {
             self.remarks.insert(key.clone(), remarks);
         }
     }
-}
-
-fn service_key(name: &NamespacedName) -> ObjectKey {
-    ObjectKey::of(Kind::Service, name)
 }
 
 fn cluster_wide(kind: Kind, name: &str) -> ObjectKey {

@@ -1,9 +1,11 @@
 //! The scalars of Kubernetes objects, checked.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
+use weir_rules::address::{parse_address, parse_network};
 use weir_rules::cluster::Protocol;
 
 /// A field whose value means nothing.
@@ -29,44 +31,80 @@ pub(crate) fn name(text: &str, field: &str, longest: usize) -> Result<(), Invali
     if text.len() <= longest && text.chars().all(is_allowed) {
         return Ok(());
     }
-    let message = format!(
-        "{text:?} is not a name: at most {longest} lower-case letters, digits, `-` and `.`"
-    );
+    let text = Quoted(text);
+    let message =
+        format!("{text} is not a name: at most {longest} lower-case letters, digits, `-` and `.`");
     Err(InvalidField::new(field, message))
 }
 
-/// An address. Leading zeros and IPv4-mapped IPv6 are refused: programs disagree about their meaning.
+/// An address, as Kubernetes reads it.
 pub(super) fn address(text: &str, field: impl Fn() -> String) -> Result<IpAddr, InvalidField> {
-    let address: IpAddr = text
-        .parse()
-        .map_err(|_| InvalidField::new(field(), format!("{text:?} is not an IP address")))?;
-    match mapped(address) {
-        Some(v4) => {
-            let message = format!("{text:?} is an IPv4-mapped IPv6 address, write {v4}");
-            Err(InvalidField::new(field(), message))
-        }
-        None => Ok(address),
-    }
+    let bad = || InvalidField::new(field(), format!("{} is not an IP address", Quoted(text)));
+    parse_address(text).ok_or_else(bad)
 }
 
-/// A network.
+/// A network, as Kubernetes reads it.
 pub(super) fn network(text: &str, field: impl Fn() -> String) -> Result<IpNet, InvalidField> {
-    let network: IpNet = text.parse().map_err(|_| {
-        InvalidField::new(field(), format!("{text:?} is not a network in CIDR form"))
-    })?;
-    match mapped(network.addr()) {
-        Some(_) => {
-            let message = format!("{text:?} is an IPv4-mapped IPv6 network");
-            Err(InvalidField::new(field(), message))
+    let bad =
+        || InvalidField::new(field(), format!("{} is not a network in CIDR form", Quoted(text)));
+    parse_network(text).ok_or_else(bad)
+}
+
+/// How much of a text that makes no sense is repeated, in bytes.
+const MAX_QUOTED: usize = 64;
+
+/// A text that somebody else has written, in quotes, escaped and cut.
+pub(super) struct Quoted<'a>(pub(super) &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..self.0.floor_char_boundary(MAX_QUOTED)] {
+            all if all.len() == self.0.len() => write!(f, "{all:?}"),
+            first => write!(f, "{first:?}… ({} bytes)", self.0.len()),
         }
-        None => Ok(network.trunc()),
     }
 }
 
-fn mapped(address: IpAddr) -> Option<std::net::Ipv4Addr> {
-    match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => address.to_ipv4_mapped(),
+/// Entries of an object's lists, and settings of it, that make no sense. The rest of the object is used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The first few.
+    first: Vec<InvalidField>,
+    count: usize,
+}
+
+/// How many bad entries of one object are named.
+const MAX_NAMED: usize = 3;
+
+impl LeftOut {
+    /// Gives a good value, or takes note of why it is left out.
+    pub(super) fn good<T>(&mut self, value: Result<T, InvalidField>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(bad) => {
+                self.count += 1;
+                if self.first.len() < MAX_NAMED {
+                    self.first.push(bad);
+                }
+                None
+            }
+        }
+    }
+
+    /// The first entry that is left out, if any is.
+    pub fn first(&self) -> Option<&InvalidField> {
+        self.first.first()
+    }
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named: Vec<String> = self.first.iter().map(ToString::to_string).collect();
+        f.write_str(&named.join("; "))?;
+        match self.count - self.first.len() {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }
 
@@ -80,7 +118,8 @@ pub(super) fn protocol(
         Some("UDP") => Ok(Protocol::Udp),
         Some("SCTP") => Ok(Protocol::Sctp),
         Some(other) => {
-            Err(InvalidField::new(field(), format!("{other:?} is none of TCP, UDP and SCTP")))
+            let message = format!("{} is none of TCP, UDP and SCTP", Quoted(other));
+            Err(InvalidField::new(field(), message))
         }
     }
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::{EndpointSlice, Node, Service};
 
-pub use field::InvalidField;
+pub use field::{InvalidField, LeftOut};
 pub use node::{NodeFuture, node};
 pub use pod::{Pod, PodPort, pod};
 pub use service::{PodSelection, SelectedPort, TargetPort, service};
@@ -25,6 +25,8 @@ pub struct Converted {
     pub object: Object,
     /// What a user may want to know about it. In order, each at most once.
     pub remarks: Vec<Remark>,
+    /// What of it makes no sense and is left out.
+    pub left_out: LeftOut,
 }
 
 /// One object, of one of the kinds that a proxy reads.
@@ -58,18 +60,18 @@ pub enum Remark {
 }
 
 /// The networks of a ServiceCIDR.
-pub fn service_cidr(cidr: &ServiceCIDR) -> Result<Converted, InvalidField> {
+pub fn service_cidr(cidr: &ServiceCIDR) -> Converted {
+    let mut left_out = LeftOut::default();
     let cidrs = cidr.spec.as_ref().and_then(|spec| spec.cidrs.as_deref()).unwrap_or_default();
-    let cidrs = cidrs
-        .iter()
-        .enumerate()
-        .map(|(index, text)| field::network(text, || format!("spec.cidrs[{index}]")))
-        .collect::<Result<_, _>>()?;
-    Ok(Object::ServiceCidr(cidrs).into())
+    let network = |(index, text): (usize, &String)| {
+        left_out.good(field::network(text, || format!("spec.cidrs[{index}]")))
+    };
+    let cidrs = cidrs.iter().enumerate().filter_map(network).collect();
+    Converted { left_out, ..Object::ServiceCidr(cidrs).into() }
 }
 
 impl From<Object> for Converted {
     fn from(object: Object) -> Self {
-        Self { object, remarks: Vec::new() }
+        Self { object, remarks: Vec::new(), left_out: LeftOut::default() }
     }
 }

@@ -5,7 +5,7 @@ use weir_rules::cluster::{
     Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, NamespacedName,
 };
 
-use super::field::{self, InvalidField};
+use super::field::{self, InvalidField, LeftOut, Quoted};
 use super::{Converted, Object, Remark};
 use crate::source::object::{self, Hint};
 
@@ -26,19 +26,22 @@ pub fn slice(
     let family = match slice.address_type.as_deref().unwrap_or_default() {
         "IPv4" => Family::Ipv4,
         "IPv6" => Family::Ipv6,
-        "FQDN" => return Ok(Converted { object: Object::Nothing, remarks: vec![Remark::Fqdn] }),
+        "FQDN" => {
+            return Ok(Converted { remarks: vec![Remark::Fqdn], ..Object::Nothing.into() });
+        }
         "" => return Err(InvalidField::new("addressType", "is missing")),
         other => {
-            let message = format!("{other:?} is none of IPv4, IPv6 and FQDN");
+            let message = format!("{} is none of IPv4, IPv6 and FQDN", Quoted(other));
             return Err(InvalidField::new("addressType", message));
         }
     };
 
-    let ports = ports(slice)?;
+    let mut left_out = LeftOut::default();
+    let ports = ports(slice, &mut left_out);
     let endpoints = slice.endpoints.iter().flatten().enumerate();
     let endpoints = endpoints
-        .map(|(index, item)| endpoint(item, index, family))
-        .collect::<Result<Vec<_>, _>>()?;
+        .filter_map(|(index, item)| left_out.good(endpoint(item, index, family)))
+        .collect::<Vec<_>>();
     let service = NamespacedName::new(namespace, service);
     let unnamed = slice.ports.iter().flatten().any(|port| port.name.is_none());
     let mut converted = EndpointSlice { service, family, ports, endpoints };
@@ -48,6 +51,7 @@ pub fn slice(
     Ok(Converted {
         object: Object::Slice(converted, trigger_time(slice)),
         remarks: unnamed.then_some(Remark::UnnamedPort).into_iter().collect(),
+        left_out,
     })
 }
 
@@ -58,18 +62,22 @@ fn trigger_time(slice: &object::EndpointSlice<'_>) -> Option<Timestamp> {
     annotations.trigger_time.as_deref()?.parse().ok()
 }
 
-/// The ports. One without a name or a number selects nothing and is left out.
-fn ports(slice: &object::EndpointSlice<'_>) -> Result<Vec<EndpointPort>, InvalidField> {
+/// The ports. One without a name or a number selects nothing and is left out without a word.
+fn ports(slice: &object::EndpointSlice<'_>, left_out: &mut LeftOut) -> Vec<EndpointPort> {
     let mut ports = Vec::new();
     for (index, port) in slice.ports.iter().flatten().enumerate() {
         let path = |name: &str| format!("ports[{index}].{name}");
-        let protocol = field::protocol(port.protocol.as_deref(), || path("protocol"))?;
-        let number = field::optional_port(port.port, || path("port"))?;
+        let protocol = field::protocol(port.protocol.as_deref(), || path("protocol"));
+        let number = field::optional_port(port.port, || path("port"));
+        let (Some(protocol), Some(number)) = (left_out.good(protocol), left_out.good(number))
+        else {
+            continue;
+        };
         if let (Some(name), Some(port)) = (&port.name, number) {
             ports.push(EndpointPort { name: (&**name).into(), protocol, port });
         }
     }
-    Ok(ports)
+    ports
 }
 
 fn endpoint(

@@ -44,7 +44,7 @@ fn slices_of_no_service_or_a_headless_one_are_nothing() {
         assert_eq!(converted(change).unwrap().object, Object::Nothing, "{labels}");
     }
     let fqdn = converted(json!({"addressType": "FQDN"})).unwrap();
-    assert_eq!(fqdn, Converted { object: Object::Nothing, remarks: vec![Remark::Fqdn] });
+    assert_eq!(fqdn, Converted { remarks: vec![Remark::Fqdn], ..Object::Nothing.into() });
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn bad_fields_are_named() {
             "endpoints[1].addresses[0]: fd00::1 is not of the slice's address type IPv4",
         ),
         (
-            json!({"endpoints": [{"addresses": ["10.244.0.01"]}]}),
-            "endpoints[0].addresses[0]: \"10.244.0.01\" is not an IP address",
+            json!({"endpoints": [{"addresses": ["10.244.0"]}]}),
+            "endpoints[0].addresses[0]: \"10.244.0\" is not an IP address",
         ),
         (json!({"endpoints": [{"addresses": []}]}), "endpoints[0].addresses[0]: is missing"),
         (
@@ -126,9 +126,30 @@ fn bad_fields_are_named() {
         ),
     ];
     for (change, expected) in cases {
-        let error = converted(change.clone()).map_err(|error| error.to_string());
-        assert_eq!(error, Err(expected.to_owned()), "{change}");
+        let bad = converted(change.clone());
+        let bad = bad.map_or_else(|bad| bad.to_string(), |it| it.left_out.to_string());
+        assert_eq!(bad, expected, "{change}");
     }
+}
+
+/// Else a slice that comes to have one such entry goes on leading to Pods that are gone.
+#[test]
+fn what_makes_no_sense_is_left_out_and_the_rest_is_used() {
+    let bad = ["", "::ffff:10.244.0.999", "fd00::1", "10.244.0.256", "pod.example.com"];
+    for text in bad {
+        let slice = accepted(json!({"endpoints": [
+            {"addresses": ["10.244.0.1"]}, {"addresses": [text]}, {"addresses": []},
+            {"addresses": ["010.244.0.002"]}, {"addresses": ["::ffff:10.244.0.3"]},
+        ]}));
+        let addresses: Vec<_> = slice.endpoints.iter().map(|it| it.address.to_string()).collect();
+        assert_eq!(addresses, ["10.244.0.1", "10.244.0.2", "10.244.0.3"], "{text}");
+    }
+    let slice = accepted(json!({"ports": [
+        {"name": "a", "port": 1}, {"name": "b", "port": 70000},
+        {"name": "c", "port": 2, "protocol": "ICMP"}, {"name": "d", "port": 4},
+    ]}));
+    let names: Vec<_> = slice.ports.iter().map(|port| port.name.to_string()).collect();
+    assert_eq!(names, ["a", "d"]);
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! The objects of all files to one cluster: one object of each identity, and no claim twice.
+//! The objects of all files to one cluster: one object of each identity.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use weir_rules::claims::{Claim, claims};
 use weir_rules::cluster::{Cluster, Service};
 
 use super::decode::{Decoded, Entry};
@@ -21,7 +20,7 @@ pub(super) struct File {
     pub(super) content: Decoded,
 }
 
-/// The objects that stand: at most one of each identity, and no two of them in conflict.
+/// The objects that stand: at most one of each identity.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Accepted {
     pub(super) objects: BTreeMap<ObjectKey, Kept>,
@@ -35,7 +34,7 @@ pub(super) struct Kept {
 }
 
 /// Settles what stands. What stood before goes on to stand where its successor is bad, and wins over
-/// what is new.
+/// another object of its identity.
 ///
 /// `all_listed` is false when there may be files that were not found: nothing that stood before is
 /// gone then.
@@ -54,7 +53,6 @@ pub(super) fn assemble(
         }
     }
 
-    let mut contested = Vec::new();
     for (key, places) in &places {
         let last = before.objects.get(*key);
         let stays = |(rank, _): &(usize, &Entry)| {
@@ -74,12 +72,7 @@ pub(super) fn assemble(
                 assembly.keep(key, last);
             }
             Ok(value) => {
-                let kept = Kept { place, value: value.clone() };
-                let same = last.is_some_and(|last| last.value.object == value.object);
-                match &value.object {
-                    Object::Service(..) if !same => contested.push((rank, *key, kept)),
-                    _ => assembly.accept(key, kept),
-                }
+                assembly.accept(key, Kept { place, value: value.clone() });
             }
         }
     }
@@ -97,10 +90,6 @@ pub(super) fn assemble(
         }
     }
 
-    contested.sort_by_key(|(rank, _, kept)| (*rank, kept.place.document));
-    for (rank, key, kept) in contested {
-        assembly.settle(rank, key, kept, before.objects.get(key));
-    }
     assembly.problems.sort_by_key(|(rank, problem)| (*rank, problem.document));
     let problems = assembly.problems.into_iter().map(|(_, problem)| problem).collect();
     (assembly.accepted, problems)
@@ -109,20 +98,12 @@ pub(super) fn assemble(
 #[derive(Default)]
 struct Assembly {
     accepted: Accepted,
-    /// Who has each claim.
-    owners: HashMap<Claim, ObjectKey>,
     /// The problems, each with the rank of its file.
     problems: Vec<(usize, Problem)>,
 }
 
 impl Assembly {
-    /// Accepts an object that is in conflict with none.
     fn accept(&mut self, key: &ObjectKey, kept: Kept) {
-        if let Object::Service(service, _) = &kept.value.object {
-            for (claim, _) in claims(service) {
-                self.owners.insert(claim, key.clone());
-            }
-        }
         self.accepted.objects.insert(key.clone(), kept);
     }
 
@@ -130,36 +111,6 @@ impl Assembly {
         if let Some(last) = last {
             self.accept(key, last.clone());
         }
-    }
-
-    /// Accepts a Service if all that it claims is free, else what stood in its place before.
-    fn settle(&mut self, rank: usize, key: &ObjectKey, kept: Kept, last: Option<&Kept>) {
-        let Some((field, claim, owner)) = self.conflict(&kept) else {
-            return self.accept(key, kept);
-        };
-        let owner_place = self.accepted.objects[&owner].place.clone();
-        self.problems.push((
-            rank,
-            Problem {
-                file: kept.place.file,
-                document: Some(kept.place.document),
-                object: Some(key.clone()),
-                field: Some(field),
-                reason: Reason::Claimed { claim, owner, place: owner_place },
-            },
-        ));
-        if let Some(last) = last.filter(|last| self.conflict(last).is_none()) {
-            self.accept(key, last.clone());
-        }
-    }
-
-    /// The first of an object's claims that another has.
-    fn conflict(&self, kept: &Kept) -> Option<(String, Claim, ObjectKey)> {
-        let Object::Service(service, _) = &kept.value.object else { return None };
-        claims(service).into_iter().find_map(|(claim, field)| {
-            let owner = self.owners.get(&claim)?;
-            Some((field.to_string(), claim, owner.clone()))
-        })
     }
 
     fn refuse_duplicate(&mut self, file: &Arc<str>, rank: usize, entry: &Entry, place: &Place) {

@@ -17,8 +17,7 @@ use super::problem::Problem;
 
 /// The last good state of a directory of manifests.
 ///
-/// An object that turns bad, or that comes to claim what another has, keeps its last good version.
-/// While something in a file cannot be read, so do all objects that were last read from that file and
+/// An object that turns bad keeps its last good version. While something in a file cannot be read, so do all objects that were last read from that file and
 /// are not found in it. An object that is gone is gone.
 ///
 /// It watches nothing: call [`reload`](Self::reload) when something has changed.

@@ -126,40 +126,6 @@ fn while_the_directory_cannot_be_listed_nothing_is_gone() {
 }
 
 #[test]
-fn who_has_an_address_keeps_it() {
-    let b = service("b", "10.96.0.2");
-    let mut fixture = Fixture::new(&[("b.yaml", &b), ("c.yaml", &service("c", "10.96.0.3"))]);
-    // A newcomer earlier in order.
-    fixture.write("a.yaml", &service("a", "10.96.0.2"));
-    let (services, problems, _) = fixture.reload();
-    assert_eq!(services, ["b 10.96.0.2", "c 10.96.0.3"]);
-    let expected = "a.yaml: document 1: Service default/a: spec.clusterIPs: 10.96.0.2 tcp port 80 is \
-                    already claimed by Service default/b in b.yaml, document 1";
-    assert_eq!(problems, [expected]);
-    // One that changes to it keeps what it had.
-    fixture.write("c.yaml", &service("c", "10.96.0.2"));
-    assert_eq!(fixture.reload().0, ["b 10.96.0.2", "c 10.96.0.3"]);
-    // Once it is free, the first in order has it.
-    fixture.remove("b.yaml");
-    let (services, problems, resolved) = fixture.reload();
-    assert_eq!(services, ["a 10.96.0.2", "c 10.96.0.3"]);
-    assert_eq!((problems.len(), resolved.len()), (1, 2), "c is now refused because of a");
-}
-
-#[test]
-fn a_refused_service_whose_last_address_is_taken_has_none() {
-    let mut fixture = Fixture::new(&[
-        ("1.yaml", &service("b", "10.96.0.2")),
-        ("2.yaml", &service("a", "10.96.0.1")),
-        ("3.yaml", &service("c", "10.96.0.3")),
-    ]);
-    fixture.write("1.yaml", &service("b", "10.96.0.1"));
-    fixture.write("2.yaml", &service("a", "10.96.0.3"));
-    let (services, problems, _) = fixture.reload();
-    assert_eq!((services, problems.len()), (strings(&["b 10.96.0.1", "c 10.96.0.3"]), 1));
-}
-
-#[test]
 fn two_services_can_exchange_their_addresses() {
     let both = |a: &str, b: &str| service("a", a) + &service("b", b);
     let mut fixture = Fixture::new(&[("x.yaml", &both("10.96.0.1", "10.96.0.2"))]);

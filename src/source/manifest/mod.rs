@@ -1,13 +1,14 @@
 //! Manifest files: YAML and JSON as people write them and as kubectl prints them.
 //!
 //! ```text
-//! files ──▶ documents ──▶ JSON ──▶ objects ──▶ one of each, no claim twice ──▶ cluster
+//! files ──▶ documents ──▶ JSON ──▶ objects ──▶ one of each ──▶ cluster
 //! ```
 //!
 //! YAML is turned into JSON first, as kubectl does, so that there is one decoder and one kind of error.
 //! Everything up to the objects runs on all processors.
 
 mod assemble;
+mod conflicts;
 mod decode;
 mod derive;
 mod directory;
@@ -18,12 +19,14 @@ mod problem;
 mod transcode;
 mod yaml;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use weir_rules::cluster::Cluster;
 
 use self::assemble::{Accepted, File, assemble};
+use self::conflicts::Places;
 use self::decode::Decoded;
 use self::parse::{Text, parse};
 
@@ -38,7 +41,7 @@ pub(crate) use self::transcode::{SyntaxError, last_wins_json};
 pub struct Loaded {
     /// The cluster, without the objects that are bad.
     pub cluster: Cluster,
-    /// What is wrong, in the order of the input.
+    /// What is wrong, in the order of the input. That two Services claim the same is wrong, too.
     pub problems: Vec<Problem>,
     /// What is good and may not be expected, one line each.
     pub notes: Vec<String>,
@@ -107,11 +110,17 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
         })
         .map(Arc::new)
         .collect();
-    let (accepted, problems) = assemble(&files, true, &Accepted::default());
+    let (accepted, mut problems) = assemble(&files, true, &Accepted::default());
     let notes = notes::notes(&files, &accepted);
+    let order: HashMap<Arc<str>, usize> =
+        files.iter().enumerate().map(|(rank, file)| (file.name.clone(), rank)).collect();
     // The objects have no other owner then, and need not be copied.
     drop(files);
-    Loaded { cluster: accepted.into_cluster(), problems, notes, is_blank }
+    let places = Places::new(&accepted);
+    let cluster = accepted.into_cluster();
+    problems.extend(places.conflicts(&cluster));
+    problems.sort_by_key(|problem| (order.get(&problem.file).copied(), problem.document));
+    Loaded { cluster, problems, notes, is_blank }
 }
 
 #[cfg(test)]

@@ -163,7 +163,21 @@ impl Node {
     /// Nothing is missing for Services that are not set aside.
     fn assert_others_are_served(&self) {
         let mut cluster = self.cluster().clone();
-        cluster.services.retain(|service, _| !self.aside.contains(service));
+        // Nor is somebody served where one of these has what that one claims, too.
+        let mut apart = self.aside.clone();
+        loop {
+            let owned_apart = |(claim, _)| {
+                cluster.services.owner(&claim).is_some_and(|owner| apart.contains(owner))
+            };
+            let losers = cluster.services.losers().filter(|(_, lost)| lost.iter().any(owned_apart));
+            let losers: Vec<_> = losers.map(|(name, _)| name.clone()).collect();
+            let before = apart.len();
+            apart.extend(losers);
+            if apart.len() == before {
+                break;
+            }
+        }
+        cluster.services.retain(|service, _| !apart.contains(service));
         let observed = self.other.dump().expect("it can be read").ruleset;
         let difference = self.difference(&observed, &cluster);
         let missing = difference.lines().filter(|(sign, _)| *sign == Sign::Added);

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use weir::source::api::{Listed, Update};
-use weir::source::convert::{Converted, NodeFuture, Object};
+use weir::source::convert::{NodeFuture, Object};
 use weir::source::{Kind, ObjectKey};
 use weir_rules::cluster::{Cluster, NamespacedName};
 use weir_rules::diff::diff;
@@ -240,7 +240,7 @@ fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {
 }
 
 fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
-    Listed { key: key(kind, name), outcome: Ok(Converted { object, remarks: Vec::new() }) }
+    Listed { key: key(kind, name), outcome: Ok(object.into()) }
 }
 
 /// A complete list of a kind.

@@ -21,8 +21,6 @@ pub enum News {
 pub struct Problem {
     /// The object.
     pub key: ObjectKey,
-    /// Whether it is good in itself, and claims what another has.
-    pub is_conflict: bool,
     /// What is wrong with it, and what weir makes of it.
     pub text: String,
 }

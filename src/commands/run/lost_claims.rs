@@ -1,0 +1,73 @@
+//! Which claims of Services are another's, told once each.
+
+use std::collections::BTreeMap;
+
+use weir_rules::claims::{Claim, ClaimKind};
+use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+
+/// How many claims a message names.
+const MAX_NAMED: usize = 3;
+
+/// What has been told of lost claims.
+#[derive(Debug, Default)]
+pub(super) struct LostClaims {
+    told: BTreeMap<NamespacedName, BTreeMap<Claim, ClaimKind>>,
+}
+
+/// What is to be told of one Service's claims.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It has lost claims that it had not lost before.
+    Lost { service: NamespacedName, text: String },
+    /// It has all that it claims again.
+    Regained { service: NamespacedName },
+}
+
+impl LostClaims {
+    /// What is new of these Services, which are all whose claims may have passed to or from others.
+    pub(super) fn update(&mut self, cluster: &Cluster, touched: &Touched) -> Vec<Notice> {
+        let services = touched.services.iter();
+        services.filter_map(|service| self.update_service(cluster, service)).collect()
+    }
+
+    /// How many claims of each kind are lost, in the order of [`ClaimKind::ALL`].
+    pub(super) fn counts(&self) -> [usize; 4] {
+        let kinds = self.told.values().flat_map(BTreeMap::values);
+        kinds.fold([0; 4], |mut counts, kind| {
+            counts[*kind as usize] += 1;
+            counts
+        })
+    }
+
+    fn update_service(&mut self, cluster: &Cluster, service: &NamespacedName) -> Option<Notice> {
+        let lost: BTreeMap<_, _> = cluster.services.lost(service).iter().collect();
+        if lost.is_empty() {
+            self.told.remove(service)?;
+            let is_there = cluster.services.contains_key(service);
+            return is_there.then(|| Notice::Regained { service: service.clone() });
+        }
+        let before = self.told.insert(service.clone(), lost.clone()).unwrap_or_default();
+        let mut new = lost.iter().filter(|(claim, _)| !before.contains_key(claim)).peekable();
+        new.peek()?;
+        let text = text(cluster, new);
+        Some(Notice::Lost { service: service.clone(), text })
+    }
+}
+
+/// Names the first of these claims, and who has them.
+fn text<'a>(cluster: &Cluster, claims: impl Iterator<Item = (&'a Claim, &'a ClaimKind)>) -> String {
+    let (mut named, mut more) = (Vec::new(), 0);
+    for (claim, kind) in claims {
+        let owner = cluster.services.owner(claim);
+        match owner.filter(|_| named.len() < MAX_NAMED) {
+            Some(owner) => named.push(format!("{}: {claim} is Service {owner}'s", kind.field())),
+            None => more += 1,
+        }
+    }
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}; all else of the Service is served", named.join("; "))
+}
+
+#[cfg(test)]
+#[path = "lost_claims_tests.rs"]
+mod tests;
