@@ -1,5 +1,4 @@
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::compile::{compile, names};
@@ -38,7 +37,7 @@ fn programmed(worker: &mut Worker, ns: &Netns) {
 fn a_commit_whose_answer_is_lost_may_have_happened_and_the_next_is_answered() {
     let ns = Netns::new("lost");
     ns.run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         programmed(&mut worker, &ns);
         worker.socket = Socket::with_buffer(1).expect("the least that there is");
         let port = worker.socket.port();
@@ -60,7 +59,7 @@ fn a_commit_whose_answer_is_lost_may_have_happened_and_the_next_is_answered() {
 fn more_refusals_than_the_buffer_holds_are_a_refusal() {
     let ns = Netns::new("refusals");
     ns.run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         programmed(&mut worker, &ns);
         worker.socket = Socket::with_buffer(1).expect("the least that there is");
         let delete = Operation {
@@ -89,7 +88,7 @@ pub(in crate::kernel) fn drop_capabilities() {
 #[test]
 fn what_does_not_fit_the_send_buffer_is_too_long() {
     Netns::new("too-long").run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         drop_capabilities();
         // Memory that is never touched, so that it costs nothing.
         let datagram = vec![0; 1 << 30];

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use weir_rules::cluster::Family;
@@ -46,7 +44,7 @@ fn dumped(worker: &mut Worker) -> Result<usize, DumpError> {
 #[test]
 fn while_another_dump_runs_on_the_socket_the_kernel_is_busy() {
     with_large_set().run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         give_up(&mut worker);
         let error = worker.dump().expect_err("the other one still runs");
         assert!(matches!(error, DumpError::Busy { what: "chains", .. }), "{error:?}");
@@ -56,7 +54,7 @@ fn while_another_dump_runs_on_the_socket_the_kernel_is_busy() {
 #[test]
 fn a_dump_that_was_given_up_keeps_nobody_from_reading() {
     with_large_set().run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         let port = worker.socket.port();
         assert_eq!(dumped(&mut worker).ok(), Some(20_000));
         assert_eq!(worker.socket.port(), port, "all is well");
@@ -70,12 +68,12 @@ fn a_dump_that_was_given_up_keeps_nobody_from_reading() {
 #[test]
 fn a_single_answer_is_found_among_those_to_another_question() {
     with_large_set().run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         let (port, generation) = (worker.socket.port(), worker.generation().expect("an answer"));
         give_up(&mut worker);
         assert_eq!(worker.generation().ok(), Some(generation));
         worker.renew();
-        assert_ne!(worker.port.load(Ordering::Acquire), port);
+        assert_eq!(worker.ports.all(), [port, worker.socket.port()]);
         assert_eq!(dumped(&mut worker).ok(), Some(20_000));
     });
 }
@@ -83,7 +81,7 @@ fn a_single_answer_is_found_among_those_to_another_question() {
 #[test]
 fn an_answer_that_cannot_be_decoded_leaves_the_socket_in_doubt() {
     with_large_set().run(|| {
-        let mut worker = Worker::open(Arc::default()).expect("nf_tables can be used");
+        let mut worker = Worker::open(Default::default()).expect("nf_tables can be used");
         let port = worker.socket.port();
         worker.sequence += 1;
         let kind = nf_tables(libc::NFT_MSG_GETGEN);

@@ -13,16 +13,17 @@ mod dump;
 mod error;
 mod exchange;
 mod expression;
+pub(crate) mod generation;
 mod message;
 mod monitor;
 mod object;
 pub mod others;
 mod parts;
+mod ports;
 mod socket;
 mod userdata;
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::thread;
 
@@ -37,13 +38,17 @@ use message::Scratch;
 pub use monitor::{ForeignCommit, Heard, Monitor, Notice, Process, Suspects, TableSuspects};
 use others::{Others, Removal, Wanted};
 pub use parts::{Keys, Parts, SetParts, TableParts};
+pub use ports::Ports;
 use socket::Socket;
+
+/// The name of the thread, by which the kernel tells everybody who has committed: at most 15 bytes.
+const THREAD: &str = "weir-nftables";
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
 #[derive(Debug, Clone)]
 pub struct Kernel {
     requests: mpsc::Sender<Request>,
-    port: Arc<AtomicU32>,
+    ports: Ports,
 }
 
 enum Request {
@@ -62,8 +67,8 @@ impl Kernel {
         let (opened, result) = mpsc::channel();
         // A new thread is in the network namespace of the one that starts it. The socket is opened
         // there because it cannot move between threads.
-        let port = Arc::new(AtomicU32::new(0));
-        let shared = Arc::clone(&port);
+        let ports = Ports::default();
+        let shared = ports.clone();
         let run = move || match Worker::open(shared) {
             Ok(mut worker) => {
                 let _ = opened.send(Ok(()));
@@ -75,11 +80,11 @@ impl Kernel {
             }
         };
         thread::Builder::new()
-            .name("netlink".to_owned())
+            .name(THREAD.to_owned())
             .spawn(run)
             .map_err(|source| OpenError::Socket { step: "start the netlink thread", source })?;
         result.recv().expect("the thread answers before it ends")?;
-        Ok(Self { requests, port })
+        Ok(Self { requests, ports })
     }
 
     /// Reads weir's tables, whole and of one generation.
@@ -96,11 +101,9 @@ impl Kernel {
         result.recv().map_err(|_| DumpError::Gone)?
     }
 
-    /// The port id of the socket that commits, by which a [`Monitor`] knows weir's own commits.
-    ///
-    /// A socket that has failed is replaced when it is next used, by one with another port id.
-    pub fn port(&self) -> u32 {
-        self.port.load(Ordering::Acquire)
+    /// The port ids of the sockets that commit, by which a [`Monitor`] knows weir's own commits.
+    pub fn ports(&self) -> Ports {
+        self.ports.clone()
     }
 
     /// The generation of the kernel's ruleset: another number after every commit by anybody.
@@ -162,13 +165,13 @@ struct Worker {
     /// requests that were given up.
     sequence: u32,
     /// The port id of the socket, for others to see.
-    port: Arc<AtomicU32>,
+    ports: Ports,
 }
 
 impl Worker {
-    fn open(port: Arc<AtomicU32>) -> Result<Self, OpenError> {
+    fn open(ports: Ports) -> Result<Self, OpenError> {
         let (socket, scratch) = (Socket::open()?, Scratch::new());
-        let mut worker = Self { socket, scratch, sequence: 0, port };
+        let mut worker = Self { socket, scratch, sequence: 0, ports };
         worker.renew();
         // The cheapest question, to learn whether any is allowed and understood.
         match worker.generation() {
@@ -180,7 +183,7 @@ impl Worker {
     /// Replaces a socket of which nobody knows what would come next, and tells the port id.
     fn renew(&mut self) {
         self.socket.renew();
-        self.port.store(self.socket.port(), Ordering::Release);
+        self.ports.set(self.socket.port());
     }
 
     fn generation(&mut self) -> Result<u32, DumpError> {

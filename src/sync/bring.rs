@@ -35,6 +35,8 @@ pub(super) trait View {
     }
     /// Takes note of a commit.
     fn committed(&mut self, _transaction: &Transaction) {}
+    /// Takes note of the generation behind weir's own commits.
+    fn reached(&mut self, _generation: u32) {}
 }
 
 /// Makes the kernel equal to what should be there. Gives the generation at which it was equal; `None`
@@ -71,12 +73,14 @@ pub(super) fn bring(
             return Ok(generation);
         }
         let before = changes.len();
-        let result = commit(kernel, transaction, generation, changes);
+        let mut reached = generation;
+        let result = commit(kernel, transaction, &mut reached, changes);
         let committed = changes[before..].iter().filter_map(|change| change.transaction.as_deref());
         committed.for_each(|transaction| view.committed(transaction));
+        reached.into_iter().for_each(|generation| view.reached(generation));
         match result {
-            Ok(generation) if !look_again => return Ok(generation),
-            Ok(_) | Err(Setback::Stale) => {}
+            Ok(()) if !look_again => return Ok(reached),
+            Ok(()) | Err(Setback::Stale) => {}
             Err(Setback::Expired) => keep_learned = true,
             Err(setback) => return Err(setback),
         }

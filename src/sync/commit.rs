@@ -11,8 +11,8 @@ use weir_rules::pieces::pieces;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
 use super::order::{chains_first, chains_last};
-use super::tables::next_generation;
 use super::{Change, SyncError, Tables};
+use crate::kernel::generation::next_generation;
 use crate::kernel::{CommitError, Committed};
 
 /// How many elements a transaction changes at most, but for those that must change together. For as
@@ -49,14 +49,14 @@ impl<E: Into<SyncError>> From<E> for Setback {
 }
 
 /// Commits a transaction in pieces of bounded length. Of a setback those may be in `changes` that
-/// were committed before. With a generation, only while nobody else commits anything; gives the one
-/// behind the last piece.
+/// were committed before. With a generation, only while nobody else commits anything; it becomes the
+/// one behind the last piece that was committed.
 pub(super) fn commit(
     kernel: &mut impl Tables,
     transaction: Transaction,
-    mut generation: Option<u32>,
+    generation: &mut Option<u32>,
     changes: &mut Vec<Change>,
-) -> Result<Option<u32>, Setback> {
+) -> Result<(), Setback> {
     let pieces = pieces(transaction, MOST_ELEMENTS).into_iter();
     let mut queue: VecDeque<_> = pieces.flat_map(chains_first).collect();
     if !kernel.frees_chains_at_once() {
@@ -64,10 +64,10 @@ pub(super) fn commit(
     }
     while let Some(piece) = queue.pop_front() {
         let piece = Arc::new(piece);
-        match kernel.commit(&piece, generation) {
+        match kernel.commit(&piece, *generation) {
             Ok(Committed { bytes }) => {
                 changes.push(Change::new(piece, bytes));
-                generation = generation.map(next_generation);
+                *generation = generation.map(next_generation);
             }
             Err(error) => {
                 let parts = instead(error, &piece, generation.is_some())?;
@@ -75,7 +75,7 @@ pub(super) fn commit(
             }
         }
     }
-    Ok(generation)
+    Ok(())
 }
 
 /// What to try instead of a transaction that was not committed.

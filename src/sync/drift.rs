@@ -21,12 +21,29 @@ pub(super) struct Drift {
     /// How many repairs there were in a row, and when the last one was.
     row: (u32, Option<Instant>),
     backoff: Backoff,
-    /// When to look again, after nothing was found to differ.
-    next_look: Option<Instant>,
-    /// Whether there is something to repair.
+    /// Commits of others that were told.
+    told: Suspicion,
+    /// That something may have been missed: it may have been anything, or nothing.
+    missed: Suspicion,
+}
+
+/// That something may differ, for a reason.
+#[derive(Debug, Default)]
+struct Suspicion {
     is_pending: bool,
-    /// Whether it may be anything.
-    is_anything: bool,
+    /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own, so
+    /// that what is told need not wait for what may only have been missed.
+    next_look: Option<Instant>,
+}
+
+impl Suspicion {
+    /// Nothing was found to differ, which took so long to find out.
+    fn was_in_vain(&mut self, took: Duration) {
+        if self.is_pending {
+            // No more than a tenth of the time goes into looking for what is not there.
+            self.next_look = Instant::now().checked_add(9 * took);
+        }
+    }
 }
 
 impl Drift {
@@ -35,39 +52,45 @@ impl Drift {
         for commit in &heard.commits {
             self.suspects.merge(commit.changed.clone());
         }
-        self.is_anything |= heard.is_lossy;
-        self.is_pending |= heard.is_lossy || !heard.commits.is_empty();
+        self.told.is_pending |= !heard.commits.is_empty();
+        self.missed.is_pending |= heard.is_lossy;
     }
 
     /// What may differ; `None` if it may be anything.
     pub(super) fn suspects(&self) -> Option<&Suspects> {
-        (!self.is_anything).then_some(&self.suspects)
+        (!self.missed.is_pending).then_some(&self.suspects)
     }
 
-    /// Whether there is something to repair.
+    /// Whether something may differ.
     pub(super) fn is_pending(&self) -> bool {
-        self.is_pending
+        self.told.is_pending || self.missed.is_pending
     }
 
-    /// When to repair; `None` if nothing is to be repaired. Not before now.
+    /// When to look, and repair what differs; `None` if there is no reason to. Not before now.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
-        let pauses = [self.backoff.until(), self.next_look];
-        self.is_pending.then(|| pauses.into_iter().flatten().fold(now, Instant::max))
+        let pending = [&self.told, &self.missed].into_iter().filter(|it| it.is_pending);
+        let due = pending.map(|it| {
+            let pauses = [self.backoff.until(), it.next_look];
+            pauses.into_iter().flatten().fold(now, Instant::max)
+        });
+        due.min()
     }
 
     /// Takes note that nothing of what was noted differs any more, which took so long to find out. Of a
     /// repair that had something to do, gives the pause before the next one, if that has one.
     pub(super) fn settled(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
-        self.is_pending = false;
-        self.is_anything = false;
-        let now = Instant::now();
+        for suspicion in [&mut self.told, &mut self.missed] {
+            if !was_repaired {
+                suspicion.was_in_vain(took);
+            }
+            suspicion.is_pending = false;
+        }
         if !was_repaired {
-            // No more than a tenth of the time goes into looking for what is not there.
-            self.next_look = now.checked_add(9 * took);
             return None;
         }
+        let now = Instant::now();
         let (count, last) = self.row;
         let quiet_since = self.backoff.until().max(last);
         let is_in_row =
@@ -84,6 +107,7 @@ impl Drift {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::ForeignCommit;
 
     fn repair(drift: &mut Drift) -> Option<u64> {
         drift.note(&Heard { is_lossy: true, ..Heard::default() });
@@ -108,6 +132,18 @@ mod tests {
         assert_eq!(drift.settled(false, Duration::from_millis(300)), None);
         drift.note(&Heard { is_lossy: true, ..Heard::default() });
         assert_eq!(drift.due(), Some(Instant::now() + Duration::from_millis(2700)));
+    }
+
+    /// A table that is really deleted does not wait for what may have been missed.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_told_does_not_wait_because_something_else_was_looked_for_in_vain() {
+        let mut drift = Drift::default();
+        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        drift.settled(false, Duration::from_secs(1));
+        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        let told = ForeignCommit { by: None, changed: Suspects::default() };
+        drift.note(&Heard { commits: vec![told], ..Heard::default() });
+        assert_eq!(drift.due(), Some(Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,6 +4,8 @@ mod change;
 mod compare;
 mod refuse;
 
+use std::mem;
+
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
@@ -13,7 +15,9 @@ use weir_rules::transaction::Tally;
 use super::aside::Aside;
 use super::commit::Setback;
 use super::drift::Drift;
+use super::explained::Explained;
 use super::{Change, SyncError, Synced, Tables};
+use crate::kernel::generation::is_later;
 use crate::kernel::{DumpError, Heard, Snapshot};
 
 /// How many steps one sync has at most: each Service that is set aside costs one or two.
@@ -46,8 +50,14 @@ pub struct Engine<K> {
     /// What has changed in the cluster and is not programmed.
     dirty: Touched,
     drift: Drift,
+    /// What differs from what is desired without anybody else's doing.
+    explained: Explained,
+    /// Whether the kernel was ever equal to what is desired: before that, whatever differs is no repair.
+    was_equal: bool,
+    /// Whether all that was committed of a change that was refused is taken back.
+    is_taken_back: bool,
     aside: Aside,
-    /// The last generation that was known when the last look found another that nobody had told of.
+    /// A generation of which nobody had told at the last look.
     untold: Option<u32>,
     /// All of the kernel's tables, as they were read in advance.
     ahead: Option<Snapshot>,
@@ -62,6 +72,9 @@ impl<K: Tables> Engine<K> {
             trust: Trust::Unknown,
             dirty: Touched::default(),
             drift: Drift::default(),
+            explained: Explained::default(),
+            was_equal: false,
+            is_taken_back: false,
             aside: Aside::default(),
             untold: None,
             ahead: None,
@@ -104,19 +117,29 @@ impl<K: Tables> Engine<K> {
     /// # Errors
     /// If the kernel could not be asked.
     pub fn look(&mut self) -> Result<Heard, DumpError> {
+        let before = self.known();
         let now = self.kernel.generation()?;
         let mut heard = self.hear();
-        let untold = match (self.trust, now) {
-            (Trust::Equal(known), now) if now != known && heard.generation.is_none() => Some(known),
-            _ => None,
-        };
-        if untold.is_some() && untold == self.untold {
+        let is_untold = |generation: &u32| self.known().is_some_and(|it| is_later(*generation, it));
+        // It went back where nf_tables was unloaded and loaded again.
+        let went_back = before.is_some_and(|before| is_later(before, now));
+        if went_back || self.untold.as_ref().is_some_and(is_untold) {
+            self.untold = None;
             let unheard = Heard { is_lossy: true, ..Heard::default() };
             self.take_note(&unheard);
             heard.merge(unheard);
+        } else {
+            self.untold = Some(now).filter(is_untold);
         }
-        self.untold = untold;
         Ok(heard)
+    }
+
+    /// The generation at which the kernel held what is desired, but for what is known to differ.
+    fn known(&self) -> Option<u32> {
+        match self.trust {
+            Trust::Equal(generation) => Some(generation),
+            Trust::Unknown | Trust::Doubtful => None,
+        }
     }
 
     /// When the next sync is due even if the cluster does not change: to repair what others have
@@ -189,7 +212,8 @@ impl<K: Tables> Engine<K> {
             };
             synced.changes[committed..].iter_mut().for_each(Change::shorten);
             let Err(setback) = result else { continue };
-            let is_untouched = synced.changes.len() == committed;
+            let is_taken_back = mem::take(&mut self.is_taken_back);
+            let is_untouched = is_taken_back || synced.changes.len() == committed;
             self.trust = match setback {
                 Setback::Refused { .. } if is_untouched => self.trust,
                 Setback::Doubtful(_) if is_untouched => Trust::Doubtful,
@@ -215,7 +239,10 @@ impl<K: Tables> Engine<K> {
 
     fn take_note(&mut self, heard: &Heard) {
         self.drift.note(heard);
-        if let (Trust::Equal(_), Some(generation)) = (self.trust, heard.generation) {
+        // What is told late is behind what is known: weir's own commits, of which it knows by the answer.
+        let told =
+            self.known().zip(heard.generation).filter(|(known, told)| is_later(*told, *known));
+        if let Some((_, generation)) = told {
             self.trust = Trust::Equal(generation);
         }
     }
@@ -227,6 +254,8 @@ impl<K: Tables> Engine<K> {
             None => self.kernel.generation()?,
         };
         self.trust = Trust::Equal(generation);
+        self.explained.clear();
+        self.was_equal = true;
         // Whatever came in between is heard behind that.
         let heard = self.kernel.heard();
         self.note(heard, synced);

@@ -62,3 +62,39 @@ fn a_commit_that_nobody_tells_of_is_noticed_at_the_second_look() {
     assert!(engine.look().unwrap().is_lossy);
     assert!(engine.has_drifted());
 }
+
+/// nf_tables was unloaded and loaded again: it begins to count anew.
+#[test]
+fn a_generation_that_goes_back_is_noticed_at_the_first_look() {
+    let mut engine = engine(1, &[Some(1)]);
+    assert!(engine.look().unwrap().is_lossy);
+    assert!(engine.has_drifted());
+}
+
+/// What is told late of a commit of weir's own, of which it knows by the answer.
+#[test]
+fn what_is_known_never_goes_back() {
+    let mut engine = engine(7, &[Some(5), Some(6), Some(7)]);
+    for _ in 0..4 {
+        assert!(!engine.look().unwrap().is_lossy);
+        assert_eq!(engine.known(), Some(7));
+    }
+    // Behind the greatest number comes 1.
+    engine.trust = Trust::Equal(u32::MAX);
+    engine.kernel.told = [Some(u32::MAX - 1), Some(1)].into();
+    engine.kernel.generation = 1;
+    assert!(!engine.look().unwrap().is_lossy);
+    assert_eq!(engine.known(), Some(u32::MAX));
+    assert!(!engine.look().unwrap().is_lossy);
+    assert_eq!(engine.known(), Some(1));
+}
+
+/// A commit is told between the question and the answer.
+#[test]
+fn a_commit_behind_the_question_is_not_missed() {
+    let mut engine = engine(7, &[Some(8), None]);
+    assert!(!engine.look().unwrap().is_lossy);
+    engine.kernel.generation = 8;
+    assert!(!engine.look().unwrap().is_lossy);
+    assert_eq!(engine.known(), Some(8));
+}

@@ -12,6 +12,7 @@ use weir_rules::transaction::{Action, Transaction};
 use super::Tables;
 use super::bring::View;
 use super::commit::Setback;
+use crate::kernel::generation::is_later;
 use crate::kernel::{Heard, Keys, Parts, SetParts, Snapshot, Suspects, TableParts, TableSuspects};
 
 /// All of weir's tables.
@@ -68,10 +69,12 @@ impl View for Whole<'_> {
 /// What differs by a change of the cluster. What is there is known without reading it, but for what
 /// packets have put into maps from which something has to go.
 pub(super) struct Differences {
-    before: Ruleset,
+    pub(super) before: Ruleset,
     after: Ruleset,
     /// Of which `before` is.
-    generation: Option<u32>,
+    pub(super) generation: u32,
+    /// Whether weir has come to that by a commit of its own, behind which it has not looked yet.
+    has_committed: bool,
     is_first: bool,
     /// What is programmed instead of `after`, if endpoints have other slots.
     pub(super) fitted: Option<Ruleset>,
@@ -86,7 +89,8 @@ impl Differences {
         Self {
             before,
             after,
-            generation: Some(generation),
+            generation,
+            has_committed: false,
             is_first: true,
             fitted: None,
             heard: Heard::default(),
@@ -96,14 +100,16 @@ impl Differences {
 
     /// Learns how far the kernel has come, unless weir's own tables are concerned.
     fn catch_up(&mut self, kernel: &mut impl Tables) -> Result<(), Setback> {
-        let before = self.generation;
         let heard = kernel.heard();
-        self.generation = heard.generation.or(before);
+        let told = heard.generation.filter(|&told| is_later(told, self.generation));
         let concerns_weir = heard.is_lossy || !heard.commits.is_empty();
         self.heard.merge(heard);
         // A commit that nobody told of may have been anything. Where nobody committed anything, an
         // element had expired that was to go.
-        let is_told = self.generation != before || Some(kernel.generation()?) == before;
+        let is_told = std::mem::take(&mut self.has_committed)
+            || told.is_some()
+            || kernel.generation()? == self.generation;
+        self.generation = told.unwrap_or(self.generation);
         if concerns_weir || !is_told { Err(Setback::Drifted) } else { Ok(()) }
     }
 
@@ -145,7 +151,7 @@ impl View for Differences {
                 }
             }
         }
-        Ok(Snapshot { ruleset: self.before.clone(), generation: self.generation })
+        Ok(Snapshot { ruleset: self.before.clone(), generation: Some(self.generation) })
     }
 
     fn desired(&self) -> &Ruleset {
@@ -167,6 +173,11 @@ impl View for Differences {
 
     fn committed(&mut self, transaction: &Transaction) {
         transaction.apply(&mut self.before);
+    }
+
+    fn reached(&mut self, generation: u32) {
+        self.has_committed = generation != self.generation;
+        self.generation = generation;
     }
 }
 

@@ -34,7 +34,7 @@ impl Takeover {
         let for_thread = Arc::clone(&has_removed);
         // A new thread is in the network namespace of the one that starts it.
         let started =
-            thread::Builder::new().name("takeover".to_owned()).spawn(move || run(&for_thread));
+            thread::Builder::new().name("weir-takeover".to_owned()).spawn(move || run(&for_thread));
         if let Err(error) = started {
             warn!("cannot start the thread that removes what kube-proxy has left: {error}");
         }

@@ -56,7 +56,7 @@ fn who_cannot_listen_again_says_so_and_tries_until_it_can() {
     let mut live = ns.run(|| {
         let kernel = Kernel::open().expect("nf_tables can be used");
         kernel.commit(diff(&Ruleset::default(), &program()), None).expect("it is taken");
-        let monitor = Monitor::open(kernel.port()).expect("it can be heard");
+        let monitor = Monitor::open(kernel.ports()).expect("it can be heard");
         Live::new(kernel, monitor)
     });
     assert!(!live.heard().is_lossy);
@@ -65,7 +65,8 @@ fn who_cannot_listen_again_says_so_and_tries_until_it_can() {
         scope.spawn(|| {
             apply_filter(&filter()).expect("the kernel takes it");
             let many = Arc::new(diff(&program(), &large()));
-            live.commit(&many, None).expect("it is taken");
+            let generation = live.generation().expect("it is told");
+            live.commit(&many, Some(generation)).expect("it is taken");
             for _ in 0..2 {
                 assert!(live.heard().is_lossy, "anything may have happened");
             }

@@ -21,6 +21,7 @@ mod listing;
 mod monitor;
 mod oracle;
 mod order;
+mod own_commits;
 mod pace;
 mod packets;
 mod parts;

@@ -32,7 +32,7 @@ impl Node {
         let ns = Netns::new(name);
         let kernel = ns.run(|| Kernel::open().expect("nf_tables can be used"));
         kernel.commit(diff(&Ruleset::default(), &program()), None).expect("it is taken");
-        let monitor = ns.run(|| Monitor::open(kernel.port()).expect("it can be heard"));
+        let monitor = ns.run(|| Monitor::open(kernel.ports()).expect("it can be heard"));
         Self { ns, kernel, monitor }
     }
 
@@ -200,12 +200,11 @@ fn weirs_own_commits_are_only_counted() {
     assert_eq!(node.monitor.drain(), heard);
     assert_eq!(node.monitor.drain(), Heard::default(), "told once");
     // To one who does not know that they are weir's own they would be another's.
-    node.monitor.set_own(0);
-    node.monitor.set_own(1);
+    let mut other = node.ns.run(|| Monitor::open(1).expect("it can be heard"));
     node.kernel.commit(diff(&program(), &Ruleset::default()), None).expect("it is taken");
-    let heard = node.monitor.drain();
+    let heard = other.drain();
     let [ForeignCommit { by: Some(by), changed }] = &heard.commits[..] else { panic!("{heard:?}") };
-    assert_eq!((by.name.as_str(), changed), ("netlink", &everything(&Family::ALL)));
+    assert_eq!((by.name.as_str(), changed), ("weir-nftables", &everything(&Family::ALL)));
 }
 
 #[test]

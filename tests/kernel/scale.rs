@@ -62,7 +62,7 @@ fn slice(number: u32, endpoints: impl IntoIterator<Item = u32>) -> EndpointSlice
 fn engine(ns: &Netns) -> Engine<Live> {
     let live = ns.run(|| {
         let kernel = Kernel::open().expect("nf_tables can be used");
-        let monitor = Monitor::open(kernel.port()).expect("it can be heard");
+        let monitor = Monitor::open(kernel.ports()).expect("it can be heard");
         Live::new(kernel, monitor)
     });
     Engine::new(live)

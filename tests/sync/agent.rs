@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir::sync::{Engine, Synced};
+use weir::sync::{Engine, Live, Synced};
 use weir_rules::align::align;
 use weir_rules::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
@@ -22,10 +22,18 @@ use weir_rules::transaction::{Action, Operation, Sign, Tally, Transaction};
 
 use crate::faulty::{Faulty, Plan, Refusal, Request, Told};
 use crate::memory::Memory;
+use crate::monitor::Monitor;
+
+/// A kernel that can fail, and is listened to.
+type Listened = Live<Faulty<Memory>, Monitor>;
+
+fn engine(kernel: &Memory, plan: &Rc<RefCell<Plan>>) -> Engine<Listened> {
+    Engine::new(Live::new(Faulty::new(kernel.clone(), plan), Monitor::new(kernel, plan)))
+}
 
 /// What is programmed, by whom, and what may fail.
 pub(crate) struct Agent {
-    pub(crate) engine: Engine<Faulty<Memory>>,
+    pub(crate) engine: Engine<Listened>,
     pub(crate) kernel: Memory,
     pub(crate) plan: Rc<RefCell<Plan>>,
     pub(crate) cluster: Cluster,
@@ -82,7 +90,7 @@ impl Agent {
         let plan = Rc::default();
         let kernel = Memory::default();
         let mut agent = Self {
-            engine: Engine::new(Faulty::new(kernel.clone(), &plan)),
+            engine: engine(&kernel, &plan),
             kernel,
             plan,
             cluster: Cluster::default(),
@@ -95,7 +103,7 @@ impl Agent {
 
     /// Begins anew, as after a restart.
     pub(crate) fn restart(&mut self) {
-        self.engine = Engine::new(Faulty::new(self.kernel.clone(), &self.plan));
+        self.engine = engine(&self.kernel, &self.plan);
         self.engine.touch(Touched::all(&self.cluster));
     }
 
@@ -103,6 +111,19 @@ impl Agent {
     pub(crate) fn put(&mut self, number: u16, endpoints: &[u8]) {
         self.cluster.services.insert(name(number), service(number));
         self.cluster.slices.insert(name(number), slice(number, endpoints));
+        self.touch(number);
+    }
+
+    /// A Service has so many endpoints, which no other has.
+    pub(crate) fn put_many(&mut self, number: u16, endpoints: u16) {
+        let address = |index: u16| {
+            let ([_, low], [high, last]) = (number.to_be_bytes(), index.to_be_bytes());
+            Endpoint::new(IpAddr::from([11, low, high, last]))
+        };
+        let mut slice = slice(number, &[]);
+        slice.endpoints.extend((0..endpoints).map(address));
+        self.cluster.services.insert(name(number), service(number));
+        self.cluster.slices.insert(name(number), slice);
         self.touch(number);
     }
 

@@ -65,6 +65,19 @@ pub(crate) struct Plan {
     /// What somebody else does right before each commit.
     pub(crate) before_commit: Option<Box<dyn FnMut()>>,
     pub(crate) asked: BTreeMap<Request, u32>,
+    /// Whether nobody can listen any more who has stopped.
+    #[allow(dead_code, reason = "not for a real monitor")]
+    pub(crate) cannot_resume: bool,
+}
+
+impl Plan {
+    /// Counts a request, and says how it fails.
+    pub(crate) fn fault(&mut self, request: Request) -> Option<Fault> {
+        let count = self.asked.entry(request).or_default();
+        *count += 1;
+        let count = *count;
+        self.fault.filter(|(kind, n, _)| (*kind, *n) == (request, count)).map(|(.., fault)| fault)
+    }
 }
 
 /// The plan is shared, so that it can be changed while the kernel is in use.
@@ -78,13 +91,8 @@ impl<K> Faulty<K> {
         Self { kernel, plan: Rc::clone(plan) }
     }
 
-    /// Counts a request, and says how it fails.
     fn fault(&self, request: Request) -> Option<Fault> {
-        let mut plan = self.plan.borrow_mut();
-        let count = plan.asked.entry(request).or_default();
-        *count += 1;
-        let count = *count;
-        plan.fault.filter(|(kind, n, _)| (*kind, *n) == (request, count)).map(|(.., fault)| fault)
+        self.plan.borrow_mut().fault(request)
     }
 
     fn read_fault(&self, request: Request) -> Result<(), DumpError> {

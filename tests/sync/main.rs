@@ -5,5 +5,7 @@ mod faults;
 mod faulty;
 mod meddling;
 mod memory;
+mod monitor;
 mod order;
+mod own_commits;
 mod refusals;

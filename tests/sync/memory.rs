@@ -18,13 +18,34 @@ use weir_rules::transaction::{Action, Operation, Transaction};
 
 /// A kernel that is shared by all clones.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Memory(Rc<RefCell<World>>);
+pub(crate) struct Memory(pub(crate) Rc<RefCell<World>>);
 
 #[derive(Debug, Default)]
-struct World {
+pub(crate) struct World {
     ruleset: Ruleset,
     generation: u32,
-    heard: Heard,
+    /// What a monitor is told.
+    pub(crate) heard: Heard,
+    /// Whether it is told nothing.
+    pub(crate) is_paused: bool,
+    /// How many commits were not told.
+    pub(crate) untold: u32,
+}
+
+impl World {
+    /// Counts a commit, as the kernel does.
+    fn count(&mut self) {
+        self.generation = self.generation.wrapping_add(1).max(1);
+    }
+
+    /// Tells of the last commit.
+    fn tell(&mut self, commits: Vec<ForeignCommit>) {
+        if self.is_paused {
+            self.untold += 1;
+            return;
+        }
+        self.heard.merge(Heard { generation: Some(self.generation), commits, is_lossy: false });
+    }
 }
 
 impl Memory {
@@ -33,17 +54,25 @@ impl Memory {
         self.0.borrow().ruleset.clone()
     }
 
+    /// So many commits have been made by now.
+    pub(crate) fn set_generation(&self, generation: u32) {
+        self.0.borrow_mut().generation = generation;
+    }
+
+    /// Packets change something: nobody is told, and it is no commit.
+    pub(crate) fn learn(&self, learn: impl FnOnce(&mut Ruleset)) {
+        learn(&mut self.0.borrow_mut().ruleset);
+    }
+
     /// Somebody else changes something, in one commit.
     pub(crate) fn edit(&self, edit: impl FnOnce(&mut Ruleset)) {
         let mut world = self.0.borrow_mut();
         let before = world.ruleset.clone();
         edit(&mut world.ruleset);
         let changed = suspects(&before, &world.ruleset);
-        world.generation += 1;
-        let generation = Some(world.generation);
-        let commits =
-            if changed.is_empty() { vec![] } else { vec![ForeignCommit { by: None, changed }] };
-        world.heard.merge(Heard { generation, commits, is_lossy: false });
+        world.count();
+        let is_weirs = !changed.is_empty();
+        world.tell(is_weirs.then_some(ForeignCommit { by: None, changed }).into_iter().collect());
     }
 }
 
@@ -81,8 +110,8 @@ impl Tables for Memory {
             apply(operation.clone(), &mut ruleset);
         }
         world.ruleset = ruleset;
-        world.generation += 1;
-        world.heard.generation = Some(world.generation);
+        world.count();
+        world.tell(Vec::new());
         Ok(Committed { bytes: 1 })
     }
 
@@ -95,7 +124,7 @@ impl Tables for Memory {
     }
 
     fn heard(&mut self) -> Heard {
-        std::mem::take(&mut self.0.borrow_mut().heard)
+        Heard::default()
     }
 }
 

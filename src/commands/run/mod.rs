@@ -143,7 +143,7 @@ fn keep_equal(
     host::raise_file_limit();
     let kernel = Kernel::open()?;
     // Before anything is read, so that nothing is missed.
-    let monitor = Monitor::open(kernel.port())?;
+    let monitor = Monitor::open(kernel.ports())?;
     let waker = monitor.waker()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {

@@ -7,6 +7,7 @@ use weir_rules::cluster::Family;
 use weir_rules::nft::{Name, RawKey, SetSpec};
 
 use crate::kernel::batch::reorder;
+use crate::kernel::generation::latest;
 
 /// More keys of one table than this are not kept: reading it whole is cheaper by then.
 pub(super) const MAX_KEYS: usize = 4096;
@@ -17,7 +18,7 @@ pub(super) const MAX_COMMITS: usize = 16;
 /// What has been told since it was last asked for.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Heard {
-    /// The generation after the last commit that was told, by anybody.
+    /// The latest generation that a commit was told to have made, by anybody.
     pub generation: Option<u32>,
     /// Commits of others that changed weir's tables, in order. From the sixteenth on they are told
     /// as one.
@@ -30,7 +31,7 @@ pub struct Heard {
 impl Heard {
     /// Adds what was heard later.
     pub fn merge(&mut self, later: Self) {
-        self.generation = later.generation.or(self.generation);
+        self.generation = latest(self.generation, later.generation);
         later.commits.into_iter().for_each(|commit| self.push(commit));
         self.is_lossy |= later.is_lossy;
     }

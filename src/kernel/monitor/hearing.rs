@@ -40,10 +40,8 @@ const NEWGEN: u16 = libc::NFT_MSG_NEWGEN as u16;
 /// What has been told, and how far.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
-    /// The port id of the socket whose commits are weir's own.
-    pub(super) own: u32,
-    /// And that of the one before it, of which something may still have to be told.
-    pub(super) own_before: u32,
+    /// The port ids of the sockets whose commits are weir's own.
+    pub(super) own: Vec<u32>,
     /// What has been told of a commit whose end has not.
     begun: Option<Begun>,
     heard: Heard,
@@ -57,11 +55,6 @@ struct Begun {
 }
 
 impl Hearing {
-    /// Nothing has been told yet.
-    pub(super) fn new(own: u32) -> Self {
-        Self { own, own_before: own, ..Self::default() }
-    }
-
     /// What has been told since this was last asked.
     pub(super) fn take(&mut self) -> Heard {
         let heard = std::mem::take(&mut self.heard);
@@ -97,7 +90,7 @@ impl Hearing {
         }
         match header.kind & 0xff {
             NEWGEN => self.end(header.port, message),
-            _ if [self.own, self.own_before].contains(&header.port) => Some(()),
+            _ if self.own.contains(&header.port) => Some(()),
             kind => self.change(kind, header.port, message),
         }
     }

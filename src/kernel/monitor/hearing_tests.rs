@@ -58,7 +58,7 @@ fn end(port: u32, generation: u32) -> Vec<u8> {
 
 /// What is heard of one datagram of these messages.
 fn hear(messages: &[Vec<u8>]) -> Heard {
-    let mut hearing = Hearing::new(OWN);
+    let mut hearing = Hearing { own: vec![OWN], ..Hearing::default() };
     hearing.datagram(&messages.concat());
     hearing.take()
 }
@@ -113,7 +113,7 @@ fn only_what_others_do_to_weirs_tables_is_told() {
 
 #[test]
 fn a_commit_is_told_when_its_end_has_come() {
-    let mut hearing = Hearing::new(OWN);
+    let mut hearing = Hearing { own: vec![OWN], ..Hearing::default() };
     hearing.datagram(&about(NEWRULE, NFT, TABLE, &[]));
     assert_eq!(hearing.take(), Heard::default());
     hearing.datagram(&about(DELTABLE, NFT, TABLE, &[]));
@@ -141,7 +141,7 @@ fn a_commit_without_its_end_is_a_loss() {
 /// The rest of it was in what was read because of the loss.
 #[test]
 fn a_commit_in_which_something_was_lost_is_not_waited_for() {
-    let mut hearing = Hearing::new(OWN);
+    let mut hearing = Hearing { own: vec![OWN], ..Hearing::default() };
     hearing.datagram(&about(NEWRULE, NFT, TABLE, &[]));
     hearing.lose();
     assert!(hearing.take().is_lossy);

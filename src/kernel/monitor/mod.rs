@@ -21,6 +21,7 @@ pub(super) use hearing::{DATA_VALUE, SET_ELEM_KEY};
 pub use notice::Notice;
 
 use super::error::OpenError;
+use super::ports::Ports;
 use super::socket::{RECEIVE_BUFFER_BYTES, set_receive_buffer};
 
 /// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
@@ -35,18 +36,20 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
+    /// By which weir's own commits are known.
+    own: Ports,
     hearing: Hearing,
     buffer: Vec<u8>,
 }
 
 impl Monitor {
-    /// Hears from now on. `own` is the port id of the socket whose commits are weir's own
-    /// ([`Kernel::port`](super::Kernel::port)).
-    pub fn open(own: u32) -> Result<Self, OpenError> {
+    /// Hears from now on. `own` are the port ids of the sockets whose commits are weir's own
+    /// ([`Kernel::ports`](super::Kernel::ports)).
+    pub fn open(own: impl Into<Ports>) -> Result<Self, OpenError> {
         Self::with_buffer(own, RECEIVE_BUFFER_BYTES)
     }
 
-    fn with_buffer(own: u32, bytes: libc::c_int) -> Result<Self, OpenError> {
+    fn with_buffer(own: impl Into<Ports>, bytes: libc::c_int) -> Result<Self, OpenError> {
         let failed = |step| move |source| OpenError::Socket { step, source };
         let mut socket =
             Socket::new(NETLINK_NETFILTER).map_err(|error| match error.raw_os_error() {
@@ -64,21 +67,21 @@ impl Monitor {
             _ => failed("join the group that hears of commits")(error),
         })?;
         let buffer = Vec::with_capacity(DATAGRAM_BYTES);
-        Ok(Self { socket, hearing: Hearing::new(own), buffer })
-    }
-
-    /// From now on takes the commits of this socket for weir's own, beside those of the one before:
-    /// [`Kernel::port`](super::Kernel::port) may change.
-    pub fn set_own(&mut self, own: u32) {
-        if self.hearing.own != own {
-            self.hearing.own_before = std::mem::replace(&mut self.hearing.own, own);
-        }
+        Ok(Self { socket, own: own.into(), hearing: Hearing::default(), buffer })
     }
 
     /// Everything that has been told since this was last asked. Never waits.
     ///
     /// A commit that has been told by half is kept for the next time.
     pub fn drain(&mut self) -> Heard {
+        // Before anything is read: a socket that is replaced from now on may still be told of.
+        self.hearing.own = self.own.all();
+        let heard = self.read_all();
+        self.own.forget_replaced(&self.hearing.own);
+        heard
+    }
+
+    fn read_all(&mut self) -> Heard {
         loop {
             self.buffer.clear();
             // With this flag it answers how long the datagram was, not how much of it there was
@@ -114,7 +117,7 @@ impl Monitor {
     /// by half has been counted before.
     pub fn resume(&mut self) -> io::Result<()> {
         self.drain();
-        self.hearing = Hearing::new(self.hearing.own);
+        self.hearing = Hearing::default();
         self.socket.add_membership(GROUP)
     }
 

@@ -1,8 +1,12 @@
 //! With a real kernel and a receive buffer that is full at once.
 
+use weir_rules::cluster::Family;
+use weir_rules::diff::diff;
+use weir_rules::nft::{Ruleset, Table};
 use weir_testbed::Netns;
 
 use super::*;
+use crate::kernel::Kernel;
 use crate::kernel::commit::tests::drop_capabilities;
 
 fn add_elements(ns: &Netns, table: &str, count: u32) {
@@ -42,6 +46,30 @@ fn a_full_buffer_is_empty_after_a_pause() {
     ns.nft("add chain ip weir c");
     let heard = monitor.drain();
     assert_eq!((heard.commits.len(), heard.is_lossy), (1, false), "{heard:?}");
+}
+
+/// However often it is replaced before the monitor is asked.
+#[test]
+fn commits_from_a_socket_that_was_replaced_are_weirs_own() {
+    let ns = Netns::new("replaced");
+    let kernels = [(); 3].map(|()| ns.run(|| Kernel::open().expect("nf_tables can be used")));
+    let [first, second, third] = kernels.each_ref().map(|kernel| kernel.ports().all()[0]);
+    let own = Ports::from(first);
+    let mut monitor = ns.run(|| Monitor::open(own.clone())).expect("it can be heard of commits");
+    let table = Table::default();
+    let (none, some) = (Ruleset::default(), Ruleset { tables: [(Family::Ipv4, table)].into() });
+    for (port, kernel) in [first, second, third].into_iter().zip(&kernels) {
+        own.set(port);
+        for (before, after) in [(&none, &some), (&some, &none)] {
+            kernel.commit(diff(before, after), None).expect("it is taken");
+        }
+    }
+    let heard = monitor.drain();
+    assert!(heard.commits.is_empty() && !heard.is_lossy, "{heard:?}");
+    assert_eq!(own.all(), [third]);
+    // Somebody else may be given the port id of a socket that is no more.
+    kernels[0].commit(diff(&none, &some), None).expect("it is taken");
+    assert_eq!(monitor.drain().commits.len(), 1);
 }
 
 #[test]

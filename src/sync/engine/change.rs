@@ -5,12 +5,15 @@ use std::mem;
 
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::Object;
+use weir_rules::desired::{Object, Plan};
+use weir_rules::diff::diff;
+use weir_rules::nft::Ruleset;
+use weir_rules::transaction::Tally;
 
-use super::Engine;
+use super::{Engine, Trust};
 use crate::kernel::CommitError;
 use crate::sync::bring::bring;
-use crate::sync::commit::{MOST_ELEMENTS, Setback, is_there_or_not};
+use crate::sync::commit::{MOST_ELEMENTS, Setback, commit, is_there_or_not};
 use crate::sync::views::Differences;
 use crate::sync::{Synced, Tables};
 
@@ -29,9 +32,10 @@ impl<K: Tables> Engine<K> {
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
         let mut view = Differences::new(before, after, generation);
+        let committed = synced.changes.len();
         let result = bring(&mut self.kernel, &mut view, &mut synced.changes);
         synced.reads += view.reads;
-        self.note(view.heard, synced);
+        self.note(mem::take(&mut view.heard), synced);
         let setback = match result {
             Ok(generation) => {
                 if let Some(fitted) = view.fitted {
@@ -42,6 +46,15 @@ impl<K: Tables> Engine<K> {
             }
             Err(setback) => setback,
         };
+        let is_refused = matches!(setback, Setback::Refused { .. });
+        if !is_refused || synced.changes.len() > committed {
+            let Plan { before, after, .. } = self.desired.plan(cluster, config, &touched);
+            self.is_taken_back = is_refused && self.take_back(&view, &before, committed, synced);
+            if !self.is_taken_back {
+                // Nobody knows how much of it the kernel has.
+                self.explained.add(&diff(&before, &after));
+            }
+        }
         self.dirty.merge(touched);
         let is_of_state = |error: &CommitError| matches!(error, CommitError::Refused { source, .. } if is_there_or_not(source.kind()));
         match setback {
@@ -57,6 +70,28 @@ impl<K: Tables> Engine<K> {
             }
             setback => Err(setback),
         }
+    }
+
+    /// Takes back what was made in advance for a change of which the kernel has refused the rest, if that
+    /// is only what nothing leads to. Says whether the kernel holds again what it held `before`.
+    fn take_back(
+        &mut self,
+        view: &Differences,
+        before: &Ruleset,
+        committed: usize,
+        synced: &mut Synced,
+    ) -> bool {
+        let mut made = synced.changes[committed..].iter().map(|change| &change.counts);
+        if made.any(|counts| counts.added.elements > 0 || counts.removed != Tally::default()) {
+            return false;
+        }
+        let transaction = diff(&view.before, before);
+        let mut generation = Some(view.generation);
+        let result = commit(&mut self.kernel, transaction, &mut generation, &mut synced.changes);
+        if let (Ok(()), Some(generation)) = (&result, generation) {
+            self.trust = Trust::Equal(generation);
+        }
+        result.is_ok()
     }
 
     /// What is to be compiled while these Services are left as they are. Those of them that are tried

@@ -1,12 +1,14 @@
 //! Comparing what the kernel holds, all of it or what others may have changed.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, Family, Touched};
 use weir_rules::config::Config;
 use weir_rules::desired::{Desired, Object};
+use weir_rules::diff::diff;
 
 use super::change::weight;
 use super::{Engine, Trust};
@@ -35,14 +37,14 @@ impl<K: Tables> Engine<K> {
         let touched = match self.trust {
             Trust::Doubtful => Touched::default(),
             _ if is_blank => {
-                synced.is_rebuilt |= self.drift.is_pending();
+                synced.is_rebuilt |= self.was_equal;
                 self.desired = Desired::default();
                 self.dirty.merge(Touched::all(cluster));
                 Touched { surroundings: true, ..Touched::default() }
             }
             _ => self.take_dirty(self.aside.left_in_comparison()),
         };
-        synced.recompiled += self.desired.set(cluster, config, &touched);
+        synced.recompiled += self.expect(cluster, config, &touched);
         let mut view = Whole::keeping(&mut self.desired, self.aside.unknown());
         view.ahead = ahead;
         let before = synced.changes.len();
@@ -97,13 +99,30 @@ impl<K: Tables> Engine<K> {
         self.equal_at(generation, synced)
     }
 
-    /// Nothing differs any more of what others may have changed.
+    /// Desires what has changed in the cluster, which then explains what differs by it. Gives how many Services
+    /// were compiled.
+    fn expect(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
+        if !self.was_equal {
+            return self.desired.set(cluster, config, touched);
+        }
+        let mut plan = self.desired.plan(cluster, config, touched);
+        let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
+        self.explained.add(&diff(&before, &after));
+        let recompiled = plan.recompiled;
+        self.desired.accept(plan);
+        recompiled
+    }
+
+    /// Nothing differs any more. What was put right and weir's own changes do not explain, is a repair.
     fn settle(&mut self, since: Instant, before: usize, synced: &mut Synced) {
-        let is_repair = self.drift.is_pending();
-        let took = if is_repair { since.elapsed() } else { Duration::ZERO };
-        let changes = &mut synced.changes[before..];
-        changes.iter_mut().for_each(|change| change.is_repair |= is_repair);
-        let was_repaired = is_repair && !changes.is_empty();
+        let mut was_repaired = synced.is_rebuilt;
+        for change in &mut synced.changes[before..] {
+            let is_explained =
+                change.transaction.as_ref().is_none_or(|it| self.explained.explains(it));
+            change.is_repair |= self.was_equal && !is_explained;
+            was_repaired |= change.is_repair;
+        }
+        let took = if self.drift.is_pending() { since.elapsed() } else { Duration::ZERO };
         synced.pause = self.drift.settled(was_repaired, took).or(synced.pause);
     }
 }

@@ -68,7 +68,7 @@ impl Met {
 fn engine(ns: &Netns, plan: &Rc<RefCell<Plan>>) -> Engine<Faulty<Live>> {
     let live = ns.run(|| {
         let kernel = Kernel::open().expect("nf_tables can be used");
-        let monitor = Monitor::open(kernel.port()).expect("it can be heard");
+        let monitor = Monitor::open(kernel.ports()).expect("it can be heard");
         Live::new(kernel, monitor)
     });
     Engine::new(Faulty::new(live, plan))

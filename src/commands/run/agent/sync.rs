@@ -94,8 +94,8 @@ impl Agent {
             self.cleaner.note(change.effect.clone());
             let cause = match cause {
                 _ if change.is_repair => "repair",
-                Cause::Update => self.reader.name(),
-                Cause::Repair => "repair",
+                // What others have done may have been found while looking for it, or may not.
+                Cause::Update | Cause::Repair => self.reader.name(),
                 Cause::Retry => "retry",
                 Cause::Full => "full",
             };

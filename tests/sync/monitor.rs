@@ -1,0 +1,52 @@
+//! What tells of the commits to a kernel in memory.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use weir::kernel::Heard;
+use weir::sync::Listen;
+
+use crate::faulty::{Fault, Plan, Request};
+use crate::memory::Memory;
+
+/// Tells of all commits, but while it is paused, and as far as the plan lets it.
+pub(crate) struct Monitor {
+    kernel: Memory,
+    plan: Rc<RefCell<Plan>>,
+}
+
+impl Monitor {
+    /// Tells of all that is committed from now on.
+    pub(crate) fn new(kernel: &Memory, plan: &Rc<RefCell<Plan>>) -> Self {
+        let mut world = kernel.0.borrow_mut();
+        (world.heard, world.is_paused) = (Heard::default(), false);
+        Self { kernel: kernel.clone(), plan: Rc::clone(plan) }
+    }
+}
+
+impl Listen for Monitor {
+    fn drain(&mut self) -> Heard {
+        let fault = self.plan.borrow_mut().fault(Request::Heard);
+        let heard = std::mem::take(&mut self.kernel.0.borrow_mut().heard);
+        match fault {
+            Some(Fault::Lossy) => Heard { is_lossy: true, ..heard },
+            Some(Fault::Deaf) => Heard::default(),
+            _ => heard,
+        }
+    }
+
+    fn pause(&mut self) -> io::Result<()> {
+        self.kernel.0.borrow_mut().is_paused = true;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        if self.plan.borrow().cannot_resume {
+            return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+        }
+        let mut world = self.kernel.0.borrow_mut();
+        (world.heard, world.is_paused) = (Heard::default(), false);
+        Ok(())
+    }
+}
