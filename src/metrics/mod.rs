@@ -16,6 +16,8 @@ pub use book::Entry;
 use own::Own;
 use proxy::Proxy;
 
+use crate::logging;
+
 /// All metrics.
 #[derive(Debug)]
 pub struct Metrics {
@@ -78,6 +80,9 @@ impl Metrics {
 
     /// All values, in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
+        // The log counts these for the whole process.
+        let dropped = &self.own.dropped_log_lines;
+        dropped.inc_by(logging::dropped_lines().saturating_sub(dropped.get()));
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 

@@ -26,6 +26,7 @@ pub(super) struct Own {
     pub(super) flow_failures: IntCounter,
     pub(super) config_is_good: IntGauge,
     pub(super) config_loaded: Gauge,
+    pub(super) dropped_log_lines: IntCounter,
 }
 
 impl Own {
@@ -104,6 +105,10 @@ impl Own {
             config_loaded: book.gauge(
                 "weir_config_last_reload_success_timestamp_seconds",
                 "When the configuration that is in use was read.",
+            ),
+            dropped_log_lines: book.counter(
+                "weir_dropped_log_lines_total",
+                "Lines of the log that were dropped because nobody read it.",
             ),
         }
     }

@@ -1,9 +1,9 @@
 //! Sockets, and the connections that come to them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -67,21 +67,25 @@ fn bind(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
 }
 
 /// Answers those who come, until it is dropped; so are its connections then. Where there are too many,
-/// the oldest goes: whoever keeps connections open keeps nobody else out.
+/// one of whoever has the most goes, the oldest: who floods a server, or keeps connections open, takes
+/// the place of no probe that comes from elsewhere.
 pub(super) async fn serve(listener: TcpListener, handler: Handler) {
     let mut connections = JoinSet::new();
-    let mut by_age: VecDeque<AbortHandle> = VecDeque::new();
+    let mut by_age: VecDeque<Open> = VecDeque::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    by_age.retain(|connection| !connection.is_finished());
+                Ok((stream, peer)) => {
+                    by_age.retain(|open| !open.connection.is_finished());
                     if by_age.len() >= MOST_CONNECTIONS
-                        && let Some(oldest) = by_age.pop_front()
+                        && let Some(open) = victim(&by_age).and_then(|place| by_age.remove(place))
                     {
-                        oldest.abort();
+                        open.connection.abort();
                     }
-                    by_age.push_back(connections.spawn(answer(stream, handler.clone())));
+                    let connection = connections.spawn(answer(stream, handler.clone()));
+                    by_age.push_back(Open { peer: peer.ip().to_canonical(), connection });
+                    // Who has sent a request already is answered before the next one is let in.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     debug!(%error, "cannot accept a connection");
@@ -91,6 +95,22 @@ pub(super) async fn serve(listener: TcpListener, handler: Handler) {
             Some(_) = connections.join_next() => {}
         }
     }
+}
+
+/// A connection.
+struct Open {
+    peer: IpAddr,
+    connection: AbortHandle,
+}
+
+/// The place of the connection that has to go: the first of the peer that has the most.
+fn victim(by_age: &VecDeque<Open>) -> Option<usize> {
+    let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+    for open in by_age {
+        *counts.entry(open.peer).or_default() += 1;
+    }
+    let most = counts.values().max()?;
+    by_age.iter().position(|open| counts.get(&open.peer) == Some(most))
 }
 
 /// Answers the requests of one connection.

@@ -25,6 +25,7 @@ pub struct Metadata<'a> {
     pub(super) namespace: Option<Text<'a>>,
     pub(super) resource_version: Option<Text<'a>>,
     pub(super) creation_timestamp: Option<Text<'a>>,
+    pub(super) uid: Option<Text<'a>>,
     pub(super) labels: Option<Labels<'a>>,
     pub(super) annotations: Option<Annotations<'a>>,
 }
@@ -194,6 +195,10 @@ impl<'a> Metadata<'a> {
 
     pub(super) fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn uid(&self) -> Option<&str> {
+        self.uid.as_deref()
     }
 
     pub(super) fn resource_version(&self) -> &str {

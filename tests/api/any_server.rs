@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use weir::source::Kind;
-use weir::source::api::{Limits, Recorder, Server, State};
+use weir::source::api::State;
 use weir_apiserver::Resource;
 
 use crate::events::about;
@@ -108,9 +108,7 @@ pub(crate) async fn a_long_list_is_complete<S: AnyServer>(server: S) -> S {
 
 pub(crate) async fn an_event_is_told_of_the_object_that_it_concerns<S: AnyServer>(server: S) -> S {
     let world = watched(server).await;
-    let access = world.server.access();
-    let teller = Server::new(access, Limits::default()).await.expect("a client");
-    let recorder = Recorder::start(teller, NODE);
+    let recorder = world.recorder();
     recorder.record(about(Kind::Service, "default", "web", "a note"));
     let event = world.server.event("default").await;
     let uid = world.server.uid(Resource::Services, "default", "web").await;

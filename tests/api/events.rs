@@ -1,11 +1,14 @@
 //! Events on objects of the server.
 
+use std::time::Duration;
+
 use serde_json::json;
-use weir::source::api::{Access, Event, Limits, Recorder, Server, Severity};
+use tokio::time::{Instant, sleep};
+use weir::source::api::{Access, Event, Limits, News, Recorder, Scope, Server, Severity};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{Fault, Resource, Verb};
 
-use crate::world::{NODE, World, service};
+use crate::world::{NODE, World, has_service, service};
 
 async fn recorder(world: &World) -> Recorder {
     let access = Access::Master(world.server.url());
@@ -15,6 +18,7 @@ async fn recorder(world: &World) -> Recorder {
 pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
     Event {
         about: ObjectKey::new(kind, namespace, name),
+        scope: if kind == Kind::Node { Scope::Node } else { Scope::Cluster },
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",
@@ -24,14 +28,21 @@ pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Even
 
 #[tokio::test(start_paused = true)]
 async fn an_event_names_the_object_by_its_uid_and_says_who_tells_it() {
-    let world = World::new();
-    world.server.apply(service("web", "10.96.0.10"));
-    let recorder = recorder(&world).await;
+    let world = World::watched().await;
+    let before = world.server.requests().len();
+    let recorder = world.recorder();
     recorder.record(about(Kind::Service, "default", "web", "a note"));
     recorder.record(about(Kind::Node, "", NODE, &"é".repeat(600)));
     recorder.record(about(Kind::ServiceCidr, "", "gone", "of what is not there"));
     world.server.wait_for_events(3).await;
-    let [of_service, of_node, of_none] = &world.server.events()[..] else { panic!("three") };
+    // The watches have told the uid: nothing is asked for an Event's sake.
+    let requests = &world.server.requests()[before..];
+    assert!(requests.iter().all(|request| request.verb == Verb::Create), "{requests:?}");
+    let events = world.server.events();
+    let of = |kind: &str| {
+        events.iter().find(|event| event["regarding"]["kind"] == kind).expect("it is told")
+    };
+    let (of_service, of_node, of_none) = (of("Service"), of("Node"), of("ServiceCIDR"));
     let uid = &of_service["regarding"]["uid"];
     assert_eq!(
         of_service["regarding"],
@@ -56,7 +67,9 @@ async fn an_event_names_the_object_by_its_uid_and_says_who_tells_it() {
     assert!(time.ends_with('Z') && time.len() == "2026-01-02T03:04:05.678901Z".len(), "{time}");
     assert_eq!(of_node["metadata"]["namespace"], "default");
     assert_eq!(of_node["regarding"]["namespace"], json!(null));
-    assert_eq!(of_node["note"], "é".repeat(512), "cut to 1024 bytes");
+    let note = of_node["note"].as_str().expect("a note");
+    assert!(note.len() <= 1024 && note.ends_with("é… (1200 bytes)"), "{note}");
+    assert_eq!(of_node["regarding"]["uid"].as_str().map(str::len), Some(36));
     assert_eq!(of_none["regarding"]["uid"], json!(null));
 }
 
@@ -115,4 +128,60 @@ async fn an_event_whose_answer_is_lost_is_there_once() {
     world.server.wait_for_events(2).await;
     let notes: Vec<_> = world.server.events().iter().map(|event| event["note"].clone()).collect();
     assert_eq!(notes, ["first", "last"]);
+}
+
+/// A Service that is edited all the time, each time in another bad way, by somebody or a controller.
+#[tokio::test(start_paused = true)]
+async fn one_bad_object_costs_few_events_no_list_and_short_texts() {
+    let mut world = World::watched().await;
+    let (recorder, start) = (world.recorder(), Instant::now());
+    let before = world.server.requests().len();
+    let long = "1".repeat(200_000);
+    for index in 0..475 {
+        let mut bad = service("web", "10.96.0.10");
+        bad["spec"]["externalIPs"] = json!([format!("{index}.{long}")]);
+        world.server.apply(bad);
+        world.step().await;
+        for news in world.news.drain(..) {
+            let News::Problem(problem) = news else { panic!("{news:?}") };
+            let text = problem.to_string();
+            assert!(text.len() < 700 && text.contains("bytes)"), "{} bytes: {text}", text.len());
+            recorder.record(about(Kind::Service, "default", "web", &problem.text));
+        }
+        sleep(Duration::from_millis(53)).await;
+    }
+    sleep(Duration::from_secs(30)).await;
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    let events = world.server.events();
+    assert!((1..=3).contains(&events.len()), "{} Events", events.len());
+    for event in &events {
+        assert!(event["note"].as_str().expect("a note").len() <= 1024);
+        assert_eq!(event["regarding"]["uid"].as_str().map(str::len), Some(36));
+    }
+    let requests = &world.server.requests()[before..];
+    let asked: Vec<_> = requests.iter().filter(|request| request.verb != Verb::Create).collect();
+    assert!(asked.is_empty(), "{asked:?}");
+}
+
+/// The uid is that of the object that was bad, and not that of one that has its name later.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_made_anew_has_another_uid() {
+    let mut world = World::watched().await;
+    let uid = |world: &World| {
+        world.server.object(Resource::Services, "default", "web")["metadata"]["uid"].clone()
+    };
+    let recorder = world.recorder();
+    let old = uid(&world);
+    recorder.record(about(Kind::Service, "default", "web", "old"));
+    world.server.delete(Resource::Services, "default", "web");
+    world.until("it is gone", |state| !has_service(state, "web")).await;
+    world.server.apply(service("web", "10.96.0.10"));
+    world.until("it is back", |state| has_service(state, "web")).await;
+    recorder.record(about(Kind::Service, "default", "web", "new"));
+    world.server.wait_for_events(2).await;
+    for event in world.server.events() {
+        let expected = if event["note"] == "old" { old.clone() } else { uid(&world) };
+        assert_eq!(event["regarding"]["uid"], expected, "{event}");
+    }
+    assert_ne!(old, uid(&world));
 }

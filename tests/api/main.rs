@@ -13,6 +13,7 @@ mod follow;
 mod kube_apiserver;
 mod metrics;
 mod outages;
+mod recovery;
 mod role;
 mod server;
 mod world;

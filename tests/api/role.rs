@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weir::source::Kind;
-use weir::source::api::{Access, Limits, Recorder, Server};
+use weir::source::api::Access;
 use weir_apiserver::{ApiServer, Resource, Verb};
 
 use crate::events::about;
 use crate::server::AnyServer;
-use crate::world::{NODE, World, has_service, service, service_cidr};
+use crate::world::{World, has_service, service, service_cidr};
 
 /// The rules of deploy/kustomize's ClusterRole.
 fn rules() -> Value {
@@ -62,8 +62,7 @@ async fn the_cluster_role_is_enough_to_follow_all_and_to_tell_of_it() {
     world.server.apply(service("web", "10.96.0.10"));
     world.until("a change", |state| has_service(state, "web")).await;
 
-    let server = Server::new(access, Limits::default()).await.expect("a client");
-    Recorder::start(server, NODE).record(about(Kind::Service, "default", "web", "a note"));
+    world.recorder().record(about(Kind::Service, "default", "web", "a note"));
     timeout(ApiServer::LIMIT, world.server.wait_for_events(1)).await.expect("it may be created");
 }
 

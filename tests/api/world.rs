@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weir::metrics::Metrics;
-use weir::source::api::{Access, Limits, News, Server, State, Watches};
+use weir::source::api::{Access, Limits, News, Recorder, Server, State, Watches};
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
 
@@ -21,6 +21,8 @@ pub(crate) struct World<S = ApiServer> {
     pub(crate) news: Vec<News>,
     pub(crate) metrics: Metrics,
     watches: Option<Watches>,
+    /// As weir sees the server, once it is watched.
+    pub(crate) client: Option<Server>,
 }
 
 impl World {
@@ -53,7 +55,7 @@ impl<S: AnyServer> World<S> {
     /// What is known of a server: nothing yet.
     pub(crate) fn of(server: S) -> Self {
         let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
-        Self { server, state, news, metrics, watches: None }
+        Self { server, state, news, metrics, watches: None, client: None }
     }
 
     /// Begins to watch.
@@ -65,6 +67,12 @@ impl<S: AnyServer> World<S> {
         let unlimited = Limits { qps: -1.0, ..Limits::default() };
         let server = Server::new(access.clone(), unlimited).await.expect("a client");
         self.watches = Some(Watches::start(&server, NODE, self.metrics.api()));
+        self.client = Some(server);
+    }
+
+    /// Tells the server's users of objects that are watched.
+    pub(crate) fn recorder(&self) -> Recorder {
+        Recorder::start(self.client.clone().expect("it watches"), NODE)
     }
 
     /// Applies updates until this holds.

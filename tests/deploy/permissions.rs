@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use weir::metrics::Metrics;
-use weir::source::api::{Access, Event, Limits, Recorder, Server, Severity, State, Watches};
+use weir::source::api::{Access, Event, Limits, Recorder, Scope, Server, Severity, State, Watches};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{ApiServer, Fault, Request, Resource, Verb};
 
@@ -71,6 +71,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 fn about(kind: Kind) -> Event {
     Event {
         about: ObjectKey::new(kind, "default", "web"),
+        scope: Scope::Cluster,
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",

@@ -187,8 +187,9 @@ impl Agent {
         for notice in notices {
             match notice {
                 Notice::Lost { service, text } => {
-                    warn!(%service, "{text}");
-                    self.events.lost_claims(&service, &text);
+                    if self.events.lost_claims(&service, &text) {
+                        warn!(%service, "{text}");
+                    }
                 }
                 Notice::Regained { service } => {
                     info!(%service, "the Service has all that it claims again");

@@ -19,6 +19,8 @@ struct Followed {
     current: Resolved,
     logs: Logs,
     watch: FileWatch,
+    /// Whether to read it again, though nothing says that it has changed.
+    is_asked: bool,
 }
 
 /// What other settings ask of the agent.
@@ -42,7 +44,9 @@ impl Configuration {
         let current = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
         let now = current.clone();
         let followed = match watch {
-            Some(Ok(watch)) => Some(Followed { flags: flags.clone(), current, logs, watch }),
+            Some(Ok(watch)) => {
+                Some(Followed { flags: flags.clone(), current, logs, watch, is_asked: false })
+            }
             Some(Err(error)) => {
                 let error = chain(&error);
                 warn!(error, "changes of the configuration file will not be seen");
@@ -53,11 +57,22 @@ impl Configuration {
         Ok((Self(followed), now))
     }
 
+    /// Reads the file again, where there is one.
+    pub(super) fn read_again(&mut self) {
+        if let Some(followed) = &mut self.0 {
+            followed.is_asked = true;
+        }
+    }
+
     /// Waits for other settings, and applies what does not concern the agent. Nothing is lost if the
     /// wait is given up.
     pub(super) async fn next(&mut self, observed: &Observed) -> News {
         while let Some(followed) = &mut self.0 {
-            if followed.watch.changed().await.is_none() {
+            if std::mem::take(&mut followed.is_asked) {
+                if let Some(news) = followed.read(observed) {
+                    return news;
+                }
+            } else if followed.watch.changed().await.is_none() {
                 warn!("the configuration file cannot be watched any more");
                 self.0 = None;
             } else if let Some(news) = followed.read(observed) {

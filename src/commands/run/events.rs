@@ -1,8 +1,12 @@
 //! What the agent tells the users of the cluster.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 use weir_rules::cluster::NamespacedName;
 
-use crate::source::api::{Event, Problem, Recorder, Server, Severity};
+use crate::source::api::{Bucket, Event, Problem, Recorder, Scope, Server, Severity};
 use crate::source::{Kind, ObjectKey};
 
 /// Tells them by Kubernetes Events, where there is an API server.
@@ -10,7 +14,14 @@ use crate::source::{Kind, ObjectKey};
 pub(super) struct Events {
     recorder: Recorder,
     node_name: String,
+    /// Lines of the log that follow from what somebody does to objects.
+    lines: Arc<Mutex<Bucket>>,
 }
+
+/// How many such lines may come in a row ...
+const LINES_BURST: u32 = 25;
+/// ... and how often more do.
+const LINES_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What weir does all the time.
 const SYNC: &str = "SyncProxyRules";
@@ -18,35 +29,54 @@ const SYNC: &str = "SyncProxyRules";
 impl Events {
     /// Nobody is told.
     pub(super) fn none() -> Self {
-        Self { recorder: Recorder::none(), node_name: String::new() }
+        Self::new(Recorder::none(), "")
     }
 
     /// Tells the users of the server's cluster, as the weir of this node.
     pub(super) fn start(server: Server, node_name: &str) -> Self {
-        let recorder = Recorder::start(server, node_name);
-        Self { recorder, node_name: node_name.to_owned() }
+        Self::new(Recorder::start(server, node_name), node_name)
+    }
+
+    fn new(recorder: Recorder, node_name: &str) -> Self {
+        let lines = Arc::new(Mutex::new(Bucket::new(LINES_INTERVAL, LINES_BURST)));
+        Self { recorder, node_name: node_name.to_owned(), lines }
+    }
+
+    /// Whether the log has room for a further line about objects that come and go in bad states. Then the
+    /// line counts as logged.
+    pub(super) fn has_room_for_a_line(&self) -> bool {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_ready = lines.is_ready(now);
+        if is_ready {
+            lines.take(now);
+        }
+        is_ready
     }
 
     /// weir has started; kube-proxy tells as much.
     pub(super) fn started(&self) {
         let note = format!("weir {} has started", env!("CARGO_PKG_VERSION"));
-        self.record(self.node(), Severity::Normal, "Starting", "StartKubeProxy", note);
+        let about = (self.node(), Scope::Node);
+        self.record(about, Severity::Normal, "Starting", "StartKubeProxy", note);
     }
 
-    /// An object cannot be served as it is.
-    pub(super) fn bad_object(&self, problem: Problem) {
-        self.record(problem.key, Severity::Warning, "InvalidObject", SYNC, problem.text);
+    /// An object cannot be served as it is. Says whether that is told in words of its own, and is not one
+    /// of many problems of the object.
+    pub(super) fn bad_object(&self, problem: Problem) -> bool {
+        let about = (problem.key, Scope::Cluster);
+        self.record(about, Severity::Warning, "InvalidObject", SYNC, problem.text)
     }
 
-    /// Another Service has what this one claims.
-    pub(super) fn lost_claims(&self, service: &NamespacedName, text: &str) {
-        let about = ObjectKey::of(Kind::Service, service);
-        self.record(about, Severity::Warning, "AddressConflict", SYNC, text.to_owned());
+    /// Another Service has what this one claims. Says whether that is told in words of its own.
+    pub(super) fn lost_claims(&self, service: &NamespacedName, text: &str) -> bool {
+        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
+        self.record(about, Severity::Warning, "AddressConflict", SYNC, text.to_owned())
     }
 
     /// The health check of a Service cannot be answered; kube-proxy tells as much.
     pub(super) fn no_health_check(&self, service: &NamespacedName, why: &str) {
-        let about = ObjectKey::of(Kind::Service, service);
+        let about = (ObjectKey::of(Kind::Service, service), Scope::Node);
         let note = format!("node {}: {why}", self.node_name);
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
@@ -54,12 +84,13 @@ impl Events {
     /// Somebody else has changed weir's tables, and they are as they were again. The same words are
     /// told once in a while, however often they are said.
     pub(super) fn repaired(&self, note: &str) {
-        self.record(self.node(), Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());
+        let about = (self.node(), Scope::Node);
+        self.record(about, Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());
     }
 
     /// The kernel does not take a Service.
     pub(super) fn refused(&self, service: &NamespacedName, why: &str) {
-        let about = ObjectKey::of(Kind::Service, service);
+        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
         let node = &self.node_name;
         let note = format!("node {node}: {why}; the Service stays as it was, and is tried again");
         self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
@@ -68,21 +99,23 @@ impl Events {
     /// The kernel is not as the cluster wants it.
     pub(super) fn not_programmed(&self, why: &str) {
         let note = format!("Services may be served as they were before: {why}; trying again");
-        self.record(self.node(), Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
+        let about = (self.node(), Scope::Node);
+        self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
     }
 
     fn node(&self) -> ObjectKey {
         ObjectKey::new(Kind::Node, "", &self.node_name)
     }
 
+    /// Tells of an object, within the bounds that the recorder keeps; says whether in words of its own.
     fn record(
         &self,
-        about: ObjectKey,
+        (about, scope): (ObjectKey, Scope),
         severity: Severity,
         reason: &'static str,
         action: &'static str,
         note: String,
-    ) {
-        self.recorder.record(Event { about, severity, reason, action, note });
+    ) -> bool {
+        self.recorder.record(Event { about, scope, severity, reason, action, note })
     }
 }

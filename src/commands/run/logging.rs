@@ -1,6 +1,7 @@
 //! Logs, on standard error.
 
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
 use tracing::Level;
 use tracing_subscriber::layer::SubscriberExt;
@@ -8,6 +9,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, registry, reload};
 
 use crate::config::Logging;
+use crate::logging;
+
+/// How long weir waits at its end for the rest of the log to be read.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Changes the level of the logs.
 pub(super) struct Logs(reload::Handle<EnvFilter, Registry>);
@@ -16,7 +21,8 @@ impl Logs {
     /// Begins to log. `RUST_LOG` sets the level, if it is there.
     pub(super) fn init(logging: Logging) -> Self {
         let (filter, handle) = reload::Layer::new(filter(logging.level()));
-        let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        let lines =
+            fmt::layer().with_writer(logging::stderr()).with_ansi(io::stderr().is_terminal());
         match logging.is_json {
             true => registry().with(filter).with(lines.json()).init(),
             false => registry().with(filter).with(lines).init(),
@@ -29,6 +35,16 @@ impl Logs {
         // It fails only if nothing is logged any more.
         let _ = self.0.reload(filter(level));
     }
+}
+
+/// Waits a little until all of the log is written: weir is about to end.
+pub(super) fn flush() {
+    logging::stderr().flush(FLUSH_LIMIT);
+}
+
+/// Says a line on standard error, without the time of a line of the log.
+pub(super) fn say(line: &str) {
+    logging::stderr().push(format!("weir: {line}\n").as_bytes());
 }
 
 fn filter(level: Level) -> EnvFilter {

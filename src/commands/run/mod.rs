@@ -15,6 +15,7 @@ mod pace;
 mod programmed;
 mod reader;
 mod retry;
+mod signals;
 mod triggers;
 
 use std::path::Path;
@@ -22,7 +23,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tracing::{error, info, warn};
 use weir_rules::cluster::NamespacedName;
@@ -35,6 +35,7 @@ use self::configuration::{Configuration, News};
 use self::events::Events;
 use self::logging::Logs;
 use self::pace::Pace;
+use self::signals::{Asked, Signals};
 use super::Failure;
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
 use crate::config::{ClientConnection, Flags, Logging, Periods, Resolved, Settings, to_configz};
@@ -55,9 +56,22 @@ const HEAR_INTERVAL: Duration = Duration::from_millis(10);
 const HEALTH_LIMIT_PERIODS: u32 = 2;
 
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
-/// is programmed then stays.
+/// is programmed then stays. SIGHUP has it read all again.
 pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
     Logs::init(Logging::default());
+    let result = follow_source(source, node, serve).or_else(|Failure(reasons)| {
+        reasons.iter().for_each(|reason| logging::say(reason));
+        Ok(ExitCode::FAILURE)
+    });
+    logging::flush();
+    result
+}
+
+fn follow_source(
+    source: &SourceArgs,
+    node: &NodeArgs,
+    serve: &ServeArgs,
+) -> Result<ExitCode, Failure> {
     let config = node.config()?;
     if let Some(directory) = source.manifests.as_deref().filter(|directory| !directory.is_dir()) {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
@@ -82,10 +96,12 @@ pub(super) fn run_as_proxy(flags: &Flags, resolved: Resolved) -> Result<ExitCode
         Some(true) => init_only(&resolved.settings),
         _ => follow_server(flags, logs),
     };
-    result.or_else(|Failure(reasons)| {
+    let result = result.or_else(|Failure(reasons)| {
         reasons.iter().for_each(|reason| error!("{reason}"));
         Ok(ExitCode::FAILURE)
-    })
+    });
+    logging::flush();
+    result
 }
 
 /// Keeps the kernel equal to an API server, as `run` does, in kube-proxy's place.
@@ -147,6 +163,7 @@ fn keep_equal(
     let waker = monitor.waker()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {
+        let signals = Signals::listen()?;
         let (changes, reader, events) = match from {
             From::Directory(directory) => {
                 let (changes, reader) = Changes::of_directory(directory, &config)?;
@@ -169,7 +186,7 @@ fn keep_equal(
         let kernel = Live::new(kernel, monitor);
         let agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
         let pace = Pace::new(periods.min_sync);
-        follow(changes, configuration, notice, agent, pace, observed).await
+        follow(signals, changes, configuration, notice, agent, pace, observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -178,6 +195,7 @@ fn keep_equal(
 }
 
 async fn follow(
+    mut signals: Signals,
     mut changes: Changes,
     mut configuration: Configuration,
     mut notice: Notice,
@@ -186,8 +204,6 @@ async fn follow(
     observed: &Observed,
 ) -> Result<(), Failure> {
     let mut addresses = Notices::watch();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut step: Step = Box::new(Agent::start);
     let mut hear_from = Instant::now();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
@@ -197,8 +213,7 @@ async fn follow(
     loop {
         // Reading may take long; a signal ends weir all the same. A transaction is whole or none.
         let worked = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = signals.end() => break,
             worked = agent.work(step) => worked,
         };
         agent = worked?;
@@ -206,8 +221,14 @@ async fn follow(
             pace.synced();
         }
         step = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            asked = signals.next() => match asked {
+                Asked::End => break,
+                Asked::Reload => {
+                    info!("SIGHUP: reading all again, and comparing it with the kernel");
+                    configuration.read_again();
+                    Box::new(Agent::reload_all)
+                }
+            },
             updates = changes.next() => {
                 let (updates, is_held) = (updates?, pace.is_holding());
                 Box::new(move |agent| agent.read(updates, is_held))

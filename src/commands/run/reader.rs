@@ -1,7 +1,7 @@
 //! Where the agent's state of the cluster comes from.
 
 use k8s_openapi::jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use weir_rules::cluster::{Cluster, Family, Touched};
 
 use super::events::Events;
@@ -80,10 +80,15 @@ fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {
     for news in updates.into_iter().flat_map(|update| state.apply(update)) {
         match news {
             News::Problem(problem) => {
-                warn!("{problem}");
-                events.bad_object(problem);
+                let text = problem.to_string();
+                if events.bad_object(problem) {
+                    warn!("{text}");
+                } else {
+                    debug!("{text}");
+                }
             }
-            News::Resolved(text) => info!("no longer: {text}"),
+            News::Resolved(text) if events.has_room_for_a_line() => info!("no longer: {text}"),
+            News::Resolved(text) => debug!("no longer: {text}"),
             News::Remark(key, remark) => {
                 let name = key.name.to_string();
                 remarks.entry(remark).or_default().push(name);
@@ -91,6 +96,11 @@ fn apply(state: &mut api::State, updates: Vec<Update>, events: &Events) {
         }
     }
     for (remark, names) in remarks {
-        info!("{}", note(remark, &names));
+        let text = note(remark, &names);
+        if events.has_room_for_a_line() {
+            info!("{text}");
+        } else {
+            debug!("{text}");
+        }
     }
 }

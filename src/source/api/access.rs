@@ -8,6 +8,8 @@ use kube::config::{AuthInfo, InClusterError, KubeConfigOptions, Kubeconfig, Kube
 use kube::{Client, Config};
 use tokio::time::timeout;
 
+use super::transport::{self, Liveness};
+
 /// How long a plugin may take to give credentials.
 const PLUGIN_LIMIT: Duration = Duration::from_secs(60);
 
@@ -68,12 +70,15 @@ impl Access {
 
     /// Makes a client, with files and credentials as they are now. Nothing is asked of the server.
     pub async fn client(&self) -> Result<Client, AccessError> {
+        self.client_with(Liveness::default()).await
+    }
+
+    /// The same, of connections that are told from dead ones so.
+    pub(super) async fn client_with(&self, liveness: Liveness) -> Result<Client, AccessError> {
         let mut config = self.config().await?;
-        // Each watch has its own way to try again.
-        config.default_retry = false;
         settle_token(&mut config.auth_info);
         // A plugin may have to be run, and take its time, which is not the agent's.
-        let made = tokio::task::spawn_blocking(|| Client::try_from(config));
+        let made = tokio::task::spawn_blocking(move || transport::client(config, liveness));
         let made = timeout(PLUGIN_LIMIT, made).await.map_err(|_| AccessError::Late)?;
         let made = made.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         made.map_err(|error| AccessError::Credentials(Box::new(error)))

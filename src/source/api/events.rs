@@ -1,41 +1,24 @@
 //! Kubernetes Events: what a user must know, on the object that it concerns.
 
-use std::collections::HashMap;
-use std::io;
-use std::time::Duration;
+mod poster;
+mod queue;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1 as events;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use std::sync::{Arc, Mutex, PoisonError};
+
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ListParams, PostParams};
-use kube::core::Request;
-use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep_until};
 
-use super::backoff::Backoff;
-use super::collection;
 use super::server::Server;
-use super::trust;
-use crate::commands::chain;
+use super::uids::Uid;
 use crate::source::ObjectKey;
+use crate::text;
+use poster::Poster;
+use queue::Queue;
 
-/// How many events may wait to be sent. Further ones are dropped: they are in the log.
-const WAITING: usize = 256;
-/// How often it is tried to send one.
-const ATTEMPTS: u32 = 6;
-/// How long an answer may take.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// For how long an event that has been sent is not sent again (`finishTime` of client-go's
-/// tools/events/event_broadcaster.go).
-const REPEAT: Duration = Duration::from_secs(6 * 60);
 /// The longest note that the server takes, in bytes (`NoteLengthLimit` of kubernetes'
 /// pkg/apis/core/validation/events.go).
 const NOTE_LIMIT: usize = 1024;
-/// The longest name of an object.
-const NAME_LIMIT: usize = 253;
 
 /// Whether somebody should act on an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,11 +29,23 @@ pub enum Severity {
     Warning,
 }
 
+/// Who has the same to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Each node of the cluster, as of an object that is bad: these Events are spread over a
+    /// quarter of a minute.
+    Cluster,
+    /// This node alone.
+    Node,
+}
+
 /// Something that a user must know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Event {
     /// The object that it concerns.
     pub about: ObjectKey,
+    /// Who has the same to tell.
+    pub scope: Scope,
     /// Whether somebody should act on it.
     pub severity: Severity,
     /// Why it is told: one word, for machines.
@@ -61,21 +56,37 @@ pub struct Event {
     pub note: String,
 }
 
+/// When an event happened, and to which object of the name.
+#[derive(Debug, Clone, Copy)]
+struct Occurrence {
+    time: Timestamp,
+    uid: Option<Uid>,
+}
+
 /// Takes events, and never waits.
-#[derive(Debug, Clone, Default)]
-pub struct Recorder(Option<mpsc::Sender<(Event, Timestamp)>>);
+#[derive(Clone, Default)]
+pub struct Recorder(Option<Sender>);
+
+#[derive(Clone)]
+struct Sender {
+    queue: Arc<Mutex<Queue>>,
+    server: Server,
+    /// Tells that something has come into the queue.
+    notice: mpsc::Sender<()>,
+}
 
 impl Recorder {
     /// Sends events to the server, as the weir of this node, for as long as a clone of the recorder
-    /// is there.
+    /// is there, and what then waits.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(server: Server, node_name: &str) -> Self {
-        let (sender, waiting) = mpsc::channel(WAITING);
-        let poster = Poster { server, instance: node_name.to_owned(), sent: HashMap::new() };
-        tokio::spawn(poster.run(waiting));
-        Self(Some(sender))
+        let queue = Arc::new(Mutex::new(Queue::new()));
+        let (notice, noticed) = mpsc::channel(1);
+        let poster = Poster::new(server.clone(), node_name);
+        tokio::spawn(send_all(poster, queue.clone(), noticed));
+        Self(Some(Sender { queue, server, notice }))
     }
 
     /// Nobody is told.
@@ -83,142 +94,46 @@ impl Recorder {
         Self(None)
     }
 
-    /// Has an event sent, if there is anybody to send it to and room for it.
-    pub fn record(&self, event: Event) {
-        if let Some(sender) = &self.0
-            && let Err(error) = sender.try_send((event, Timestamp::now()))
-        {
-            debug!("an event is not sent: {error}");
+    /// Has an event sent, within the bounds of [`queue`]; says whether it is one of its own, and not one
+    /// of many that are alike.
+    pub fn record(&self, mut event: Event) -> bool {
+        let Some(Sender { queue, server, notice }) = &self.0 else { return true };
+        if let std::borrow::Cow::Owned(short) = text::cut(&event.note, NOTE_LIMIT) {
+            event.note = short;
         }
+        let occurrence =
+            Occurrence { time: Timestamp::now(), uid: server.uids().get(&event.about) };
+        let is_new = lock(queue).offer(event, occurrence, Instant::now());
+        // If it is full, the other end has yet to look.
+        let _ = notice.try_send(());
+        is_new
     }
 }
 
-struct Poster {
-    server: Server,
-    instance: String,
-    /// What has been sent, and when.
-    sent: HashMap<Event, Instant>,
-}
-
-impl Poster {
-    async fn run(mut self, mut waiting: mpsc::Receiver<(Event, Timestamp)>) {
-        while let Some((event, time)) = waiting.recv().await {
-            self.sent.retain(|_, sent| sent.elapsed() < REPEAT);
-            if !self.sent.contains_key(&event) && self.send(&event, time).await {
-                self.sent.insert(event, Instant::now());
+async fn send_all(mut poster: Poster, queue: Arc<Mutex<Queue>>, mut noticed: mpsc::Receiver<()>) {
+    let mut is_open = true;
+    loop {
+        let (ready, next) = {
+            let mut queue = lock(&queue);
+            (queue.pop(Instant::now()), queue.next())
+        };
+        if let Some((event, occurrence)) = ready {
+            if !poster.send(&event, occurrence).await {
+                lock(&queue).failed(&event);
             }
+            continue;
         }
-    }
-
-    /// Whether there is no use in sending it again.
-    async fn send(&mut self, event: &Event, time: Timestamp) -> bool {
-        let mut backoff = Backoff::default();
-        for _ in 0..ATTEMPTS {
-            let Err(error) = self.try_send(event, time).await else { return true };
-            match error {
-                error if trust::is_for_credentials(&error) => {
-                    if let Err(error) = self.server.renew().await {
-                        debug!("events: {}", chain(&error));
-                    }
-                }
-                // An attempt before has got there, though its answer was lost.
-                kube::Error::Api(status) if status.code == 409 => return true,
-                // It would be so the next time, too.
-                kube::Error::Api(status) if matches!(status.code, 400..429) => {
-                    warn!("event about {}: {} ({})", event.about, status.message, status.code);
-                    return true;
-                }
-                error => debug!("event about {}: {}; trying again", event.about, chain(&error)),
-            }
-            sleep(backoff.next()).await;
-        }
-        warn!("event about {} could not be sent: {}", event.about, event.note);
-        false
-    }
-
-    async fn try_send(&self, event: &Event, time: Timestamp) -> kube::Result<()> {
-        let uid = self.uid(&event.about).await?;
-        let event = self.object(event, time, uid);
-        let namespace = event.metadata.namespace.as_deref().unwrap_or_default();
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
-        let body = serde_json::to_vec(&event).map_err(kube::Error::SerdeError)?;
-        let request = Request::new(path).create(&PostParams::default(), body);
-        self.ask(request.map_err(kube::Error::BuildRequest)?).await.map(drop)
-    }
-
-    async fn ask(&self, request: http::Request<Vec<u8>>) -> kube::Result<String> {
-        self.server.turn().await;
-        let late = |_| kube::Error::Service(Box::new(io::Error::from(io::ErrorKind::TimedOut)));
-        timeout(ANSWER_LIMIT, self.server.text(request)).await.map_err(late)?
-    }
-
-    /// The object's uid, without which `kubectl describe` does not show the event. It is asked for
-    /// when there is something to tell, rather than kept of all objects; to list is all that
-    /// kube-proxy's role allows.
-    async fn uid(&self, about: &ObjectKey) -> kube::Result<Option<String>> {
-        #[derive(Deserialize)]
-        struct List {
-            items: Vec<Item>,
-        }
-        #[derive(Deserialize)]
-        struct Item {
-            metadata: ObjectMeta,
-        }
-        let selector = format!("metadata.name={}", about.name());
-        let params = ListParams::default().fields(&selector).match_any();
-        let request = Request::new(path(about)).list(&params).map_err(kube::Error::BuildRequest)?;
-        let text = self.ask(request).await?;
-        let list: List = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        Ok(list.items.into_iter().find_map(|item| item.metadata.uid))
-    }
-
-    /// The same name for each attempt, so that no two get there.
-    fn object(&self, event: &Event, time: Timestamp, uid: Option<String>) -> events::Event {
-        let about = &event.about;
-        let full = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        // As client-go names them; a name is a name but for its length.
-        let suffix = format!(".{:x}", time.as_nanosecond());
-        let name = cut(about.name(), NAME_LIMIT - suffix.len()).trim_end_matches(['.', '-']);
-        events::Event {
-            metadata: ObjectMeta {
-                name: Some(format!("{name}{suffix}")),
-                // Events about what has no namespace are in this one.
-                namespace: full(about.namespace()).or(Some("default".to_owned())),
-                ..ObjectMeta::default()
+        match next {
+            None if !is_open => return,
+            None => is_open = noticed.recv().await.is_some(),
+            Some(next) => tokio::select! {
+                () = sleep_until(next) => {}
+                notice = noticed.recv(), if is_open => is_open = notice.is_some(),
             },
-            event_time: Some(MicroTime(time)),
-            regarding: Some(ObjectReference {
-                api_version: Some(about.kind.api_version().to_owned()),
-                kind: Some(about.kind.name().to_owned()),
-                namespace: full(about.namespace()),
-                name: Some(about.name().to_owned()),
-                uid,
-                ..ObjectReference::default()
-            }),
-            type_: Some(match event.severity {
-                Severity::Normal => "Normal".to_owned(),
-                Severity::Warning => "Warning".to_owned(),
-            }),
-            reason: Some(event.reason.to_owned()),
-            action: Some(event.action.to_owned()),
-            note: Some(cut(&event.note, NOTE_LIMIT).to_owned()),
-            reporting_controller: Some("weir".to_owned()),
-            reporting_instance: Some(self.instance.clone()),
-            ..events::Event::default()
         }
     }
 }
 
-/// The collection that an object is in, within its namespace.
-fn path(about: &ObjectKey) -> String {
-    let path = collection::path(about.kind);
-    match (about.namespace(), path.rsplit_once('/')) {
-        ("", _) | (_, None) => path.to_owned(),
-        (namespace, Some((group, plural))) => format!("{group}/namespaces/{namespace}/{plural}"),
-    }
-}
-
-/// The first bytes of a text, at most so many.
-fn cut(text: &str, limit: usize) -> &str {
-    &text[..text.floor_char_boundary(limit)]
+fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::transport;
 use super::trust;
 use super::wire::Garbage;
 
@@ -12,7 +13,16 @@ pub(super) enum Failure {
     #[error("the request cannot be made")]
     Request(#[from] kube::core::request::Error),
     #[error("{message} ({code})")]
-    Status { code: u16, message: String },
+    Status {
+        code: u16,
+        message: String,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
+        /// Whether the version that was asked for is one that the server has not reached.
+        is_too_large: bool,
+    },
+    #[error("{message} ({code}), in the middle of a watch")]
+    Event { code: u16, message: String },
     #[error("the server cannot be reached")]
     Unreachable(#[source] Box<kube::Error>),
     #[error("no trust between the server and weir, which reads its credentials again")]
@@ -20,11 +30,13 @@ pub(super) enum Failure {
     #[error("there are no credentials to show; weir asks for them again")]
     Credentials(#[source] Box<kube::Error>),
     #[error("the connection broke")]
-    Broken(#[from] io::Error),
+    Broken(#[source] io::Error),
+    #[error("the connection is dead: nothing came from the other side, not even when it was asked")]
+    Dead(#[source] io::Error),
     #[error("no answer within {} s", .0.as_secs())]
     Late(Duration),
-    #[error("nothing was heard for {} s", .0.as_secs())]
-    Silent(Duration),
+    #[error("the server has not ended a watch that was to last {} s", .0.as_secs())]
+    Overdue(Duration),
     #[error("an answer that makes no sense")]
     Garbage(#[from] Garbage),
     #[error("the answer ended before the list did")]
@@ -40,7 +52,17 @@ impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => {
-                Failure::Status { code: status.code, message: status.message.clone() }
+                let details = status.details.as_ref();
+                let seconds = details.map_or(0, |details| details.retry_after_seconds);
+                let is_too_large = details.is_some_and(|details| {
+                    details.causes.iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
+                });
+                Failure::Status {
+                    code: status.code,
+                    retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
+                    is_too_large: is_too_large || status.message.contains(TOO_LARGE),
+                    message: status.message,
+                }
             }
             other if trust::has_no_credentials(&other) => Failure::Credentials(Box::new(other)),
             other if trust::is_tls_failure(&other) => Failure::Untrusted(Box::new(other)),
@@ -49,20 +71,29 @@ impl From<kube::Error> for Failure {
     }
 }
 
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if transport::is_dead(&error) { Failure::Dead(error) } else { Failure::Broken(error) }
+    }
+}
+
+/// What servers before 1.19 say of a version that they have not reached, without a cause.
+const TOO_LARGE: &str = "Too large resource version";
+
 impl Failure {
     /// A word for it in metrics; one of a few.
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Failure::Request(_) => "request",
-            Failure::Status { code: 410, .. } => "expired",
+            Failure::Status { code: 410, .. } | Failure::Event { code: 410, .. } => "expired",
             Failure::Status { code: 401 | 403, .. } => "forbidden",
-            Failure::Status { .. } => "status",
+            Failure::Status { .. } | Failure::Event { .. } => "status",
             Failure::Unreachable(_) => "unreachable",
             Failure::Untrusted(_) => "untrusted",
             Failure::Credentials(_) => "credentials",
             Failure::Broken(_) => "broken",
-            Failure::Late(_) => "late",
-            Failure::Silent(_) => "silent",
+            Failure::Late(_) | Failure::Overdue(_) => "late",
+            Failure::Dead(_) => "silent",
             Failure::Garbage(_) => "garbage",
             Failure::Incomplete => "incomplete",
             Failure::Short => "short",
@@ -74,7 +105,26 @@ impl Failure {
     /// The status that the server has given, if it has given one.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
-            Failure::Status { code, .. } => Some(*code),
+            Failure::Status { code, .. } | Failure::Event { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody has answered: the server, or what stands before it.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Late(_) => false,
+            Failure::Broken(_) | Failure::Dead(_) | Failure::Overdue(_) => false,
+            Failure::Request(_) | Failure::Status { .. } | Failure::Event { .. } => true,
+            Failure::Credentials(_) | Failure::Garbage(_) | Failure::Incomplete => true,
+            Failure::Short | Failure::Unwanted => true,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Failure::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
@@ -84,16 +134,26 @@ impl Failure {
         matches!(self, Failure::Untrusted(_) | Failure::Credentials(_)) || self.code() == Some(401)
     }
 
-    /// Whether it is one of the ways in which a good watch ends.
+    /// Whether it is one that does not last, of the kind that passes by itself.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(self, Failure::Short | Failure::Broken(_))
+    }
+
+    /// Whether it is one of the ways in which a watch ends that was begun well.
     pub(super) fn ends_watch(&self) -> bool {
-        matches!(self, Failure::Short | Failure::Broken(_) | Failure::Silent(_))
+        matches!(self, Failure::Broken(_) | Failure::Dead(_) | Failure::Overdue(_))
     }
 
     /// Whether the version that was watched from is of no use any more. After a lost connection it
     /// still is: to list anew then would be a storm of lists whenever a server restarts.
     pub(super) fn voids_version(&self) -> bool {
         match self {
-            Failure::Status { code, .. } => matches!(code, 400 | 404 | 410 | 422 | 504),
+            // 504 is also what a gateway says whose server is slow.
+            Failure::Status { code, is_too_large, .. } => {
+                *is_too_large || matches!(code, 400 | 404 | 410 | 422)
+            }
+            // A busy server goes on from where it was; after any other the server does not.
+            Failure::Event { code, .. } => *code != 429,
             Failure::Garbage(_) => true,
             _ => false,
         }

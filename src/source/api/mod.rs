@@ -13,9 +13,12 @@ mod lines;
 mod measure;
 mod names;
 mod rate;
+mod recovery;
 mod server;
 mod state;
+mod transport;
 mod trust;
+mod uids;
 mod watch;
 mod whole;
 mod wire;
@@ -25,10 +28,12 @@ use tokio::task::JoinSet;
 
 pub use access::{Access, AccessError};
 pub use changes::Changes;
-pub use events::{Event, Recorder, Severity};
+pub use events::{Event, Recorder, Scope, Severity};
+pub(crate) use rate::Bucket;
 pub use rate::Limits;
 pub use server::Server;
 pub use state::{News, Problem, State};
+pub use transport::Liveness;
 pub use wire::{Listed, Update};
 
 use crate::metrics::ApiMetrics;

@@ -1,6 +1,6 @@
 //! A bound on how often the server is asked.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -27,13 +27,42 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// Holds requests back until they may be made.
 #[derive(Debug)]
-pub(super) struct Limiter {
-    /// From one request to the next in the long run.
+pub(super) struct Limiter(Mutex<Bucket>);
+
+/// Tells when something may happen that may happen only so often (the generic cell rate algorithm).
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    /// From one time to the next in the long run.
     interval: Duration,
     /// How far ahead of that they may be.
     allowance: Duration,
     /// When the next would come if they all came at their intervals.
-    next: Mutex<Instant>,
+    next: Instant,
+}
+
+impl Bucket {
+    /// It may happen once in an interval, and as often as a burst says, which is 1 at least, at once.
+    pub(crate) fn new(interval: Duration, burst: u32) -> Self {
+        let allowance = interval.saturating_mul(burst.saturating_sub(1));
+        Self { interval, allowance, next: Instant::now() }
+    }
+
+    /// Takes the next place in line, which is this time.
+    pub(crate) fn take(&mut self, now: Instant) -> Instant {
+        let due = self.next.max(now);
+        self.next = due.checked_add(self.interval).unwrap_or(due);
+        due.checked_sub(self.allowance).unwrap_or(now).max(now)
+    }
+
+    /// Whether the next place in line is now.
+    pub(crate) fn is_ready(&self, now: Instant) -> bool {
+        self.next.checked_sub(self.allowance).is_none_or(|due| due <= now)
+    }
+
+    /// Whether it has not happened for so long that nothing is left of that.
+    pub(crate) fn is_full(&self, now: Instant) -> bool {
+        self.next <= now
+    }
 }
 
 impl Limiter {
@@ -49,21 +78,13 @@ impl Limiter {
             _ => Duration::ZERO,
         };
         let burst = if burst == 0 { default.burst } else { burst };
-        let allowance = interval.saturating_mul(burst - 1);
-        Self { interval, allowance, next: Mutex::new(Instant::now()) }
+        Self(Mutex::new(Bucket::new(interval, burst)))
     }
 
     /// Waits until a request may be made; it then counts as made.
     pub(super) async fn wait(&self) {
-        sleep_until(self.take(Instant::now())).await;
-    }
-
-    /// Takes the next place in line (the generic cell rate algorithm).
-    fn take(&self, now: Instant) -> Instant {
-        let mut next = self.next.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let due = (*next).max(now);
-        *next = due.checked_add(self.interval).unwrap_or(due);
-        due.checked_sub(self.allowance).unwrap_or(now).max(now)
+        let due = self.0.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now());
+        sleep_until(due).await;
     }
 }
 

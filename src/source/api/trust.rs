@@ -5,6 +5,8 @@ use std::io;
 
 use kube::client::AuthError;
 
+use super::transport::cause;
+
 /// Whether newer credentials may help: the server does not know us (401), or one of the two does not
 /// take the other's certificate. The certificate authority counts as a credential, because it is in the
 /// same file and changes, too.
@@ -36,12 +38,4 @@ pub(super) fn is_tls_failure(error: &(dyn Error + 'static)) -> bool {
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
     })
-}
-
-/// What an error is made of. For one of I/O that is the inner error itself, which its `source` skips.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    match error.downcast_ref::<io::Error>() {
-        Some(error) => error.get_ref().map(|inner| inner as _),
-        None => error.source(),
-    }
 }

@@ -1,38 +1,26 @@
 //! One collection, listed and watched for good.
 
+mod requests;
+
 use std::time::Duration;
 
-use futures_util::AsyncBufRead;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use super::backoff::{Backoff, random};
+use super::backoff::random;
 use super::collection::Collection;
 use super::failure::Failure;
-use super::lines::Lines;
 use super::measure::Measure;
+use super::recovery::{Recovery, SHORT_WATCH};
 use super::server::Server;
-use super::wire::{self, Event, Listed, Update};
+use super::uids::ListedUids;
+use super::wire::{Listed, Update};
 use crate::commands::chain;
 use crate::source::Kind;
 
-/// How many objects a page of a list has, as client-go asks for.
-const PAGE_SIZE: u32 = 500;
-/// How long the head of an answer may take, and each event of a streamed list.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How long a page of a list may take.
-const PAGE_LIMIT: Duration = Duration::from_secs(60);
-/// How long a watch may be silent. A server sends a bookmark about once a minute, though it need
-/// not; one that sends nothing may be gone without a word. To ask again costs little.
-const SILENCE_LIMIT: Duration = Duration::from_secs(120);
-/// How many silent watches in a row it takes to doubt the version that they start from: a server
-/// that has been set back to an older state is silent until it gets there again.
-const SILENT_WATCHES: u32 = 5;
 /// How many failures in a row it takes to speak of a watch that ends too early.
 const SHORT_WATCHES: u32 = 3;
-/// A watch that has lasted this long was a good one.
-const GOOD_WATCH: Duration = Duration::from_secs(10);
 /// How long until weir asks again for an API that the server does not have.
 const ABSENT_PAUSE: Duration = Duration::from_secs(600);
 
@@ -42,17 +30,22 @@ pub(super) struct Watch {
     server: Server,
     updates: mpsc::Sender<Update>,
     measure: Measure,
-    backoff: Backoff,
+    recovery: Recovery,
     /// Where to watch from; none before the first list and when that list is overtaken.
     version: Option<String>,
-    /// Whether a complete list has been sent.
+    /// Whether there has been a complete list.
     is_listed: bool,
+    /// Whether the kind is taken as one without objects, because there is no list to be had.
+    is_taken_as_none: bool,
     list_by: ListBy,
     /// Whether other credentials may help.
     is_outdated: bool,
     /// Why there were none when they were last asked for.
     no_renewal: Option<String>,
-    silent_watches: u32,
+    /// How long the last watch was asked to last.
+    asked: Duration,
+    /// When the last list or watch has last told something, if it has.
+    heard: Option<Instant>,
     /// How many times in a row nothing has lasted.
     failures: u32,
     /// What failed last and has been said.
@@ -82,13 +75,15 @@ impl Watch {
             server,
             updates,
             measure,
-            backoff: Backoff::default(),
+            recovery: Recovery::default(),
             version: None,
             is_listed: false,
+            is_taken_as_none: false,
             list_by: ListBy::Stream,
             is_outdated: false,
             no_renewal: None,
-            silent_watches: 0,
+            asked: Duration::ZERO,
+            heard: None,
             failures: 0,
             complaint: None,
         }
@@ -103,6 +98,7 @@ impl Watch {
                 self.renew().await;
             }
             let start = Instant::now();
+            self.heard = None;
             let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
@@ -112,71 +108,100 @@ impl Watch {
                     self.watch(Some(version)).await
                 }
             };
-            if start.elapsed() >= GOOD_WATCH {
-                self.backoff.reset();
-                self.failures = 0;
-            }
-            match result {
-                Ok(()) if is_watch => self.measure.ended(),
-                Ok(()) => {}
+            let lasted = start.elapsed();
+            let result = match result {
+                Ok(()) if is_watch && self.heard.is_none() && lasted < SHORT_WATCH => {
+                    Err(Failure::Short)
+                }
+                other => other,
+            };
+            let pause = match result {
+                Ok(()) if is_watch => {
+                    self.measure.ended();
+                    self.watch_ended(lasted)
+                }
+                Ok(()) => Duration::ZERO,
                 Err(Failure::Unwanted) => return,
                 Err(failure) => {
                     self.measure.failed(failure.reason());
-                    if let Some(pause) = self.recover(failure).await {
-                        sleep(pause).await;
-                    }
+                    self.recover(&failure, lasted).await
                 }
+            };
+            if !pause.is_zero() {
+                sleep(pause).await;
             }
         }
     }
 
-    /// Draws the conclusions from a failure; gives how long to wait.
-    async fn recover(&mut self, failure: Failure) -> Option<Duration> {
-        let was_listing = self.version.is_none();
-        if failure.voids_version() {
+    /// Draws the conclusions from the end of a watch that was begun well; gives how long to wait.
+    fn watch_ended(&mut self, lasted: Duration) -> Duration {
+        let silence = self.heard.map_or(lasted, |heard| heard.elapsed().min(lasted));
+        if self.recovery.is_silent(silence) {
+            info!(watch = self.collection.name(), "listing again, as the server says nothing");
             self.version = None;
         }
+        self.failures = 0;
+        self.recovery.after_watch(self.asked, lasted)
+    }
+
+    /// Draws the conclusions from a failure; gives how long to wait.
+    async fn recover(&mut self, failure: &Failure, lasted: Duration) -> Duration {
+        let was_listing = self.version.is_none();
+        if failure.ends_watch() && !was_listing && (self.heard.is_some() || lasted >= SHORT_WATCH) {
+            match failure {
+                Failure::Broken(_) => self.note(failure),
+                _ => self.complain_of(failure),
+            }
+            return self.watch_ended(lasted);
+        }
         self.failures += 1;
-        if matches!(failure, Failure::Silent(_)) {
-            self.silent_watches += 1;
-            if self.silent_watches >= SILENT_WATCHES {
-                self.version = None;
-            }
-        }
-        if was_listing && self.is_absent(&failure) {
-            self.measure.answered();
-            // First told as good, then as what it is.
-            self.replace(Vec::new()).await.ok();
+        if failure.voids_version() && !was_listing {
+            self.version = None;
             match failure.code() {
-                Some(403) => self.complain(&format!("{failure}; taken as if there were none")),
-                _ => self.complain("the server does not have them; there are none"),
+                // The normal end of a version.
+                Some(410) => info!(watch = self.collection.name(), "listing again: {failure}"),
+                _ => self.complain_of(failure),
             }
-            return Some(ABSENT_PAUSE.mul_f64(0.5 + random()));
+            return self.recovery.before_list();
         }
-        if was_listing {
-            let at_once = self.choose_list(&failure);
-            if at_once {
-                debug!(watch = self.collection.name(), %failure, "no streamed list; asking for pages");
-                return None;
-            }
+        if was_listing && self.is_absent(failure) {
+            return self.take_as_none(failure).await;
+        }
+        if was_listing && self.choose_list(failure) {
+            debug!(watch = self.collection.name(), %failure, "asking otherwise for a list");
+            return Duration::ZERO;
+        }
+        if failure.is_for_credentials() {
+            self.is_outdated = true;
+            let why = self.no_renewal.take().map_or(String::new(), |why| format!("; {why}"));
+            self.complain(&format!("{}{why}", chain(failure)));
+        } else if failure.is_short() && !was_listing && self.failures < SHORT_WATCHES {
+            // Nothing to speak of while the next watch lasts.
+            self.note(failure);
+        } else {
+            self.complain_of(failure);
+        }
+        self.recovery.after_failure(failure)
+    }
+
+    /// Takes a kind that the server does not have, or does not let weir read, as one without objects;
+    /// gives how long to wait.
+    async fn take_as_none(&mut self, failure: &Failure) -> Duration {
+        self.measure.answered();
+        if !std::mem::replace(&mut self.is_taken_as_none, true) {
+            self.replace(Vec::new(), ListedUids::default()).await.ok();
         }
         match failure.code() {
-            // The normal end of a version.
-            Some(410) if !was_listing => {
-                info!(watch = self.collection.name(), "listing again: {failure}");
+            Some(403) => {
+                self.complain(&format!("{failure}; taken as if there were none"));
+                // A role may be bound a moment later.
+                self.recovery.after_failure(failure)
             }
-            _ if failure.is_for_credentials() => {
-                self.is_outdated = true;
-                let why = self.no_renewal.take().map_or(String::new(), |why| format!("; {why}"));
-                self.complain(&format!("{}{why}", chain(&failure)));
+            _ => {
+                self.complain("the server does not have them; there are none");
+                ABSENT_PAUSE.mul_f64(0.5 + random())
             }
-            // Nothing to speak of while the next watch lasts.
-            None if failure.ends_watch() && !was_listing && self.failures < SHORT_WATCHES => {
-                debug!(watch = self.collection.name(), failure = chain(&failure), "watching again");
-            }
-            _ => self.complain_of(&failure),
         }
-        Some(self.backoff.next())
     }
 
     /// Reads the credentials again. If there are none, the server says what it thinks of the old ones.
@@ -193,7 +218,7 @@ impl Watch {
             (ListBy::Stream, Some(_)) => (ListBy::Stream, false),
             (ListBy::Stream, None) => (ListBy::Pages, false),
             (ListBy::Pages, None) => (ListBy::Stream, false),
-            (_, Some(410)) => (ListBy::Whole, false),
+            (by, Some(410)) => (ListBy::Whole, by == ListBy::Pages),
             (by, _) => (by, false),
         };
         self.list_by = next;
@@ -211,108 +236,25 @@ impl Watch {
             }
     }
 
-    /// Lists everything, page by page.
-    async fn list(&mut self) -> Result<(), Failure> {
-        let limit = (self.list_by != ListBy::Whole).then_some(PAGE_SIZE);
-        let mut objects = Vec::new();
-        let mut token = None;
-        self.server.turn().await;
-        loop {
-            let request = self.collection.list(limit, token)?;
-            let answer = timeout(PAGE_LIMIT, self.server.text(request)).await;
-            let text = self.measured(answer.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
-            let page = wire::page(self.collection.kind, &text)?;
-            objects.extend(page.objects);
-            token = page.continue_token;
-            if token.is_none() {
-                let version = page.version.ok_or(Failure::Incomplete)?;
-                self.replace(objects).await?;
-                self.version = Some(version);
-                self.list_by = ListBy::Stream;
-                return Ok(());
-            }
-        }
-    }
-
-    /// Watches from a version on; from none, all objects come first.
-    async fn watch(&mut self, from: Option<String>) -> Result<(), Failure> {
-        // Spread, so that the watches of many nodes do not end at the same time.
-        let seconds = (300.0 * (1.0 + random())) as u32;
-        let request = self.collection.watch(from.as_deref(), seconds)?;
-        self.server.turn().await;
-        let answer = timeout(ANSWER_LIMIT, self.server.stream(request)).await;
-        let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
-        let mut lines = Lines::new(self.measured(answer)?);
-        if from.is_none() {
-            self.initial_events(&mut lines).await?;
-        }
-        let start = Instant::now();
-        loop {
-            let line = timeout(SILENCE_LIMIT, lines.next()).await;
-            let Some(line) = line.map_err(|_| Failure::Silent(SILENCE_LIMIT))?? else {
-                let is_short = start.elapsed() < GOOD_WATCH;
-                return if is_short { Err(Failure::Short) } else { Ok(()) };
-            };
-            let (update, version) = match wire::event(self.collection.kind, line)? {
-                Event::Applied { object, version } => (Some(Update::Applied(object)), version),
-                Event::Deleted { key, version } => (Some(Update::Deleted(key)), version),
-                Event::Bookmark { version, .. } => (None, version),
-                Event::Error(status) => {
-                    // Whatever it is, the server does not go on from this version.
-                    self.version = None;
-                    return Err(Failure::Status { code: status.code, message: status.message });
-                }
-            };
-            if let Some(update) = update {
-                self.send(update).await?;
-            }
-            self.version = Some(version);
-            self.heard();
-        }
-    }
-
-    /// Counts a request by its answer.
-    fn measured<T>(&self, answer: Result<kube::Result<T>, Failure>) -> Result<T, Failure> {
-        let answer = answer.and_then(|answer| answer.map_err(Failure::from));
-        self.measure.requested(match &answer {
-            Ok(_) => Some(200),
-            Err(failure) => failure.code(),
-        });
-        answer
-    }
-
-    /// Reads the objects that a watch begins with.
-    async fn initial_events(
+    /// Takes note of a complete list.
+    async fn listed(
         &mut self,
-        lines: &mut Lines<impl AsyncBufRead + Unpin>,
+        objects: Vec<Listed>,
+        uids: ListedUids,
+        version: String,
     ) -> Result<(), Failure> {
-        let mut objects: Vec<Listed> = Vec::new();
-        loop {
-            let line = timeout(ANSWER_LIMIT, lines.next()).await;
-            let line = line.map_err(|_| Failure::Late(ANSWER_LIMIT))??;
-            match wire::event(self.collection.kind, line.ok_or(Failure::Incomplete)?)? {
-                Event::Applied { object, .. } => objects.push(object),
-                Event::Deleted { key, .. } => objects.retain(|object| object.key != key),
-                Event::Bookmark { version, ends_initial_events: true } => {
-                    self.replace(objects).await?;
-                    self.version = Some(version);
-                    return Ok(());
-                }
-                Event::Bookmark { .. } => {}
-                Event::Error(status) => {
-                    return Err(Failure::Status { code: status.code, message: status.message });
-                }
-            }
-        }
+        self.replace(objects, uids).await?;
+        (self.is_listed, self.is_taken_as_none) = (true, false);
+        self.heard();
+        self.version = Some(version);
+        Ok(())
     }
 
     /// Sends a complete list.
-    async fn replace(&mut self, objects: Vec<Listed>) -> Result<(), Failure> {
+    async fn replace(&mut self, objects: Vec<Listed>, uids: ListedUids) -> Result<(), Failure> {
+        self.server.uids().replace(self.collection.kind, uids);
         debug!(watch = self.collection.name(), objects = objects.len(), "listed");
-        self.send(Update::Listed(self.collection.kind, objects)).await?;
-        self.is_listed = true;
-        self.heard();
-        Ok(())
+        self.send(Update::Listed(self.collection.kind, objects)).await
     }
 
     async fn send(&mut self, update: Update) -> Result<(), Failure> {
@@ -321,10 +263,17 @@ impl Watch {
 
     /// Takes note of a good answer.
     fn heard(&mut self) {
-        self.silent_watches = 0;
+        self.heard = Some(Instant::now());
+        self.failures = 0;
+        self.recovery.heard();
         if self.complaint.take().is_some() {
             info!("watching {} works again", self.collection.name());
         }
+    }
+
+    /// Says it to those who want to know all.
+    fn note(&self, failure: &Failure) {
+        debug!(watch = self.collection.name(), failure = chain(failure), "watching again");
     }
 
     fn complain_of(&mut self, failure: &Failure) {

@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
+use super::uids::Uid;
 use super::wire::{Event, ListMeta, Listed, Page, key, text};
 use crate::source::convert::{self, Converted, InvalidField};
 use crate::source::object::{EndpointSlice, Metadata, Service};
@@ -48,6 +49,7 @@ impl<'a> Common<'a> for EndpointSlice<'a> {
 /// be long.
 struct Whole<T> {
     listed: Listed,
+    uid: Option<Uid>,
     version: String,
     of: PhantomData<T>,
 }
@@ -60,7 +62,8 @@ impl<'de, T: Common<'de>> Deserialize<'de> for Whole<T> {
         let outcome = decode::check_name(&key).and_then(|()| object.convert(key.namespace()));
         let outcome = outcome.map_err(|bad| text(bad.into()));
         let version = metadata.resource_version().to_owned();
-        Ok(Self { listed: Listed { key, outcome }, version, of: PhantomData })
+        let uid = metadata.uid().and_then(Uid::parse);
+        Ok(Self { listed: Listed { key, outcome }, uid, version, of: PhantomData })
     }
 }
 
@@ -73,7 +76,10 @@ pub(super) fn page<'a, T: Common<'a>>(json: &'a str) -> Option<Page> {
         items: Vec<Whole<T>>,
     }
     let list: List<T> = serde_json::from_str(json).ok()?;
-    Some(list.metadata.page(list.items.into_iter().map(|object| object.listed).collect()))
+    Some(
+        list.metadata
+            .page(list.items.into_iter().map(|object| (object.listed, object.uid)).collect()),
+    )
 }
 
 /// An event of a watch.
@@ -85,10 +91,10 @@ pub(super) fn event<'a, T: Common<'a>>(json: &'a str) -> Option<Event> {
         object: Whole<T>,
     }
     let event: WholeEvent<'a, T> = serde_json::from_str(json).ok()?;
-    let Whole { listed: object, version, .. } = event.object;
+    let Whole { listed: object, uid, version, .. } = event.object;
     match event.r#type {
         _ if version.is_empty() => None,
-        "ADDED" | "MODIFIED" => Some(Event::Applied { object, version }),
+        "ADDED" | "MODIFIED" => Some(Event::Applied { object, uid, version }),
         "DELETED" => Some(Event::Deleted { key: object.key, version }),
         _ => None,
     }

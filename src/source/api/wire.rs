@@ -3,11 +3,16 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::uids::Uid;
 use super::whole;
 use crate::source::convert::Converted;
 use crate::source::decode::{self, Undecodable};
 use crate::source::object::{Annotations, EndpointSlice, Service, Text};
 use crate::source::{Kind, ObjectKey};
+use crate::text as texts;
+
+/// How much of what is wrong with an object is told, in bytes: it may quote a field of any length.
+const REASON_LIMIT: usize = 512;
 
 /// A change of one kind's objects.
 #[derive(Debug)]
@@ -35,12 +40,14 @@ pub(super) struct Page {
     pub(super) version: Option<String>,
     pub(super) continue_token: Option<String>,
     pub(super) objects: Vec<Listed>,
+    /// Those of the objects, in their order.
+    pub(super) uids: Vec<Option<Uid>>,
 }
 
 /// An event of a watch.
 #[derive(Debug)]
 pub(super) enum Event {
-    Applied { object: Listed, version: String },
+    Applied { object: Listed, uid: Option<Uid>, version: String },
     Deleted { key: ObjectKey, version: String },
     Bookmark { version: String, ends_initial_events: bool },
     Error(Status),
@@ -65,10 +72,15 @@ impl From<Undecodable> for Garbage {
     }
 }
 
+/// What is wrong with an object or an answer, in a text of no more than [`REASON_LIMIT`].
 pub(super) fn text(bad: Undecodable) -> String {
-    match bad.field {
+    let text = match bad.field {
         Some(field) => format!("{field}: {}", bad.message),
         None => bad.message,
+    };
+    match texts::cut(&text, REASON_LIMIT) {
+        std::borrow::Cow::Owned(short) => short,
+        std::borrow::Cow::Borrowed(_) => text,
     }
 }
 
@@ -108,6 +120,7 @@ struct HeadMeta<'a> {
     name: Text<'a>,
     namespace: Text<'a>,
     resource_version: Text<'a>,
+    uid: Text<'a>,
     annotations: Option<Annotations<'a>>,
 }
 
@@ -130,16 +143,17 @@ fn page_by_object(kind: Kind, json: &str) -> Result<Page, Garbage> {
     };
     let objects = items
         .into_iter()
-        .map(|item| Ok(object(kind, item.get())?.0))
+        .map(|item| object(kind, item.get()).map(|(object, uid, _)| (object, uid)))
         .collect::<Result<_, Garbage>>();
     Ok(list.metadata.page(objects?))
 }
 
 impl ListMeta {
-    pub(super) fn page(self, objects: Vec<Listed>) -> Page {
+    pub(super) fn page(self, objects: Vec<(Listed, Option<Uid>)>) -> Page {
+        let (objects, uids) = objects.into_iter().unzip();
         let full = |text: Option<String>| text.filter(|text| !text.is_empty());
         let version = full(self.resource_version);
-        Page { version, continue_token: full(self.continue_token), objects }
+        Page { version, continue_token: full(self.continue_token), objects, uids }
     }
 }
 
@@ -175,8 +189,8 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
     };
     match event.r#type {
         "ADDED" | "MODIFIED" => {
-            let (object, version) = object(kind, json)?;
-            Ok(Event::Applied { object, version: versioned(&version)? })
+            let (object, uid, version) = object(kind, json)?;
+            Ok(Event::Applied { object, uid, version: versioned(&version)? })
         }
         "DELETED" => {
             let Head { metadata } = decode::decode(json)?;
@@ -192,17 +206,25 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
             let version = versioned(&metadata.resource_version)?;
             Ok(Event::Bookmark { version, ends_initial_events })
         }
-        "ERROR" => Ok(Event::Error(decode::decode(json)?)),
-        other => Err(Garbage(format!("type: {other:?} is no type of event"))),
+        "ERROR" => {
+            let mut status: Status = decode::decode(json)?;
+            status.message = texts::cut(&status.message, REASON_LIMIT).into_owned();
+            Ok(Event::Error(status))
+        }
+        other => {
+            let other = texts::cut(other, 64);
+            Err(Garbage(format!("type: {other:?} is no type of event")))
+        }
     }
 }
 
-/// An object and its version. One that is bad is still an object; one without a name is garbage.
-fn object(kind: Kind, json: &str) -> Result<(Listed, String), Garbage> {
+/// An object, its uid and its version. One that is bad is still an object; one without a name is garbage.
+fn object(kind: Kind, json: &str) -> Result<(Listed, Option<Uid>, String), Garbage> {
     let Head { metadata } = decode::decode(json)?;
     let key = key(kind, &metadata.namespace, &metadata.name)?;
     let outcome = decode::object(&key, json).map_err(text);
-    Ok((Listed { key, outcome }, metadata.resource_version.to_string()))
+    let uid = Uid::parse(&metadata.uid);
+    Ok((Listed { key, outcome }, uid, metadata.resource_version.to_string()))
 }
 
 pub(super) fn key(kind: Kind, namespace: &str, name: &str) -> Result<ObjectKey, Garbage> {

@@ -59,6 +59,14 @@ pub enum Fault {
     Empty,
     /// A watch: 200, then an ERROR event of code 410.
     GoneEvent,
+    /// A watch from a version: 410. One that begins with a list is answered as it should be.
+    GoneFromVersion,
+    /// 429 as API priority and fairness says it: text, and a header with the time to wait.
+    RetryAfter(Duration),
+    /// 504 from something in between that speaks no Kubernetes.
+    GatewayTimeout,
+    /// 504, with a Status: the version is one that the server has not reached.
+    TooLargeVersion,
     /// A watch that begins with a list: 200, then the ERROR event of a storage that cannot.
     RefuseWatchList,
     /// A watch that begins with a list: 422, as by a server that cannot.
@@ -82,6 +90,8 @@ pub enum Break {
     Gone,
     /// An ERROR event of code 500.
     InternalError,
+    /// An ERROR event of code 429.
+    Busy,
     /// Nothing comes any more, and the connection stays.
     Stall,
 }

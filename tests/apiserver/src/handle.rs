@@ -51,6 +51,8 @@ pub(crate) async fn handle(
     match fault {
         None => {}
         Some(Fault::Delay(time)) => sleep(time).await,
+        Some(Fault::GoneFromVersion)
+            if query.is_true("sendInitialEvents") || verb == Verb::List => {}
         Some(Fault::Half) if verb == Verb::Create => {
             create(&shared, resource, namespace, body).await?;
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -179,13 +181,29 @@ async fn fail(
         Fault::Unauthorized => json_answer(&answer::status(401, "Unauthorized", "Unauthorized")),
         Fault::Forbidden => json_answer(&answer::forbidden(resource, verb.word())),
         Fault::NotFound => plain(404, "404 page not found\n"),
-        Fault::Gone => json_answer(&answer::status(410, "Expired", "too old resource version")),
+        Fault::Gone | Fault::GoneFromVersion => {
+            json_answer(&answer::status(410, "Expired", "too old resource version"))
+        }
         Fault::TooManyRequests => {
             let message = "Too many requests, please try again later.";
             json_answer(&answer::status(429, "TooManyRequests", message))
         }
         Fault::InternalError => {
             json_answer(&answer::status(500, "InternalError", "Internal error occurred"))
+        }
+        Fault::RetryAfter(time) => {
+            let mut response = plain(429, "Too many requests, please try again later.\n");
+            response.headers_mut().insert("retry-after", time.as_secs().into());
+            response
+        }
+        Fault::GatewayTimeout => plain(504, "<html>the upstream has not answered</html>\n"),
+        Fault::TooLargeVersion => {
+            let message = "Too large resource version: 9999, current: 7";
+            let mut status = answer::status(504, "Timeout", message);
+            status["details"] = json!({"causes": [{"reason": "ResourceVersionTooLarge",
+                                                   "message": "Too large resource version"}],
+                                       "retryAfterSeconds": 1});
+            json_answer(&status)
         }
         Fault::Unavailable => plain(503, "<html>no upstream</html>\n"),
         Fault::Garbage => text(StatusCode::OK, "}{ what is this\n".to_owned()),

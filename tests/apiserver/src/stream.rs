@@ -135,6 +135,10 @@ fn end(how: Option<Break>, lines: Lines, knife: &Knife) {
                 answer::status(500, "InternalError", "etcd event received with PrevKv=nil");
             say(answer::error_event(&status));
         }
+        Some(Break::Busy) => {
+            let message = "Too many requests, please try again later.";
+            say(answer::error_event(&answer::status(429, "TooManyRequests", message)));
+        }
         // Never dropped, so that the answer does not end.
         Some(Break::Stall) => std::mem::forget(lines),
     }
