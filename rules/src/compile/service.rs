@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
-use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
+use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
@@ -30,7 +30,8 @@ struct Builder<'a> {
     shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
     own: Table,
-    affinities: BTreeSet<AffinityId>,
+    /// The ports whose clients stay.
+    affinities: BTreeSet<Name>,
     /// The destinations that it has so far, and the index of the port that they are of.
     taken: Vec<(Destination, RawKey, usize)>,
     /// Whether no other Service has a destination.
@@ -120,7 +121,7 @@ impl Builder<'_> {
         };
         // Two entries of one port are not possible in a Service that the API server has seen.
         let affinity = Affinity::new(name, service, port, &endpoints)
-            .filter(|affinity| !self.affinities.contains(&affinity.id));
+            .filter(|affinity| !self.affinities.contains(&affinity.id.id));
         let way = |destination| Way { destination, affinity: affinity.as_ref(), index };
         let mut is_chosen_from = false;
         let sides = [
@@ -151,7 +152,8 @@ impl Builder<'_> {
         }
         self.add_hairpin(port, &endpoints);
         if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
-            self.affinities.insert(affinity.id.clone());
+            self.affinities.insert(affinity.id.id.clone());
+            self.elements.extend(affinity.members());
             affinity.move_into(&mut self.own);
         }
         is_guarded
@@ -233,7 +235,7 @@ impl Builder<'_> {
 #[derive(Clone, Copy)]
 struct Way<'a> {
     destination: Destination,
-    affinity: Option<&'a Affinity>,
+    affinity: Option<&'a Affinity<'a>>,
     /// Which of the Service's ports it is.
     index: usize,
 }
