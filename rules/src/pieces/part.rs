@@ -121,7 +121,7 @@ impl Parts {
 
     /// Joins destinations to the lists whose clients come to them, before and after.
     ///
-    /// Their verdicts do not change, so that they do not tell. But where a list changes, that is
+    /// Their verdicts need not change, so that they do not tell. But where a list changes, that is
     /// because of an endpoint that came or went, and all destinations that have the list change by
     /// the same. Those that only share such an endpoint may be joined too, which does no harm.
     pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
@@ -130,11 +130,9 @@ impl Parts {
             return;
         }
         for (family, set, elements) in element_changes(transaction) {
-            let verdicts = match set.as_str() {
-                names::ENDPOINTS => names::SERVICES,
-                names::NODEPORT_ENDPOINTS => names::NODEPORTS,
-                _ => continue,
-            };
+            if ![names::ENDPOINTS, names::NODEPORT_ENDPOINTS].contains(&set.as_str()) {
+                continue;
+            }
             for (key, element) in elements {
                 let Data::Values(endpoint) = element.data else { continue };
                 let Some(lists) = address(&endpoint.to_key())
@@ -142,9 +140,6 @@ impl Parts {
                 else {
                     continue;
                 };
-                if has_verdict(transaction, family, verdicts, key) {
-                    continue;
-                }
                 let Some(part) = Part::of_key(family, set, key) else { continue };
                 let index = self.add(part, 0);
                 lists.iter().for_each(|&list| self.join(index, list));
@@ -219,17 +214,5 @@ fn element_changes(transaction: &Transaction) -> impl Iterator<Item = (Family, &
         | Action::DeleteElements { set, elements, .. } => Some((operation.family, set, elements)),
         Action::DeleteSet { name, set } => Some((operation.family, name, &set.elements)),
         _ => None,
-    })
-}
-
-/// Whether the verdict on the destination of a slot changes.
-fn has_verdict(transaction: &Transaction, family: Family, verdicts: &str, slot: &RawKey) -> bool {
-    let bytes = slot.as_bytes();
-    // The slot is the last four bytes.
-    let Some(destination) = RawKey::from_bytes(&bytes[..bytes.len().saturating_sub(4)]) else {
-        return false;
-    };
-    element_changes(transaction).any(|(of, set, elements)| {
-        of == family && set.as_str() == verdicts && elements.contains_key(&destination)
     })
 }
