@@ -3,11 +3,23 @@
 //! What is compiled from the cluster has these maps empty. Here they get the elements that the
 //! kernel has, but for those that point to an endpoint that is no longer in its list, so that the
 //! difference takes away just these.
+//!
+//! A map holds the clients of many lists. Its keys begin with the client, in four bytes; the rest
+//! names the list, as do the keys of what may be learned before the endpoint's address.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
-use crate::nft::{Data, Element, Elements, Lifetime, Name, Rule, Ruleset, Statement, Table};
+use crate::compile::names;
+use crate::nft::{
+    Data, Element, Elements, Lifetime, Name, RawKey, Rule, Ruleset, Selector, Statement, Table,
+};
 use crate::transaction::{Action, Transaction};
+
+/// How many bytes of a key are the client's.
+const CLIENT_BYTES: usize = 4;
+/// How many bytes name a list.
+const LIST_BYTES: usize = 12;
 
 /// The desired ruleset with what the observed one has learned, as far as it is still good.
 ///
@@ -17,13 +29,14 @@ pub fn adopt<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, R
     for (family, observed) in &observed.tables {
         let Some(table) = desired.tables.get(family) else { continue };
         let kept: Vec<(Name, Elements)> = lists(table)
-            .filter_map(|list| {
-                let learned = observed.sets.get(list.map)?;
-                let wanted = &table.sets.get(list.map)?.spec;
+            .into_iter()
+            .filter_map(|(map, lists)| {
+                let learned = observed.sets.get(map)?;
+                let wanted = &table.sets.get(map)?.spec;
                 let is_same_kind =
                     learned.spec.key == wanted.key && learned.spec.data == wanted.data;
-                let kept = is_same_kind.then(|| list.keep(&learned.elements))?;
-                (!kept.is_empty()).then(|| (list.map.clone(), kept))
+                let kept = is_same_kind.then(|| keep(&learned.elements, &lists))?;
+                (!kept.is_empty()).then(|| (map.clone(), kept))
             })
             .collect();
         if kept.is_empty() {
@@ -40,58 +53,98 @@ pub fn adopt<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, R
 /// Whether something may have been learned, between a reading of the kernel and this transaction,
 /// that the transaction should have changed too: it removes from a list of what may be learned,
 /// changes a rule that learns, or takes away what was learned.
-pub fn may_outlive(transaction: &Transaction, desired: &Ruleset) -> bool {
+pub fn may_outlive(transaction: &Transaction) -> bool {
     let learns = |rules: &[Rule]| {
         let mut statements = rules.iter().flat_map(|rule| &rule.statements);
         statements.any(|statement| matches!(statement, Statement::Update { .. }))
     };
-    let is_list = |family, set: &Name| {
-        let table = desired.tables.get(family);
-        table.is_some_and(|table| lists(table).any(|list| list.members == set))
-    };
     transaction.operations.iter().any(|operation| match &operation.action {
         Action::DeleteElements { set, spec, .. } => {
-            spec.dynamic.is_some() || is_list(&operation.family, set)
+            spec.dynamic.is_some() || set.as_str() == names::AFFINITY_ENDPOINTS
         }
         Action::ReplaceRules { old, new, .. } => learns(old) && learns(new),
         _ => false,
     })
 }
 
-/// A dynamic map, and what may be learned.
-struct List<'a> {
-    map: &'a Name,
-    members: &'a Name,
-    elements: &'a Elements,
-    /// In seconds.
-    timeout: u32,
+/// Of what was learned in a map, what is of the lists that one of these tables has.
+pub fn of_lists(map: &Name, learned: Elements, tables: [&Table; 2]) -> Elements {
+    let lists = tables.map(|table| lists(table).remove(map).unwrap_or_default());
+    let is_of = |key: &RawKey| {
+        list_of_client(key).is_some_and(|id| lists.iter().any(|lists| lists.contains_key(&id)))
+    };
+    learned.into_iter().filter(|(key, _)| is_of(key)).collect()
 }
 
-/// The dynamic maps of a table, as its rules tell: `KEY @MEMBERS update @MAP { ... }`.
-fn lists(table: &Table) -> impl Iterator<Item = List<'_>> {
-    let rules = table.chains.values().flat_map(|chain| &chain.rules);
-    rules.filter_map(|rule| match rule.statements.as_slice() {
-        [
-            Statement::InSet { set: members, negated: false, .. },
-            Statement::Update { map, timeout, .. },
-        ] => {
-            let elements = &table.sets.get(members)?.elements;
-            Some(List { map, members, elements, timeout: *timeout })
-        }
+/// The list that the key of a client names.
+pub(crate) fn list_of_client(key: &RawKey) -> Option<RawKey> {
+    RawKey::from_bytes(key.as_bytes().get(CLIENT_BYTES..)?)
+}
+
+/// The list that the key of an endpoint names that clients may stay with.
+pub(crate) fn list_of_member(key: &RawKey) -> Option<RawKey> {
+    RawKey::from_bytes(key.as_bytes().get(..LIST_BYTES)?)
+}
+
+/// The lists that the statements of a rule name.
+pub(crate) fn lists_of(rule: &Rule) -> impl Iterator<Item = RawKey> {
+    rule.statements.iter().filter_map(|statement| match statement {
+        Statement::Update { key, .. } | Statement::DnatToPort { key, .. } => list_named(key),
         _ => None,
     })
 }
 
-impl List<'_> {
-    fn keep(&self, learned: &Elements) -> Elements {
-        let keep_one = |element: &Element| {
-            let Data::Learned(endpoint, lifetime) = &element.data else { return None };
-            let lifetime = with_timeout(*lifetime, 1000 * u64::from(self.timeout))?;
-            let is_member = self.elements.contains_key(&endpoint.to_key());
-            is_member.then(|| Element::new(Data::Learned(*endpoint, lifetime)))
+/// A list of what may be learned.
+struct List<'a> {
+    members: &'a Elements,
+    /// In seconds.
+    timeout: u32,
+}
+
+/// The lists by the map that holds their clients, and by name, as rules tell:
+/// `th dport PORT LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
+fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, List<'_>>> {
+    let mut found: BTreeMap<_, HashMap<_, _>> = BTreeMap::new();
+    for rule in table.chains.values().flat_map(|chain| &chain.rules) {
+        let [
+            Statement::DestinationPortIs(_),
+            Statement::InSet { set, negated: false, .. },
+            Statement::Update { map, key, timeout, .. },
+        ] = rule.statements.as_slice()
+        else {
+            continue;
         };
-        learned.iter().filter_map(|(key, element)| Some((*key, keep_one(element)?))).collect()
+        let id = list_named(key);
+        let (Some(id), Some(members)) = (id, table.sets.get(set)) else { continue };
+        let list = List { members: &members.elements, timeout: *timeout };
+        found.entry(map).or_default().insert(id, list);
     }
+    found
+}
+
+/// The list that is named behind the client in a key: by numbers that its selectors always are.
+fn list_named(key: &[Selector]) -> Option<RawKey> {
+    let id = key.get(1..)?.iter().try_fold(RawKey::new(), |id, selector| match *selector {
+        Selector::Random { modulus: 1, offset } if id.as_bytes().len() < LIST_BYTES => {
+            Some(id.slot(offset))
+        }
+        _ => None,
+    })?;
+    (id.as_bytes().len() == LIST_BYTES).then_some(id)
+}
+
+/// What is still good of what was learned.
+fn keep(learned: &Elements, lists: &HashMap<RawKey, List<'_>>) -> Elements {
+    let keep_one = |key: &RawKey, element: &Element| {
+        let Data::Learned(endpoint, lifetime) = &element.data else { return None };
+        let id = list_of_client(key)?;
+        let list = lists.get(&id)?;
+        let lifetime = with_timeout(*lifetime, 1000 * u64::from(list.timeout))?;
+        let member = RawKey::from_bytes(&[id.as_bytes(), endpoint.as_bytes()].concat())?;
+        let is_member = list.members.contains_key(&member);
+        is_member.then(|| Element::new(Data::Learned(*endpoint, lifetime)))
+    };
+    learned.iter().filter_map(|(key, element)| Some((*key, keep_one(key, element)?))).collect()
 }
 
 /// What is left of a lifetime had the timeout been this one from the start; `None` if nothing is.

@@ -4,45 +4,73 @@ use std::num::NonZeroU16;
 
 use crate::cluster::Family;
 use crate::diff::diff;
-use crate::nft::{Chain, CtField, RawKey, RawValue, Rule, Selector, Set, SetData, SetSpec};
+use crate::nft::{Chain, RawKey, RawValue, Rule, Selector, Set, SetData, SetSpec, slot_selector};
 
-const MAP: &str = "affinity-default/web/tcp/80";
-const MEMBERS: &str = "endpoints-default/web/tcp/80";
+const MAP: &str = "affinity-clients-0";
+const MEMBERS: &str = names::AFFINITY_ENDPOINTS;
 
 fn value(key: &RawKey) -> RawValue {
     RawValue::from_bytes(key.as_bytes()).unwrap()
 }
 
-fn client(last: u8) -> RawKey {
-    RawKey::new().address(IpAddr::from([10, 0, 0, last]))
+/// What names a list.
+fn list(name: u32) -> RawKey {
+    RawKey::new().slot(name).slot(0).slot(0)
 }
 
-fn endpoint(last: u8) -> RawKey {
-    RawKey::new().address(IpAddr::from([10, 1, 0, last])).port(NonZeroU16::new(80).unwrap())
+fn client(last: u8, of: u32) -> RawKey {
+    RawKey::from_bytes(&[RawKey::new().slot(last.into()).as_bytes(), list(of).as_bytes()].concat())
+        .unwrap()
 }
 
-/// A map that may learn these endpoints, for so many seconds, and has learned these.
-fn ruleset(timeout: u32, members: &[u8], learned: &[(u8, u8, Lifetime)]) -> Ruleset {
-    let data = vec![Selector::Daddr, Selector::Dport];
-    let map = SetSpec::new(vec![Selector::Saddr], SetData::Values(data.clone())).dynamic(16);
+fn address(last: u8) -> RawKey {
+    RawKey::new().address(IpAddr::from([10, 1, 0, last]))
+}
+
+fn member(last: u8, of: u32) -> RawKey {
+    list(of).address(IpAddr::from([10, 1, 0, last]))
+}
+
+/// A table with a map, and lists of endpoints by name that may be learned for so many seconds.
+fn table(lists: &[(u32, u32, &[u8])], learned: &[(RawKey, u8, Lifetime)]) -> Table {
+    let (three, address_of) = ([slot_selector(); 3], vec![Selector::Daddr]);
+    let data = SetData::Values(address_of.clone());
+    let map = SetSpec::new([&[slot_selector()], &three[..]].concat(), data).dynamic(16);
     let learned = learned.iter().map(|&(from, to, lifetime)| {
-        (client(from), Element::new(Data::Learned(value(&endpoint(to)), lifetime)))
+        (from, Element::new(Data::Learned(value(&address(to)), lifetime)))
     });
-    let list = SetSpec::new(data.clone(), SetData::Nothing);
-    let elements = members.iter().map(|&last| (endpoint(last), Element::new(Data::Nothing)));
-    let rule = Rule::new([
-        Statement::InSet { key: data.clone(), set: MEMBERS.into(), negated: false },
-        Statement::Update {
-            map: MAP.into(),
-            key: vec![Selector::CtOriginal(CtField::Saddr)],
-            timeout,
-            data,
-        },
-    ]);
+    let members = SetSpec::new([&three[..], &address_of].concat(), SetData::Nothing);
+    let elements = lists.iter().flat_map(|&(name, _, endpoints)| {
+        endpoints.iter().map(move |&last| (member(last, name), Element::new(Data::Nothing)))
+    });
+    let rule = |&(name, timeout, _): &(u32, u32, &[u8])| {
+        let id = [name, 0, 0].map(Selector::constant);
+        let source = Selector::SourceHash { original: true, modulus: 256, seed: 1 };
+        let key = [&id[..], &address_of].concat();
+        Rule::new([
+            Statement::DestinationPortIs(NonZeroU16::new(80).unwrap()),
+            Statement::InSet { key, set: MEMBERS.into(), negated: false },
+            Statement::Update {
+                map: MAP.into(),
+                key: [&[source], &id[..]].concat(),
+                timeout,
+                data: address_of.clone(),
+            },
+        ])
+    };
     let mut table = Table::default();
     table.sets.insert(MAP.into(), Set { elements: learned.collect(), ..Set::new(map) });
-    table.sets.insert(MEMBERS.into(), Set { elements: elements.collect(), ..Set::new(list) });
-    table.chains.insert("learn".into(), Chain { rules: vec![rule], ..Chain::default() });
+    table.sets.insert(MEMBERS.into(), Set { elements: elements.collect(), ..Set::new(members) });
+    let rules = lists.iter().map(rule).collect();
+    table.chains.insert("learn".into(), Chain { rules, ..Chain::default() });
+    table
+}
+
+/// A list that may learn these endpoints, for so many seconds, and what it has learned.
+fn ruleset(timeout: u32, members: &[u8], learned: &[(u8, u8, Lifetime)]) -> Ruleset {
+    let learned: Vec<_> =
+        learned.iter().map(|&(from, to, lifetime)| (client(from, 1), to, lifetime)).collect();
+    let table = table(&[(1, timeout, members)], &learned);
     Ruleset { tables: [(Family::Ipv4, table)].into() }
 }
 
@@ -71,16 +99,16 @@ fn what_points_to_a_removed_endpoint_goes_with_it() {
     let map = format!("element ip weir {MAP}");
     assert_eq!(
         changes(&observed, &desired),
-        [format!("- {map} {{ 10.0.0.7 timeout 1m expires 3s : 10.1.0.1 . 80 }}")]
+        [format!("- {map} {{ 7 . 1 . 0 . 0 timeout 1m expires 3s : 10.1.0.1 }}")]
     );
     let transaction = diff(&observed, &adopt(&observed, Cow::Borrowed(&desired)));
-    assert!(may_outlive(&transaction, &desired), "a packet may have been in between");
+    assert!(may_outlive(&transaction), "a packet may have been in between");
     let mut after = observed.clone();
     transaction.apply(&mut after);
     assert!(diff(&after, &adopt(&after, Cow::Borrowed(&desired))).is_empty());
     let grown = ruleset(60, &[1, 2, 3], &[]);
     let transaction = diff(&observed, &adopt(&observed, Cow::Borrowed(&grown)));
-    assert!(!may_outlive(&transaction, &grown), "nothing has to go");
+    assert!(!may_outlive(&transaction), "nothing has to go");
 }
 
 #[test]
@@ -88,23 +116,48 @@ fn another_timeout_counts_from_when_it_was_learned() {
     let observed = ruleset(60, &[1], &[(7, 1, seconds(60, 50)), (8, 1, seconds(60, 10))]);
     let map = format!("element ip weir {MAP}");
     let old = |client, left| {
-        format!("- {map} {{ 10.0.0.{client} timeout 1m expires {left} : 10.1.0.1 . 80 }}")
+        format!("- {map} {{ {client} . 1 . 0 . 0 timeout 1m expires {left} : 10.1.0.1 }}")
     };
     assert_eq!(
         changes(&observed, &ruleset(30, &[1], &[])),
         [
             old(7, "50s"),
             old(8, "10s"),
-            format!("+ {map} {{ 10.0.0.7 timeout 30s expires 20s : 10.1.0.1 . 80 }}"),
+            format!("+ {map} {{ 7 . 1 . 0 . 0 timeout 30s expires 20s : 10.1.0.1 }}"),
         ]
     );
     assert_eq!(
         changes(&observed, &ruleset(3600, &[1], &[]))[2..],
         [
-            format!("+ {map} {{ 10.0.0.7 timeout 1h expires 59m50s : 10.1.0.1 . 80 }}"),
-            format!("+ {map} {{ 10.0.0.8 timeout 1h expires 59m10s : 10.1.0.1 . 80 }}"),
+            format!("+ {map} {{ 7 . 1 . 0 . 0 timeout 1h expires 59m50s : 10.1.0.1 }}"),
+            format!("+ {map} {{ 8 . 1 . 0 . 0 timeout 1h expires 59m10s : 10.1.0.1 }}"),
         ]
     );
+}
+
+#[test]
+fn lists_that_share_a_map_are_apart() {
+    let learned = [(client(7, 1), 1, seconds(60, 3)), (client(7, 2), 1, seconds(60, 9))];
+    let of = |lists: &[(u32, u32, &[u8])], learned: &[_]| Ruleset {
+        tables: [(Family::Ipv4, table(lists, learned))].into(),
+    };
+    let observed = of(&[(1, 60, &[1]), (2, 60, &[1])], &learned);
+    let map = format!("element ip weir {MAP}");
+    // The endpoint stays in the other list.
+    assert_eq!(
+        changes(&observed, &of(&[(1, 60, &[2]), (2, 60, &[1])], &[])),
+        [format!("- {map} {{ 7 . 1 . 0 . 0 timeout 1m expires 3s : 10.1.0.1 }}")]
+    );
+    // With a list go its clients.
+    assert_eq!(
+        changes(&observed, &of(&[(1, 60, &[1])], &[])),
+        [format!("- {map} {{ 7 . 2 . 0 . 0 timeout 1m expires 9s : 10.1.0.1 }}")]
+    );
+    // Where only some lists are compared, what is of others is none of theirs.
+    let (one, none) = (table(&[(1, 60, &[1])], &[]), table(&[], &[]));
+    let all = observed.tables[&Family::Ipv4].sets[MAP].elements.clone();
+    let kept = of_lists(&MAP.into(), all, [&one, &none]);
+    assert_eq!(kept.into_keys().collect::<Vec<_>>(), [client(7, 1)]);
 }
 
 #[test]

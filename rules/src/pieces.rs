@@ -121,7 +121,7 @@ impl Places {
         if spec.interval && !self.created.contains(&(family, set.clone())) {
             return Place::First;
         }
-        let part = Part::of_destination(family, set, key);
+        let part = Part::of_key(family, set, key);
         part.or_else(|| Part::of_service(family, set)).map_or(Place::First, Place::With)
     }
 }
@@ -145,6 +145,10 @@ impl Plan {
                     Place::First => has_first = true,
                     Place::With(part) => drop(parts.add(part, 0)),
                     Place::Last => {}
+                }
+                if let Action::ReplaceRules { chain, old, new } = &operation.action {
+                    parts.join_lists(family, chain, old);
+                    parts.join_lists(family, chain, new);
                 }
                 continue;
             };

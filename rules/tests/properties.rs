@@ -279,19 +279,24 @@ fn astray(ruleset: &Ruleset) -> Vec<(Name, RawKey)> {
     let mut found = Vec::new();
     for (_, table) in tables(ruleset) {
         for rule in table.chains.values().flat_map(|chain| &chain.rules) {
-            let [Statement::InSet { set, .. }, Statement::Update { map, .. }] =
-                &rule.statements[..]
+            let [
+                Statement::DestinationPortIs(_),
+                Statement::InSet { set, .. },
+                Statement::Update { map, .. },
+            ] = &rule.statements[..]
             else {
                 continue;
             };
             let elements = table.sets[map].elements.iter();
-            let is_astray = |element: &Element| match &element.data {
+            let is_astray = |key: &RawKey, element: &Element| match &element.data {
                 Data::Learned(endpoint, _) => {
-                    !table.sets[set].elements.contains_key(&endpoint.to_key())
+                    let list = &key.as_bytes()[4..];
+                    let member = RawKey::from_bytes(&[list, endpoint.as_bytes()].concat());
+                    !table.sets[set].elements.contains_key(&member.expect("it is short"))
                 }
                 _ => true,
             };
-            let astray = elements.filter(|(_, element)| is_astray(element));
+            let astray = elements.filter(|(key, element)| is_astray(key, element));
             found.extend(astray.map(|(key, _)| (map.clone(), *key)));
         }
     }

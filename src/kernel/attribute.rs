@@ -110,6 +110,13 @@ pub(super) mod expression {
     pub(in crate::kernel) const NUMGEN_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_NG_TYPE);
     pub(in crate::kernel) const NUMGEN_MODULUS: U32<E> = U32::new(sys::NFTNL_EXPR_NG_MODULUS);
     pub(in crate::kernel) const NUMGEN_OFFSET: U32<E> = U32::new(sys::NFTNL_EXPR_NG_OFFSET);
+    pub(in crate::kernel) const HASH_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_SREG);
+    pub(in crate::kernel) const HASH_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_DREG);
+    pub(in crate::kernel) const HASH_LEN: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_LEN);
+    pub(in crate::kernel) const HASH_MODULUS: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_MODULUS);
+    pub(in crate::kernel) const HASH_SEED: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_SEED);
+    pub(in crate::kernel) const HASH_OFFSET: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_OFFSET);
+    pub(in crate::kernel) const HASH_TYPE: U32<E> = U32::new(sys::NFTNL_EXPR_HASH_TYPE);
     pub(in crate::kernel) const BITWISE_SREG: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_SREG);
     pub(in crate::kernel) const BITWISE_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_DREG);
     pub(in crate::kernel) const BITWISE_LEN: U32<E> = U32::new(sys::NFTNL_EXPR_BITWISE_LEN);
@@ -127,6 +134,8 @@ pub(super) mod expression {
     pub(in crate::kernel) const LOOKUP_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_LOOKUP_DREG);
     pub(in crate::kernel) const LOOKUP_FLAGS: U32<E> = U32::new(sys::NFTNL_EXPR_LOOKUP_FLAGS);
     pub(in crate::kernel) const IMMEDIATE_DREG: U32<E> = U32::new(sys::NFTNL_EXPR_IMM_DREG);
+    pub(in crate::kernel) const IMMEDIATE_DATA: Bytes<E> =
+        Bytes::new(sys::NFTNL_EXPR_IMM_DATA, DATA_BYTES);
     pub(in crate::kernel) const IMMEDIATE_VERDICT: U32<E> = U32::new(sys::NFTNL_EXPR_IMM_VERDICT);
     pub(in crate::kernel) const IMMEDIATE_CHAIN: Str<E> = Str::new(sys::NFTNL_EXPR_IMM_CHAIN);
     pub(in crate::kernel) const MATCH_NAME: Str<E> = Str::new(sys::NFTNL_EXPR_MT_NAME);

@@ -19,6 +19,8 @@ const FIB_F_SADDR: u32 = 1 << 0;
 const NAT_RANDOM_FULLY: u32 = 1 << 4;
 /// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`, which the kernel sets itself.
 const NAT_ADDRESS_AND_PORT: u32 = 1 | 2;
+/// `NFT_HASH_JENKINS` of linux/netfilter/nf_tables.h.
+const HASH_JENKINS: u32 = 0;
 /// `NFT_BITWISE_BOOL`.
 const BITWISE_BOOL: u32 = 0;
 
@@ -77,6 +79,18 @@ pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
             e.set_u32(attribute::NUMGEN_MODULUS, *modulus);
             e.set_u32(attribute::NUMGEN_OFFSET, *offset);
             e.set_u32(attribute::NUMGEN_DREG, register(*dreg));
+        }
+        Instruction::Hash { sreg, len, modulus, seed, dreg } => {
+            e.set_u32(attribute::HASH_TYPE, HASH_JENKINS);
+            e.set_u32(attribute::HASH_SREG, register(*sreg));
+            e.set_u32(attribute::HASH_LEN, *len);
+            e.set_u32(attribute::HASH_MODULUS, *modulus);
+            e.set_u32(attribute::HASH_SEED, *seed);
+            e.set_u32(attribute::HASH_DREG, register(*dreg));
+        }
+        Instruction::LoadNumber { value, dreg } => {
+            e.set_u32(attribute::IMMEDIATE_DREG, register(*dreg));
+            e.set_bytes(attribute::IMMEDIATE_DATA, &value.to_be_bytes());
         }
         Instruction::Bitwise(op) => {
             e.set_u32(attribute::BITWISE_SREG, register(op.sreg));
@@ -148,6 +162,7 @@ pub(super) fn decode(e: &ExpressionRef<'_>) -> Instruction {
         "ct" => decode_ct(e),
         "fib" => decode_fib(e),
         "numgen" => decode_numgen(e),
+        "hash" => decode_hash(e),
         "bitwise" => decode_bitwise(e),
         "cmp" => decode_cmp(e),
         "lookup" => decode_lookup(e),
@@ -250,6 +265,19 @@ fn decode_numgen(e: &ExpressionRef<'_>) -> Option<Instruction> {
     })
 }
 
+fn decode_hash(e: &ExpressionRef<'_>) -> Option<Instruction> {
+    let is_plain = e.u32(attribute::HASH_TYPE)? == HASH_JENKINS
+        && e.u32(attribute::HASH_OFFSET).unwrap_or(0) == 0;
+    is_plain.then_some(())?;
+    Some(Instruction::Hash {
+        sreg: read_register(e.u32(attribute::HASH_SREG)?)?,
+        len: e.u32(attribute::HASH_LEN)?,
+        modulus: e.u32(attribute::HASH_MODULUS)?,
+        seed: e.u32(attribute::HASH_SEED)?,
+        dreg: read_register(e.u32(attribute::HASH_DREG)?)?,
+    })
+}
+
 fn decode_bitwise(e: &ExpressionRef<'_>) -> Option<Instruction> {
     let word = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u32::from_ne_bytes);
     (e.u32(attribute::BITWISE_OP).unwrap_or(BITWISE_BOOL) == BITWISE_BOOL).then_some(())?;
@@ -287,6 +315,11 @@ fn decode_lookup(e: &ExpressionRef<'_>) -> Option<Instruction> {
 }
 
 fn decode_immediate(e: &ExpressionRef<'_>) -> Option<Instruction> {
+    if let Some(data) = e.bytes(attribute::IMMEDIATE_DATA) {
+        let value = u16::from_be_bytes(data.try_into().ok()?);
+        let dreg = read_register(e.u32(attribute::IMMEDIATE_DREG)?)?;
+        return Some(Instruction::LoadNumber { value, dreg });
+    }
     let code = e.u32(attribute::IMMEDIATE_VERDICT)? as i32;
     read_verdict(code, e.str(attribute::IMMEDIATE_CHAIN)).map(Instruction::Verdict)
 }

@@ -95,13 +95,15 @@ pub(super) fn read_comment(bytes: &[u8]) -> Option<String> {
 /// The notes of a set.
 pub(super) fn set(spec: &SetSpec, family: Family) -> Vec<u8> {
     let mut out = Writer(Vec::new());
-    let key_order = match spec.key.as_slice() {
+    let order = |selectors: &[Selector]| match selectors {
         [_] => BYTEORDER_BIG_ENDIAN,
         _ => BYTEORDER_INVALID,
     };
-    out.put_u32(SET_KEYBYTEORDER, key_order);
-    if spec.data != SetData::Nothing {
-        out.put_u32(SET_DATABYTEORDER, BYTEORDER_INVALID);
+    out.put_u32(SET_KEYBYTEORDER, order(&spec.key));
+    match &spec.data {
+        SetData::Nothing => {}
+        SetData::Verdict => out.put_u32(SET_DATABYTEORDER, BYTEORDER_INVALID),
+        SetData::Values(data) => out.put_u32(SET_DATABYTEORDER, order(data)),
     }
     out.put_nested(SET_KEY_TYPEOF, |typeof_| put_key(typeof_, &spec.key, family));
     match &spec.data {
@@ -140,7 +142,9 @@ fn put_selector(out: &mut Writer, selector: Selector, family: Family) {
     let (expression, operands) = match selector {
         Selector::L4proto => (EXPR_META, vec![META_L4PROTO]),
         Selector::Random { modulus, offset } => (EXPR_NUMGEN, vec![NUMGEN_RANDOM, modulus, offset]),
-        Selector::CtOriginal(_) => unreachable!("no set of weir's is declared by it"),
+        Selector::CtOriginal(_) | Selector::SourceHash { .. } => {
+            unreachable!("no set of weir's is declared by it")
+        }
         Selector::Saddr | Selector::Daddr | Selector::Dport => {
             (EXPR_PAYLOAD, payload_field(selector, family).to_vec())
         }
@@ -161,9 +165,13 @@ fn payload_field(selector: Selector, family: Family) -> [u32; 2] {
         (Selector::Daddr, Family::Ipv4) => [12, 12],
         (Selector::Daddr, Family::Ipv6) => [13, 9],
         (Selector::Dport, _) => [11, 2],
-        (Selector::L4proto | Selector::CtOriginal(_) | Selector::Random { .. }, _) => {
-            unreachable!("not a field of a packet")
-        }
+        (
+            Selector::L4proto
+            | Selector::CtOriginal(_)
+            | Selector::Random { .. }
+            | Selector::SourceHash { .. },
+            _,
+        ) => unreachable!("not a field of a packet"),
     }
 }
 

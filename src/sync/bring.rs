@@ -61,7 +61,7 @@ pub(super) fn bring(
             view.fitted(fitted);
         }
         transaction = view.limit(transaction)?;
-        let mut look_again = may_outlive(&transaction, view.desired());
+        let mut look_again = may_outlive(&transaction);
         if std::mem::take(&mut keep_learned) {
             let rest = transaction.clone().without_learned();
             if !rest.is_empty() {

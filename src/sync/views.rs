@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use weir_rules::cluster::{Family, NamespacedName};
 use weir_rules::desired::{Desired, Part};
 use weir_rules::diff::diff;
-use weir_rules::learned::may_outlive;
-use weir_rules::nft::Ruleset;
+use weir_rules::learned::{may_outlive, of_lists};
+use weir_rules::nft::{Elements, Ruleset};
 use weir_rules::transaction::{Action, Transaction};
 
 use super::Tables;
@@ -141,13 +141,23 @@ impl View for Differences {
             self.catch_up(kernel)?;
         }
         let parts = self.learned();
-        if !parts.tables.is_empty() && may_outlive(&diff(&self.before, &self.after), &self.after) {
+        if !parts.tables.is_empty() && may_outlive(&diff(&self.before, &self.after)) {
             self.reads += 1;
             let read = kernel.read(&parts)?.ruleset;
             for (family, table) in read.tables {
                 let there = self.before.tables.get_mut(&family).expect("asked for");
-                for (name, set) in table.sets {
-                    there.sets.get_mut(&name).expect("asked for").elements = set.elements;
+                let after = &self.after.tables[&family];
+                // The kernel has in them what is of other Services, too.
+                let learned: Vec<(_, Elements)> = table
+                    .sets
+                    .into_iter()
+                    .map(|(name, set)| {
+                        let learned = of_lists(&name, set.elements, [there, after]);
+                        (name, learned)
+                    })
+                    .collect();
+                for (name, elements) in learned {
+                    there.sets.get_mut(&name).expect("asked for").elements = elements;
                 }
             }
         }

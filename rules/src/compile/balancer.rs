@@ -4,10 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU16;
 
+use super::affinity::{List, ListId, client_key, client_map, ports};
 use super::names;
 use super::program::MARK_FOR_MASQUERADE;
 use crate::cluster::{NamespacedName, Protocol, ServicePort};
+use crate::endpoints::PortEndpoints;
 use crate::nft::{Chain, Name, Rule, Selector, Statement, Verdict};
 
 /// Where the slots of the list for policy Local begin. Those of the list for policy Cluster begin
@@ -23,27 +26,35 @@ pub(crate) struct Balancer {
     pub(super) affinity: Option<AffinityId>,
 }
 
-/// `namespace/name/protocol/port` of a Service port with session affinity.
+/// A Service port with session affinity.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct AffinityId {
-    id: Name,
+    /// `namespace/name/protocol/port`.
+    pub(super) id: Name,
     protocol: Protocol,
+    /// The map that holds its clients.
+    pub(super) client_map: Name,
+    /// The lists for policy Cluster and for policy Local, by the ports that their endpoints have.
+    lists: [Box<[(NonZeroU16, ListId)]>; 2],
 }
 
 impl AffinityId {
-    pub(super) fn new(service: &NamespacedName, port: &ServicePort) -> Self {
+    pub(super) fn new(
+        service: &NamespacedName,
+        port: &ServicePort,
+        endpoints: &PortEndpoints,
+    ) -> Self {
         let id = Name::new(format!("{service}/{}/{}", port.protocol, port.port));
-        Self { id, protocol: port.protocol }
+        let lists = List::ALL.map(|list| {
+            let ids = ports(endpoints, list).into_iter();
+            ids.map(|port| (port, ListId::new(&id, list, port))).collect()
+        });
+        Self { client_map: client_map(&id), id, protocol: port.protocol, lists }
     }
 
-    /// The map from clients to endpoints of the list for policy Cluster.
-    pub(super) fn map(&self) -> Name {
-        Name::new(format!("affinity-{self}"))
-    }
-
-    /// The map from clients to endpoints of the list for policy Local.
-    pub(super) fn local_map(&self) -> Name {
-        Name::new(format!("local-affinity-{self}"))
+    /// The endpoints of a list, by their ports.
+    pub(super) fn lists(&self, list: List) -> &[(NonZeroU16, ListId)] {
+        &self.lists[list as usize]
     }
 }
 
@@ -161,11 +172,11 @@ impl Balancer {
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
         let rules = match self.choice {
             Choice::Cluster(n) => match &self.affinity {
-                Some(id) => self.as_before(id, id.map()),
+                Some(id) => self.as_before(id, List::Cluster),
                 None => self.draw(n, 0),
             },
             Choice::Local(n) => match &self.affinity {
-                Some(id) => self.as_before(id, id.local_map()),
+                Some(id) => self.as_before(id, List::Local),
                 None => self.draw(n, LOCAL_SLOTS),
             },
             Choice::External(n) => {
@@ -186,14 +197,15 @@ impl Balancer {
     }
 
     /// To the endpoint that the client has, else to any.
-    fn as_before(&self, id: &AffinityId, map: Name) -> Vec<Rule> {
-        // Where the key has no port, nft wants the protocol before it takes a port from the map.
-        let protocol = Statement::ProtocolIs(id.protocol);
+    fn as_before(&self, id: &AffinityId, list: List) -> Vec<Rule> {
+        let known = id.lists(list).iter().map(|&(port, list)| {
+            let (key, map) = (client_key(list, false), id.client_map.clone());
+            // nft wants the protocol before it takes a port.
+            let protocol = Statement::ProtocolIs(id.protocol);
+            Rule::new([protocol, Statement::DnatToPort { key, map, port }])
+        });
         let any = Verdict::Goto(self.without_affinity().name());
-        vec![
-            Rule::new([protocol, Statement::Dnat { key: vec![Selector::Saddr], map }]),
-            Rule::new([Statement::Verdict(any)]),
-        ]
+        known.chain([Rule::new([Statement::Verdict(any)])]).collect()
     }
 
     /// To an endpoint of the list that begins at `first`, each as probable. A packet that is on its

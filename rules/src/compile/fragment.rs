@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use super::balancer::Balancer;
 use super::{affinity, names};
-use crate::nft::{Data, Element, RawKey, Statement, Table};
+use crate::learned::lists_of;
+use crate::nft::{Data, Element, Name, RawKey, Rule, Statement, Table};
 
 /// A set or map that Services share. The order is that of [`Fragment::elements`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,13 +21,14 @@ pub(crate) enum Map {
     FirewallIps,
     AffinityServices,
     AffinityNodePorts,
+    AffinityEndpoints,
     ClusterIps,
     HairpinConnections,
 }
 
 impl Map {
     /// All of them, by number.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Map::Services,
         Map::Endpoints,
         Map::NoEndpointServices,
@@ -36,6 +38,7 @@ impl Map {
         Map::FirewallIps,
         Map::AffinityServices,
         Map::AffinityNodePorts,
+        Map::AffinityEndpoints,
         Map::ClusterIps,
         Map::HairpinConnections,
     ];
@@ -64,6 +67,7 @@ impl Map {
             Map::FirewallIps => names::FIREWALL_IPS,
             Map::AffinityServices => names::AFFINITY_SERVICES,
             Map::AffinityNodePorts => names::AFFINITY_NODEPORTS,
+            Map::AffinityEndpoints => names::AFFINITY_ENDPOINTS,
             Map::ClusterIps => names::CLUSTER_IPS,
             Map::HairpinConnections => names::HAIRPIN_CONNECTIONS,
         }
@@ -76,7 +80,7 @@ impl Map {
 
     /// Whether it is there only where clients stay with their endpoint.
     pub(crate) fn learns(self) -> bool {
-        matches!(self, Map::AffinityServices | Map::AffinityNodePorts)
+        matches!(self, Map::AffinityServices | Map::AffinityNodePorts | Map::AffinityEndpoints)
     }
 }
 
@@ -102,6 +106,35 @@ impl Fragment {
     /// Whether the Service is not served in this family.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What clients may stay with: the elements of [`Map::AffinityEndpoints`].
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Entry> {
+        let first = self.elements.partition_point(|entry| entry.0 < Map::AffinityEndpoints);
+        self.elements[first..].iter().take_while(|entry| entry.0 == Map::AffinityEndpoints)
+    }
+
+    /// The rules of its own chains that are about clients that stay with their endpoint.
+    fn learning_rules(&self) -> impl Iterator<Item = &Rule> {
+        let chains = self.own.iter().flat_map(|own| own.chains.values());
+        let learns = |rule: &&Rule| {
+            rule.statements.iter().any(|statement| matches!(statement, Statement::Update { .. }))
+        };
+        chains.flat_map(|chain| &chain.rules).filter(learns)
+    }
+
+    /// The maps that hold the clients that stay with their endpoint; one may come more than once.
+    pub(crate) fn client_maps(&self) -> impl Iterator<Item = &Name> {
+        let statements = self.learning_rules().flat_map(|rule| &rule.statements);
+        statements.filter_map(|statement| match statement {
+            Statement::Update { map, .. } => Some(map),
+            _ => None,
+        })
+    }
+
+    /// The lists by whose names its clients are in these maps.
+    pub(crate) fn client_lists(&self) -> impl Iterator<Item = RawKey> {
+        self.learning_rules().flat_map(lists_of)
     }
 
     /// Calls `each` with every element that the two do not have alike: with the one and the other.

@@ -51,21 +51,17 @@ pub mod names {
     pub const AFFINITY_SERVICES: &str = "affinity-services";
     /// Verdict map of every node port whose clients stay with their endpoint.
     pub const AFFINITY_NODEPORTS: &str = "affinity-nodeports";
+    /// Set of the endpoints that clients may stay with, by list.
+    pub const AFFINITY_ENDPOINTS: &str = "affinity-endpoints";
+    /// What the names of the maps from client and list to endpoint begin with; a number is behind it.
+    pub const AFFINITY_CLIENTS: &str = "affinity-clients-";
     /// Verdict map of every node port without endpoints.
     pub const NO_ENDPOINT_NODEPORTS: &str = "no-endpoint-nodeports";
 }
 
 /// What defines a set of this name, if that is one that a Service has of its own.
 pub(crate) fn own_spec(name: &Name) -> Option<SetSpec> {
-    let name = name.as_str();
-    let kind = name.strip_prefix("local-").unwrap_or(name);
-    if kind.starts_with("affinity-") {
-        Some(affinity::map_spec())
-    } else if kind.starts_with("endpoints-") {
-        Some(affinity::list_spec())
-    } else {
-        name.starts_with("source-ranges-").then(firewall::sources_spec)
-    }
+    name.as_str().starts_with("source-ranges-").then(firewall::sources_spec)
 }
 
 /// The ruleset that serves this cluster on this node: a table of each family.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
-use super::balancer::{AffinityId, Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
+use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
@@ -38,7 +38,8 @@ struct Builder<'a> {
     shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
     own: Table,
-    affinities: BTreeSet<AffinityId>,
+    /// The ports whose clients stay.
+    affinities: BTreeSet<Name>,
     /// The destinations that it has so far, each with the index of the port that it is of.
     taken: HashMap<(Destination, RawKey), usize>,
 }
@@ -113,7 +114,7 @@ impl Builder<'_> {
         let external = Traffic::new(self.service, Side::External, &endpoints);
         // Two entries of one port are not possible in a Service that the API server has seen.
         let affinity = Affinity::new(self.name, self.service, port, &endpoints)
-            .filter(|affinity| !self.affinities.contains(&affinity.id));
+            .filter(|affinity| !self.affinities.contains(&affinity.id.id));
         let way = Way { affinity: affinity.as_ref(), index, comment: &comment };
         let mut is_chosen_from = false;
         let protocol = port.protocol;
@@ -139,7 +140,8 @@ impl Builder<'_> {
         self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
         if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
-            self.affinities.insert(affinity.id.clone());
+            self.affinities.insert(affinity.id.id.clone());
+            self.elements.extend(affinity.members());
             affinity.move_into(&mut self.own);
         }
     }
@@ -233,7 +235,7 @@ impl Builder<'_> {
 /// What the destinations of one port have in common.
 #[derive(Clone, Copy)]
 struct Way<'a> {
-    affinity: Option<&'a Affinity>,
+    affinity: Option<&'a Affinity<'a>>,
     /// Which of the Service's ports it is.
     index: usize,
     comment: &'a str,

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::users::destination;
 use super::{Desired, State, index};
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, own_spec};
+use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, learning, own_spec};
+use crate::learned::{list_of_member, lists_of};
 use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
 use crate::pieces::owner;
 
@@ -84,6 +85,16 @@ impl State {
                 }
             }
         }
+        let mut lists: HashMap<RawKey, usize> = HashMap::new();
+        for (number, kept) in all.iter().enumerate() {
+            let rules = kept.own.chains.values().flat_map(|chain| &chain.rules);
+            lists.extend(rules.flat_map(lists_of).map(|list| (list, number)));
+        }
+        for (key, element) in elements(Map::AffinityEndpoints) {
+            if let Some(&number) = list_of_member(key).and_then(|list| lists.get(&list)) {
+                all[number].elements.insert((Map::AffinityEndpoints, *key), element.clone());
+            }
+        }
         for map in [Map::ClusterIps, Map::HairpinConnections] {
             all.iter_mut().for_each(|kept| kept.add_shared(map, elements(map)));
         }
@@ -95,6 +106,12 @@ impl State {
         let elements = self.fragments.iter().flat_map(|(_, fragment)| fragment.elements);
         elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| key).collect()
     }
+}
+
+/// Whether a rule looks up which endpoint a client has.
+fn leads_to_clients(table: &Table) -> bool {
+    let mut statements = table.chains.values().flat_map(Chain::statements);
+    statements.any(|it| matches!(it, Statement::DnatToPort { .. } | Statement::Update { .. }))
 }
 
 /// The Service that a comment names, of these by their names. A comment that is too long is cut.
@@ -122,18 +139,16 @@ struct Kept {
 }
 
 impl Kept {
-    /// What was learned belongs to the kernel.
     fn add_set(&mut self, name: &Name, set: &Set) {
-        let is_learned = set.spec.dynamic.is_some();
-        let elements = if is_learned { Elements::new() } else { set.elements.clone() };
         // To change what defines a set or chain, the kernel has to make the table anew.
         if own_spec(name).as_ref() == Some(&set.spec) {
-            self.own.sets.insert(name.clone(), Set { elements, ..Set::new(set.spec.clone()) });
+            self.own.sets.insert(name.clone(), set.clone());
         }
     }
 
     /// Drops chains with rules that others have made, or that lead to such a chain.
     fn drop_what_leads_nowhere(&mut self, frame: &Frame) {
+        let learning = learning();
         loop {
             let is_whole = |chain: &Chain| {
                 chain.base.is_none()
@@ -144,6 +159,7 @@ impl Kept {
                             && it.set().is_none_or(|name| {
                                 self.own.sets.contains_key(name)
                                     || frame.base.sets.contains_key(name)
+                                    || learning.sets.contains_key(name)
                             })
                     })
             };
@@ -197,7 +213,7 @@ impl Kept {
         let Self { elements, shared, balancers, own } = self;
         let has_own = !own.sets.is_empty() || !own.chains.is_empty();
         Fragment {
-            learns: elements.keys().any(|(map, _)| map.learns()),
+            learns: elements.keys().any(|(map, _)| map.learns()) || leads_to_clients(&own),
             elements: elements
                 .into_iter()
                 .map(|((map, key), element)| (map, key, element))

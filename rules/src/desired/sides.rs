@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Shared, State, TablePlan, each_shared};
 use crate::compile::{Fragment, Frame, Map, learning};
-use crate::nft::{Data, Element, RawKey, Set, Table};
+use crate::nft::{Data, Element, Name, RawKey, Set, Table};
 
 /// Two tables that are filled with what differs. Sets that are on one side only come or go.
 pub(super) struct Sides {
@@ -73,10 +73,37 @@ impl Sides {
                 insert(&mut self.after, map, *key, new.clone());
             }
         });
-        if before.own != after.own {
-            // All of it: what may be learned is told by rules and lists together.
+        if before.own != after.own || !before.members().eq(after.members()) {
             before.own.iter().for_each(|own| add_table(&mut self.before, own));
             after.own.iter().for_each(|own| add_table(&mut self.after, own));
+            self.add_affinity(before, after, frame);
+        }
+    }
+
+    /// What tells which clients are still good: besides the rules that learn, all of the lists, and
+    /// the maps that hold the clients.
+    fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Frame) {
+        let members = before.members().chain(after.members());
+        if members.count() > 0 {
+            self.declare(Map::AffinityEndpoints, frame);
+        }
+        for (side, fragment) in [(&mut self.before, before), (&mut self.after, after)] {
+            for (map, key, element) in fragment.members() {
+                insert(side, *map, *key, element.clone());
+            }
+        }
+        let maps = before.client_maps().chain(after.client_maps());
+        let missing = maps.filter(|map| !self.before.sets.contains_key(*map));
+        let missing: Vec<Name> = missing.cloned().collect();
+        if missing.is_empty() {
+            return;
+        }
+        let learning = learning();
+        for map in missing {
+            let set = &learning.sets[&map];
+            for side in [&mut self.before, &mut self.after] {
+                side.sets.entry(map.clone()).or_insert_with(|| set.clone());
+            }
         }
     }
 

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use super::{Desired, Plan, State, index};
 use crate::cluster::{Family, NamespacedName};
-use crate::compile::{Entry, Fragment, Map};
+use crate::compile::{Entry, Fragment, Map, names};
+use crate::learned::list_of_client;
 use crate::nft::{Name, RawKey};
 use crate::transaction::{Action, Operation};
 
@@ -50,6 +51,9 @@ impl Fragment {
                 self.elements.iter().any(|(map, other, _)| is_it(map.name(), other))
                     || self.shared.iter().any(|(map, other)| is_it(map.name(), other))
                     || has_own(set)
+                    || set.as_str().starts_with(names::AFFINITY_CLIENTS)
+                        && list_of_client(key)
+                            .is_some_and(|list| self.client_lists().any(|other| other == list))
             }
             Object::Named(name) => {
                 has_own(name) || self.balancers.iter().any(|balancer| balancer.name() == *name)

@@ -5,7 +5,9 @@
 //! [`Statement::Foreign`].
 
 use std::fmt;
+use std::num::NonZeroU16;
 
+use super::selector::hashed_source;
 use super::{CtField, MarkOp, Name, RawKey, Rule, Selector, Statement, Verdict};
 use crate::cluster::{Family, Protocol};
 
@@ -59,6 +61,26 @@ pub enum Instruction {
         modulus: u32,
         /// The smallest.
         offset: u32,
+        /// Destination.
+        dreg: Register,
+    },
+    /// `hash reg = jhash(reg, LEN, SEED) % mod M`, in host order.
+    Hash {
+        /// Source.
+        sreg: Register,
+        /// Length of the source in bytes.
+        len: u32,
+        /// How many values there are.
+        modulus: u32,
+        /// What the hash begins with.
+        seed: u32,
+        /// Destination.
+        dreg: Register,
+    },
+    /// `immediate reg DATA`: a number of 2 bytes in network order.
+    LoadNumber {
+        /// The number.
+        value: u16,
         /// Destination.
         dreg: Register,
     },
@@ -165,11 +187,12 @@ impl Instruction {
             | Instruction::LoadCtOriginal { .. } => "ct",
             Instruction::LoadFibDaddrType(_) | Instruction::LoadFibSaddrType(_) => "fib",
             Instruction::Random { .. } => "numgen",
+            Instruction::Hash { .. } => "hash",
             Instruction::Bitwise(_) => "bitwise",
             Instruction::Cmp { .. } => "cmp",
             Instruction::Lookup { .. } => "lookup",
             Instruction::Update { .. } => "dynset",
-            Instruction::Verdict(_) => "immediate",
+            Instruction::Verdict(_) | Instruction::LoadNumber { .. } => "immediate",
             Instruction::Dnat { .. } => "nat",
             Instruction::MasqueradeFullyRandom => "masq",
             Instruction::RejectUnreachable { .. } => "reject",
@@ -201,6 +224,10 @@ impl fmt::Display for Instruction {
             Instruction::Random { modulus, offset, dreg } => {
                 write!(f, "numgen {dreg} = random mod {modulus} offset {offset}")
             }
+            Instruction::Hash { sreg, len, modulus, seed, dreg } => {
+                write!(f, "hash {dreg} = jhash({sreg}, {len}, {seed:#x}) % mod {modulus}")
+            }
+            Instruction::LoadNumber { value, dreg } => write!(f, "immediate {dreg} {value:#06x}"),
             Instruction::Bitwise(BitwiseOp { sreg, dreg, mask, xor }) => {
                 write!(f, "bitwise {dreg} = ( {sreg} & {mask:#010x} ) ^ {xor:#010x}")
             }
@@ -280,6 +307,10 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
             out.push(Instruction::LoadIifname(REG));
             out.push(compare(if *negated { CmpOp::Neq } else { CmpOp::Eq }, data));
         }
+        Statement::DestinationPortIs(port) => {
+            out.push(load(Selector::Dport, family, REG));
+            out.push(compare(CmpOp::Eq, &port.get().to_be_bytes()));
+        }
         Statement::DestinationIsNotLoopback => match family {
             // A prefix of whole bytes is a comparison of just these bytes.
             Family::Ipv4 => {
@@ -317,11 +348,20 @@ fn compile_statement(statement: &Statement, family: Family, out: &mut Vec<Instru
             out.push(lookup(map, LookupTarget::Data(REG), false));
             out.push(dnat(family));
         }
+        Statement::DnatToPort { key, map, port } => {
+            // nft keeps a register of 128 bits for each of address and port.
+            let (address, behind) = (REG, Register(8));
+            load_concatenation(key, 0, behind, family, out);
+            out.push(lookup(map, LookupTarget::Data(address), false));
+            let (value, port) = (port.get(), Register(4));
+            out.push(Instruction::LoadNumber { value, dreg: port });
+            out.push(Instruction::Dnat { family, address, port });
+        }
         Statement::Update { map, key, timeout, data } => {
-            let behind = load_concatenation(key, 0, family, out);
             // Data begins at a register of 128 bits.
-            let data_begins = behind.next_multiple_of(4);
-            load_concatenation(data, data_begins, family, out);
+            let data_begins = words(key, family).next_multiple_of(4);
+            load_concatenation(key, 0, Register(data_begins), family, out);
+            load_concatenation(data, data_begins, Register(data_begins), family, out);
             let timeout = 1000 * u64::from(*timeout);
             let data = Register(data_begins);
             out.push(Instruction::Update { map: map.clone(), key: REG, data, timeout });
@@ -379,6 +419,7 @@ fn decompile_statement(rest: &[Instruction], family: Family) -> Option<(Statemen
     // The remaining forms have operands: read these, write the statement, compare.
     let statement = decompile_mark(rest)
         .or_else(|| decompile_interface(rest))
+        .or_else(|| decompile_port(rest, family))
         .or_else(|| decompile_lookup(rest, family))?;
     code.clear();
     compile_statement(&statement, family, &mut code);
@@ -408,12 +449,23 @@ fn decompile_interface(rest: &[Instruction]) -> Option<Statement> {
     Some(Statement::InputInterface { name, is_prefix, negated: *op == CmpOp::Neq })
 }
 
+fn decompile_port(rest: &[Instruction], family: Family) -> Option<Statement> {
+    let [first, Instruction::Cmp { data, .. }, ..] = rest else { return None };
+    let value = u16::from_be_bytes(data.as_bytes().try_into().ok()?);
+    let port = NonZeroU16::new(value)?;
+    (*first == load(Selector::Dport, family, REG)).then_some(Statement::DestinationPortIs(port))
+}
+
 fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {
-    let loaded: Vec<(Selector, Register)> =
-        rest.iter().map_while(|instruction| loaded_selector(instruction, family)).collect();
+    let mut loaded: Vec<(Selector, Register)> = Vec::new();
+    let mut rest = rest;
+    while let Some((selector, register, used)) = loaded_selector(rest, family) {
+        loaded.push((selector, register));
+        rest = &rest[used..];
+    }
     let selectors = |loaded: &[(Selector, Register)]| loaded.iter().map(|(s, _)| *s).collect();
     let key: Vec<Selector> = selectors(&loaded);
-    match rest.get(key.len())? {
+    match rest.first()? {
         Instruction::Update { map, data, timeout, .. } => {
             let split = loaded.iter().position(|(_, register)| register.0 >= data.0)?;
             let (key, data) = loaded.split_at(split);
@@ -427,47 +479,76 @@ fn decompile_lookup(rest: &[Instruction], family: Family) -> Option<Statement> {
         Instruction::Lookup { set, target, inverted, .. } => Some(match target {
             LookupTarget::Nowhere => Statement::InSet { key, set: set.clone(), negated: *inverted },
             LookupTarget::Verdict => Statement::VerdictMap { key, map: set.clone() },
-            LookupTarget::Data(_) => Statement::Dnat { key, map: set.clone() },
+            LookupTarget::Data(_) => match rest.get(1) {
+                Some(&Instruction::LoadNumber { value, .. }) => {
+                    let port = NonZeroU16::new(value)?;
+                    Statement::DnatToPort { key, map: set.clone(), port }
+                }
+                _ => Statement::Dnat { key, map: set.clone() },
+            },
         }),
         _ => None,
     }
 }
 
-/// The selector that an instruction loads, and where to.
-fn loaded_selector(instruction: &Instruction, family: Family) -> Option<(Selector, Register)> {
-    match *instruction {
-        Instruction::LoadL4proto(dreg) => Some((Selector::L4proto, dreg)),
-        Instruction::Random { modulus, offset, dreg } => {
-            Some((Selector::Random { modulus, offset }, dreg))
+/// The selector that the first instructions load, where to, and how many of them it takes.
+fn loaded_selector(
+    instructions: &[Instruction],
+    family: Family,
+) -> Option<(Selector, Register, usize)> {
+    let (first, rest) = instructions.split_first()?;
+    if let Some(&Instruction::Hash { sreg, modulus, seed, dreg, .. }) = rest.first() {
+        let of = |original: &bool| load(hashed_source(*original), family, sreg) == *first;
+        if let Some(original) = [false, true].into_iter().find(of) {
+            return Some((Selector::SourceHash { original, modulus, seed }, dreg, 2));
         }
-        Instruction::LoadCtOriginal { field, dreg, .. } => {
-            Some((Selector::CtOriginal(field), dreg))
-        }
-        Instruction::Payload { dreg, .. } => [Selector::Saddr, Selector::Daddr, Selector::Dport]
-            .into_iter()
-            .find(|&selector| load(selector, family, dreg) == *instruction)
-            .map(|selector| (selector, dreg)),
-        _ => None,
     }
+    let (selector, dreg) = match *first {
+        Instruction::LoadL4proto(dreg) => (Selector::L4proto, dreg),
+        Instruction::Random { modulus, offset, dreg } => {
+            (Selector::Random { modulus, offset }, dreg)
+        }
+        Instruction::LoadCtOriginal { field, dreg, .. } => (Selector::CtOriginal(field), dreg),
+        Instruction::Payload { dreg, .. } => {
+            let fields = [Selector::Saddr, Selector::Daddr, Selector::Dport];
+            (fields.into_iter().find(|&field| load(field, family, dreg) == *first)?, dreg)
+        }
+        _ => return None,
+    };
+    Some((selector, dreg, 1))
+}
+
+/// How many words a concatenation takes. A foreign key may be of any length; the kernel's registers
+/// end at word 15.
+fn words(key: &[Selector], family: Family) -> u8 {
+    let widths = key.iter().map(|selector| selector.padded_width(family) / 4);
+    u8::try_from(widths.sum::<usize>()).unwrap_or(u8::MAX - 3)
 }
 
 fn load_key(key: &[Selector], family: Family, out: &mut Vec<Instruction>) {
-    load_concatenation(key, 0, family, out);
+    load_concatenation(key, 0, Register(words(key, family)), family, out);
 }
 
-/// Loads values one behind the other from this word on; returns the word behind the last.
+/// Loads values one behind the other from this word on. What a hash is made of goes to `scratch`.
 fn load_concatenation(
     key: &[Selector],
     mut word: u8,
+    scratch: Register,
     family: Family,
     out: &mut Vec<Instruction>,
-) -> u8 {
+) {
     for &selector in key {
-        out.push(load(selector, family, Register(word)));
-        // A foreign key may be of any length; the kernel's registers end at word 15.
+        if let Selector::SourceHash { original, modulus, seed } = selector {
+            let source = hashed_source(original);
+            let len = source.width(family) as u32;
+            out.push(load(source, family, scratch));
+            let (sreg, dreg) = (scratch, Register(word));
+            out.push(Instruction::Hash { sreg, len, modulus, seed, dreg });
+        } else {
+            out.push(load(selector, family, Register(word)));
+        }
         word = word.saturating_add((selector.padded_width(family) / 4) as u8);
     }
-    word
 }
 
 fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
@@ -488,6 +569,7 @@ fn load(selector: Selector, family: Family, dreg: Register) -> Instruction {
             Instruction::LoadCtOriginal { field, family, dreg }
         }
         Selector::Random { modulus, offset } => Instruction::Random { modulus, offset, dreg },
+        Selector::SourceHash { .. } => unreachable!("it takes two instructions"),
     }
 }
 

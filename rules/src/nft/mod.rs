@@ -6,6 +6,7 @@
 
 mod bytecode;
 mod element;
+mod jhash;
 mod print;
 mod rule;
 mod selector;
@@ -22,6 +23,7 @@ pub use element::{
     Concatenation, Data, Element, Elements, Lifetime, MAX_KEY_BYTES, MAX_VALUE_BYTES, RawKey,
     RawValue,
 };
+pub use jhash::jhash;
 pub use print::ElementText;
 pub use rule::{MarkOp, Rule, Statement, Verdict};
 pub use selector::{CtField, DataType, Selector, slot_selector};

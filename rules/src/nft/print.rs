@@ -282,6 +282,7 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, family: Family)
             let star = if *is_prefix { "*" } else { "" };
             write!(f, "iifname {not}\"{name}{star}\"")
         }
+        Statement::DestinationPortIs(port) => write!(f, "th dport {port}"),
         Statement::DestinationIsNotLoopback => f.write_str(match family {
             Family::Ipv4 => "ip daddr != 127.0.0.0/8",
             Family::Ipv6 => "ip6 daddr != ::1",
@@ -303,6 +304,9 @@ fn write_statement(f: &mut Formatter<'_>, statement: &Statement, family: Family)
         }
         Statement::Dnat { key, map } => {
             write!(f, "dnat {family} to {} map @{map}", display_key(key, family))
+        }
+        Statement::DnatToPort { key, map, port } => {
+            write!(f, "dnat to {} map @{map}:{port}", display_key(key, family))
         }
         Statement::Update { map, key, timeout, data } => {
             let timeout = duration(1000 * u64::from(*timeout));

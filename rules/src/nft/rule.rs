@@ -1,5 +1,7 @@
 //! Rules as sequences of statements.
 
+use std::num::NonZeroU16;
+
 use super::{Name, Selector};
 use crate::cluster::Protocol;
 
@@ -47,6 +49,8 @@ pub enum Statement {
         /// Whether the rule goes on at every *other* interface.
         negated: bool,
     },
+    /// `th dport NUMBER`.
+    DestinationPortIs(NonZeroU16),
     /// `ip daddr != 127.0.0.0/8`, `ip6 daddr != ::1`.
     DestinationIsNotLoopback,
     /// `meta mark & BITS != 0`.
@@ -75,6 +79,15 @@ pub enum Statement {
         key: Vec<Selector>,
         /// The map's name.
         map: Name,
+    },
+    /// `dnat to KEY map @MAP:PORT`: the map gives the address.
+    DnatToPort {
+        /// What is looked up.
+        key: Vec<Selector>,
+        /// The map's name.
+        map: Name,
+        /// The new port.
+        port: NonZeroU16,
     },
     /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or lets the one that is there
     /// live as long again with the data that it has. The rule ends here for a packet for which the
@@ -114,6 +127,7 @@ impl Statement {
             Statement::InSet { set, .. } => Some(set),
             Statement::VerdictMap { map, .. }
             | Statement::Dnat { map, .. }
+            | Statement::DnatToPort { map, .. }
             | Statement::Update { map, .. } => Some(map),
             _ => None,
         }

@@ -24,6 +24,17 @@ pub enum Selector {
         /// The smallest value.
         offset: u32,
     },
+    /// `jhash ip saddr mod M seed S`, or of `ct original ip saddr`: which of `M` values the source
+    /// address has, 4 bytes in the host's byte order ([`super::jhash`]).
+    SourceHash {
+        /// Whether it is the source of the connection's first packet before any translation, else
+        /// that of the packet.
+        original: bool,
+        /// How many values there are; not 0.
+        modulus: u32,
+        /// What tells this hash from others. nft does not list 0.
+        seed: u32,
+    },
 }
 
 /// What conntrack knows of the first packet of a connection.
@@ -48,6 +59,14 @@ impl CtField {
             CtField::Daddr => Selector::Daddr,
             CtField::ProtoDst => Selector::Dport,
         }
+    }
+}
+
+impl Selector {
+    /// A selector that is always this number. nft has no words for a constant within a key that is
+    /// looked up, but lists and loads this.
+    pub fn constant(value: u32) -> Self {
+        Selector::Random { modulus: 1, offset: value }
     }
 }
 
@@ -82,7 +101,7 @@ impl Selector {
             (Selector::CtOriginal(field), _) => field.of_packet().data_type(family),
             (Selector::L4proto, _) => DataType::InetProto,
             (Selector::Dport, _) => DataType::InetService,
-            (Selector::Random { .. }, _) => DataType::Integer,
+            (Selector::Random { .. } | Selector::SourceHash { .. }, _) => DataType::Integer,
         }
     }
 
@@ -100,7 +119,7 @@ impl Selector {
     /// Whether the kernel holds its value in the host's byte order. The model holds every value
     /// in network order.
     pub fn is_host_order(self) -> bool {
-        matches!(self, Selector::Random { .. })
+        matches!(self, Selector::Random { .. } | Selector::SourceHash { .. })
     }
 
     /// How it prints in a table of this family.
@@ -118,6 +137,10 @@ impl Selector {
             Selector::Random { modulus, offset } => {
                 write!(f, "numgen random mod {modulus} offset {offset}")
             }
+            Selector::SourceHash { original, modulus, seed } => {
+                let source = hashed_source(original).display(family);
+                write!(f, "jhash {source} mod {modulus} seed {seed:#x}")
+            }
         })
     }
 }
@@ -132,6 +155,11 @@ impl DataType {
             DataType::InetService => 2,
         }
     }
+}
+
+/// What [`Selector::SourceHash`] is the hash of.
+pub(crate) fn hashed_source(original: bool) -> Selector {
+    if original { Selector::CtOriginal(CtField::Saddr) } else { Selector::Saddr }
 }
 
 /// How a concatenation of selectors prints: parts joined by ` . `.

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Family;
 use crate::compile::names;
-use crate::nft::{Data, Element, Elements, Name, RawKey, Verdict};
+use crate::learned::{list_of_client, list_of_member, lists_of};
+use crate::nft::{Data, Element, Elements, Name, RawKey, Rule, Verdict};
 use crate::transaction::{Action, Transaction};
 
 /// Changes that must stay together.
@@ -16,11 +17,14 @@ pub(super) enum Part {
     NodePort(Family, RawKey),
     /// The sets and chains of a Service's own, by its namespace and name.
     Service(Family, String),
+    /// The endpoints that clients may stay with, and these clients, by list.
+    List(Family, RawKey),
 }
 
 impl Part {
-    /// The part of an element, if its set is one of those whose keys begin with a destination.
-    pub(super) fn of_destination(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
+    /// The part of an element, if its set is one of those whose keys tell of which destination or list
+    /// it is.
+    pub(super) fn of_key(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
         let begin = |length: usize| {
             RawKey::from_bytes(&key.as_bytes()[..length]).expect("shorter than a key")
         };
@@ -42,6 +46,10 @@ impl Part {
             | names::NODEPORT_ENDPOINTS
             | names::NO_ENDPOINT_NODEPORTS
             | names::AFFINITY_NODEPORTS => Some(Part::NodePort(family, begin(8))),
+            names::AFFINITY_ENDPOINTS => Some(Part::List(family, list_of_member(key)?)),
+            name if name.starts_with(names::AFFINITY_CLIENTS) => {
+                Some(Part::List(family, list_of_client(key)?))
+            }
             _ => None,
         }
     }
@@ -102,49 +110,59 @@ impl Parts {
         }
     }
 
-    /// Joins destinations to the Services whose chains they go to before and after.
+    /// Joins lists to the Service whose rules name them.
+    pub(super) fn join_lists(&mut self, family: Family, chain: &Name, rules: &[Rule]) {
+        for list in rules.iter().flat_map(lists_of) {
+            let Some(service) = Part::of_service(family, chain) else { return };
+            let (list, service) = (self.add(Part::List(family, list), 0), self.add(service, 0));
+            self.join(list, service);
+        }
+    }
+
+    /// Joins destinations to the lists whose clients come to them, before and after.
     ///
-    /// Their verdicts do not change, so that they do not tell. But where a Service's own chains or
-    /// lists change, that is because of an endpoint that came or went, and all destinations that
-    /// have the list change by the same. Services that only share such an endpoint may be joined
-    /// too, which does no harm.
+    /// Their verdicts need not change, so that they do not tell. But where a list changes, that is
+    /// because of an endpoint that came or went, and all destinations that have the list change by
+    /// the same. Those that only share such an endpoint may be joined too, which does no harm.
     pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
         let learnable = self.learnable(transaction);
         if learnable.is_empty() {
             return;
         }
         for (family, set, elements) in element_changes(transaction) {
-            let verdicts = match set.as_str() {
-                names::ENDPOINTS => names::SERVICES,
-                names::NODEPORT_ENDPOINTS => names::NODEPORTS,
-                _ => continue,
-            };
+            if ![names::ENDPOINTS, names::NODEPORT_ENDPOINTS].contains(&set.as_str()) {
+                continue;
+            }
             for (key, element) in elements {
                 let Data::Values(endpoint) = element.data else { continue };
-                let Some(services) = learnable.get(&(family, endpoint.to_key())) else { continue };
-                if has_verdict(transaction, family, verdicts, key) {
+                let Some(lists) = address(&endpoint.to_key())
+                    .and_then(|address| learnable.get(&(family, address)))
+                else {
                     continue;
-                }
-                let Some(part) = Part::of_destination(family, set, key) else { continue };
+                };
+                let Some(part) = Part::of_key(family, set, key) else { continue };
                 let index = self.add(part, 0);
-                services.iter().for_each(|&service| self.join(index, service));
+                lists.iter().for_each(|&list| self.join(index, list));
             }
         }
     }
 
-    /// The Services whose lists of what may be learned change, by the endpoint.
+    /// The lists of what may be learned that change, by the address of the endpoint.
     fn learnable(
         &mut self,
         transaction: &Transaction,
     ) -> BTreeMap<(Family, RawKey), BTreeSet<usize>> {
         let mut found: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
         for (family, set, elements) in element_changes(transaction) {
-            let Some(part) = Part::of_service(family, set) else { continue };
-            let service = self.add(part, 0);
-            // Of what has been learned, only that goes whose endpoint goes.
-            let listed = elements.iter().filter(|(_, element)| element.data == Data::Nothing);
-            for (endpoint, _) in listed {
-                found.entry((family, *endpoint)).or_default().insert(service);
+            if set.as_str() != names::AFFINITY_ENDPOINTS {
+                continue;
+            }
+            for member in elements.keys() {
+                let Some(list) = list_of_member(member) else { continue };
+                let address = &member.as_bytes()[list.as_bytes().len()..];
+                let Some(address) = RawKey::from_bytes(address) else { continue };
+                let list = self.add(Part::List(family, list), 0);
+                found.entry((family, address)).or_default().insert(list);
             }
         }
         found
@@ -183,6 +201,12 @@ impl Parts {
     }
 }
 
+/// The address of an endpoint, which its port is behind.
+fn address(endpoint: &RawKey) -> Option<RawKey> {
+    let bytes = endpoint.as_bytes();
+    RawKey::from_bytes(&bytes[..bytes.len().checked_sub(4)?])
+}
+
 /// Elements that come or go, also with their set.
 fn element_changes(transaction: &Transaction) -> impl Iterator<Item = (Family, &Name, &Elements)> {
     transaction.operations.iter().filter_map(|operation| match &operation.action {
@@ -190,17 +214,5 @@ fn element_changes(transaction: &Transaction) -> impl Iterator<Item = (Family, &
         | Action::DeleteElements { set, elements, .. } => Some((operation.family, set, elements)),
         Action::DeleteSet { name, set } => Some((operation.family, name, &set.elements)),
         _ => None,
-    })
-}
-
-/// Whether the verdict on the destination of a slot changes.
-fn has_verdict(transaction: &Transaction, family: Family, verdicts: &str, slot: &RawKey) -> bool {
-    let bytes = slot.as_bytes();
-    // The slot is the last four bytes.
-    let Some(destination) = RawKey::from_bytes(&bytes[..bytes.len().saturating_sub(4)]) else {
-        return false;
-    };
-    element_changes(transaction).any(|(of, set, elements)| {
-        of == family && set.as_str() == verdicts && elements.contains_key(&destination)
     })
 }

@@ -8,7 +8,7 @@ use super::{Delivery, End, Learned, Outcome, Packet, Probability, Step};
 use crate::cluster::Family;
 use crate::nft::{
     BaseChain, Chain, ChainKind, CtField, Data, Element, ElementText, Hook, MarkOp, Name, RawKey,
-    Rule, Selector, Set, Statement, Table, Verdict,
+    Rule, Selector, Set, Statement, Table, Verdict, jhash,
 };
 
 /// `NFT_JUMP_STACK_SIZE` of the kernel's nf_tables.h.
@@ -319,6 +319,7 @@ impl<'a, 'r> Walker<'a, 'r> {
             Statement::ProtocolIs(protocol) => matches(self.packet.protocol == *protocol),
             Statement::DestinationIsLocal => matches(self.is_local(self.packet.destination)),
             Statement::SourceIsLocal => matches(self.is_local(self.packet.source)),
+            Statement::DestinationPortIs(port) => matches(self.packet.port == *port),
             Statement::DestinationIsNotLoopback => matches(match self.packet.destination {
                 IpAddr::V4(address) => !address.is_loopback(),
                 IpAddr::V6(address) => address != Ipv6Addr::LOCALHOST,
@@ -351,7 +352,12 @@ impl<'a, 'r> Walker<'a, 'r> {
                 Err(effect) => effect,
             },
             Statement::Dnat { key, map } => match self.look_up(map, key, draw) {
-                Ok(Some(element)) => self.translate(element, map),
+                Ok(Some(element)) => self.translate(element, map, None),
+                Ok(None) => Effect::Mismatch,
+                Err(effect) => effect,
+            },
+            Statement::DnatToPort { key, map, port } => match self.look_up(map, key, draw) {
+                Ok(Some(element)) => self.translate(element, map, Some(*port)),
                 Ok(None) => Effect::Mismatch,
                 Err(effect) => effect,
             },
@@ -369,11 +375,21 @@ impl<'a, 'r> Walker<'a, 'r> {
         }
     }
 
-    fn translate(&mut self, element: ElementText<'r>, map: &Name) -> Effect<'r> {
+    /// Translates to an address, and to this port or that behind the address.
+    fn translate(
+        &mut self,
+        element: ElementText<'r>,
+        map: &Name,
+        port: Option<NonZeroU16>,
+    ) -> Effect<'r> {
         let (Data::Values(values) | Data::Learned(values, _)) = &element.element.data else {
             return unknown(format!("@{map} has no addresses"));
         };
-        let Some((address, port)) = address_and_port(&values.to_key(), self.place.family) else {
+        let values = match port {
+            None => values.to_key(),
+            Some(port) => values.to_key().port(port),
+        };
+        let Some((address, port)) = address_and_port(&values, self.place.family) else {
             return unknown(format!("@{map} has no addresses and ports"));
         };
         let new = (address, port);
@@ -430,6 +446,11 @@ impl<'a, 'r> Walker<'a, 'r> {
                 draw /= modulus;
                 key.slot(offset + value)
             }
+            Selector::SourceHash { original, modulus, seed } => {
+                let packet = if original { self.original } else { &self.packet };
+                let source = RawKey::new().address(packet.source);
+                key.slot(jhash(source.as_bytes(), modulus, seed))
+            }
         })
     }
 
@@ -446,7 +467,8 @@ fn unknown<'r>(text: String) -> Effect<'r> {
 fn draws(statement: &Statement) -> u32 {
     let (Statement::InSet { key, .. }
     | Statement::VerdictMap { key, .. }
-    | Statement::Dnat { key, .. }) = statement
+    | Statement::Dnat { key, .. }
+    | Statement::DnatToPort { key, .. }) = statement
     else {
         return 1;
     };
