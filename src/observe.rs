@@ -125,6 +125,11 @@ impl Observed {
         self.health().queued(now);
     }
 
+    /// The step has programmed a batch, and more waits, for no longer than since `oldest`.
+    pub fn batch_ends(&self, oldest: Instant) {
+        self.health().progressed(oldest, Instant::now());
+    }
+
     /// The step is over; `is_behind` if the kernel is not equal yet: it could not be made so, or a
     /// repair waits for its time.
     pub fn step_ends(&self, is_behind: bool) {

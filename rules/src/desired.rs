@@ -11,14 +11,16 @@ mod fragments;
 mod kept;
 mod packed;
 mod part;
+mod partial;
 mod sides;
 mod users;
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use self::fragments::Fragments;
 pub use self::part::Part;
+use self::partial::{distance, towards};
 use self::sides::Sides;
 pub use self::users::Object;
 use crate::align::align_fragment;
@@ -65,6 +67,8 @@ pub struct Plan {
     pub after: Ruleset,
     /// How many Services were compiled.
     pub recompiled: usize,
+    /// The Services of which this is all that changes.
+    pub finished: Vec<NamespacedName>,
     tables: [Option<TablePlan>; 2],
 }
 
@@ -73,8 +77,6 @@ pub struct Plan {
 struct TablePlan {
     /// `None` if it stays.
     frame: Option<Frame>,
-    /// How many Services were compiled.
-    compiled: usize,
     /// What Services add that add something else than before; nothing for those that go.
     fragments: Vec<(NamespacedName, Fragment)>,
 }
@@ -82,7 +84,25 @@ struct TablePlan {
 impl Desired {
     /// Plans what has changed in the cluster. Other settings touch the surroundings.
     pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
-        let mut plan = self.compiled(cluster, config, touched);
+        let services = self.concerned(cluster, config, touched);
+        self.plan_batch(cluster, config, touched.surroundings, &services, usize::MAX)
+    }
+
+    /// The same for these Services, in this order, until about so many elements change. What a Service
+    /// changes that is more than that by itself is planned in part, and the Service is not among those
+    /// that are `finished`.
+    ///
+    /// The Services must be all that are [`concerned`](Self::concerned), in one batch or several, and one
+    /// that gives up a destination must not come behind the one that gets it.
+    pub fn plan_batch<'a>(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        surroundings: bool,
+        services: impl IntoIterator<Item = &'a NamespacedName>,
+        max_elements: usize,
+    ) -> Plan {
+        let mut plan = self.compiled(cluster, config, surroundings, services, max_elements);
         let tables = self.tables.iter().zip(&plan.tables);
         for (family, (state, table)) in Family::ALL.into_iter().zip(tables) {
             let Some(table) = table else { continue };
@@ -96,62 +116,83 @@ impl Desired {
     /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
     /// were compiled.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
-        let plan = self.compiled(cluster, config, touched);
+        let services = self.concerned(cluster, config, touched);
+        let plan = self.compiled(cluster, config, touched.surroundings, &services, usize::MAX);
         let recompiled = plan.recompiled;
         self.accept(plan);
         recompiled
     }
 
-    /// A plan that does not tell what differs.
-    fn compiled(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
-        let tables =
-            Family::ALL.map(|family| self.compile(index(family), family, cluster, config, touched));
-        // A Service is compiled for both families.
-        let recompiled = tables.iter().map(|table| table.compiled).max().unwrap_or(0);
-        Plan { recompiled, tables: tables.map(Some), ..Plan::default() }
-    }
-
-    /// What has changed in a family's table.
-    fn compile(
+    /// The Services that have to be compiled for what was touched: all of them, where the surroundings
+    /// have changed in a way that concerns each.
+    pub fn concerned(
         &self,
-        index: usize,
-        family: Family,
         cluster: &Cluster,
         config: &Config,
         touched: &Touched,
-    ) -> TablePlan {
-        let state = self.tables[index].as_ref();
-        let new_frame = (touched.surroundings || state.is_none())
-            .then(|| Frame::new(family, cluster, config))
-            .filter(|new| state.is_none_or(|state| state.frame != *new));
-        let is_all = new_frame.as_ref().is_some_and(|new| {
-            state.is_some_and(|state| !state.frame.makes_the_same_of_services(new))
-        });
-        let frame = new_frame.as_ref().or(state.map(|state| &state.frame)).expect("one of the two");
-        let (mut fragments, mut compiled) = (Vec::new(), 0);
-        let mut compile = |name: &NamespacedName| {
-            if self.left.contains(name) {
-                return;
-            }
-            compiled += 1;
-            let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
-            let mut after = frame.fragment(name, cluster);
-            align_fragment(&before, &mut after);
-            if before != after {
-                fragments.push((name.clone(), after));
-            }
-        };
-        if is_all {
-            cluster.services.keys().for_each(&mut compile);
-            let gone = |name: &&NamespacedName| !cluster.services.contains_key(*name);
-            let known = state.into_iter().flat_map(|state| state.fragments.names());
-            known.filter(gone).for_each(&mut compile);
-        } else {
-            touched.services.iter().for_each(&mut compile);
+    ) -> BTreeSet<NamespacedName> {
+        let concerns_all = touched.surroundings
+            && Family::ALL.into_iter().zip(&self.tables).any(|(family, state)| {
+                state.as_ref().is_some_and(|state| {
+                    !state.frame.makes_the_same_of_services(&Frame::new(family, cluster, config))
+                })
+            });
+        let mut services = touched.services.clone();
+        if concerns_all {
+            let known = self.tables.iter().flatten().flat_map(|state| state.fragments.names());
+            services.extend(cluster.services.keys().chain(known).cloned());
         }
-        let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
-        fragments.extend(ways);
-        TablePlan { frame: new_frame, compiled, fragments }
+        services
+    }
+
+    /// A plan that does not tell what differs.
+    fn compiled<'a>(
+        &self,
+        cluster: &Cluster,
+        config: &Config,
+        surroundings: bool,
+        services: impl IntoIterator<Item = &'a NamespacedName>,
+        max_elements: usize,
+    ) -> Plan {
+        let mut drafts = Family::ALL.map(|family| {
+            Draft::new(self.tables[index(family)].as_ref(), family, cluster, config, surroundings)
+        });
+        let mut plan = Plan::default();
+        let mut room = max_elements;
+        for name in services {
+            if self.left.contains(name) {
+                plan.finished.push(name.clone());
+                continue;
+            }
+            if room == 0 {
+                break;
+            }
+            let changes = drafts.each_ref().map(|draft| draft.compile(name, cluster));
+            plan.recompiled += 1;
+            let cost = changes.iter().map(|(before, after)| distance(before, after)).sum::<usize>();
+            if cost > room && room < max_elements {
+                // It begins the next batch.
+                break;
+            }
+            // What it has beside destinations is not divided.
+            let is_divided = cost > room
+                && changes.iter().any(|(before, after)| before.elements != after.elements);
+            for (draft, (before, after)) in drafts.iter_mut().zip(changes) {
+                let after = if is_divided { towards(&before, &after, room / 2) } else { after };
+                draft.put(name, before, after);
+            }
+            if is_divided {
+                break;
+            }
+            room = room.saturating_sub(cost);
+            plan.finished.push(name.clone());
+        }
+        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut fragments, .. }| {
+            let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
+            fragments.extend(ways);
+            Some(TablePlan { frame, fragments })
+        });
+        plan
     }
 
     /// Takes note that a plan is carried out. It must have been made of this.
@@ -180,6 +221,11 @@ impl Desired {
         Ruleset { tables: tables.collect() }
     }
 
+    /// About how many elements a Service has in all tables.
+    pub fn weight(&self, service: &NamespacedName) -> usize {
+        self.tables.iter().flatten().map(|state| state.fragments.weight(service)).sum()
+    }
+
     /// Whether anything is desired of a Service.
     pub fn has(&self, service: &NamespacedName) -> bool {
         let mut tables = self.tables.iter().flatten();
@@ -206,6 +252,44 @@ impl Desired {
         self.tables
             .each_ref()
             .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+    }
+}
+
+/// A change of a family's table, as far as it is compiled.
+struct Draft<'a> {
+    state: Option<&'a State>,
+    /// `None` if it stays.
+    new_frame: Option<Frame>,
+    fragments: Vec<(NamespacedName, Fragment)>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(
+        state: Option<&'a State>,
+        family: Family,
+        cluster: &Cluster,
+        config: &Config,
+        surroundings: bool,
+    ) -> Self {
+        let new_frame = (surroundings || state.is_none())
+            .then(|| Frame::new(family, cluster, config))
+            .filter(|new| state.is_none_or(|state| state.frame != *new));
+        Self { state, new_frame, fragments: Vec::new() }
+    }
+
+    /// What a Service adds now, and what it is to add.
+    fn compile(&self, name: &NamespacedName, cluster: &Cluster) -> (Fragment, Fragment) {
+        let frame = self.new_frame.as_ref().or(self.state.map(|state| &state.frame));
+        let before = self.state.map(|state| state.fragments.get(name)).unwrap_or_default();
+        let mut after = frame.expect("one of the two is there").fragment(name, cluster);
+        align_fragment(&before, &mut after);
+        (before, after)
+    }
+
+    fn put(&mut self, name: &NamespacedName, before: Fragment, after: Fragment) {
+        if before != after {
+            self.fragments.push((name.clone(), after));
+        }
     }
 }
 

@@ -378,6 +378,40 @@ proptest! {
         }
     }
 
+    /// In batches of any size: what is kept is what is programmed behind each, and in the end it is all.
+    #[test]
+    fn batches_end_as_a_compile_from_scratch(
+        first in cluster(),
+        last in cluster(),
+        configs in (config(), config()),
+        max_elements in 1..40usize,
+    ) {
+        let (mut desired, mut programmed) = (Desired::default(), Ruleset::default());
+        let mut touched = Touched::all(&first);
+        for (cluster, config) in [(&first, &configs.0), (&last, &configs.1)] {
+            let mut queue = desired.concerned(cluster, config, &touched);
+            let mut surroundings = true;
+            let mut batches = 0;
+            while surroundings || !queue.is_empty() {
+                // Those that give something up are not told here, so that all of them come first.
+                let mut order: Vec<_> = queue.iter().cloned().collect();
+                let gives_up = |name: &NamespacedName| touched.released.values().any(|it| it == name);
+                order.sort_by_key(|name| !gives_up(name));
+                let max = if order.iter().any(gives_up) { usize::MAX } else { max_elements };
+                let plan = desired.plan_batch(cluster, config, surroundings, &order, max);
+                diff(&plan.before, &plan.after).apply(&mut programmed);
+                queue.retain(|name| !plan.finished.contains(name));
+                desired.accept(plan);
+                surroundings = false;
+                prop_assert_eq!(&desired.ruleset(), &programmed);
+                batches += 1;
+                prop_assert!(batches < 10_000, "it does not end");
+            }
+            prop_assert_eq!(in_order(&programmed), in_order(&compile(cluster, config)));
+            touched = Touched { surroundings: true, ..Touched::between(&first, &last) };
+        }
+    }
+
     /// With session affinity, whichever endpoint a client got it gets again.
     #[test]
     fn a_client_with_affinity_stays(cluster in cluster(), config in config()) {

@@ -37,13 +37,15 @@ pub struct Health {
     updated: Option<Timestamp>,
     /// Since when there is work that has not come to a good end.
     pending_since: Option<Instant>,
+    /// When some of it last came to one.
+    progressed: Option<Instant>,
     is_eligible: bool,
 }
 
 impl Health {
     /// Healthy until work has waited for `limit`. The node is not eligible before it is known.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, updated: None, pending_since: None, is_eligible: false }
+        Self { limit, updated: None, pending_since: None, progressed: None, is_eligible: false }
     }
 
     /// From now on work may wait for so long.
@@ -54,6 +56,12 @@ impl Health {
     /// There is work to do. What waits already has waited since it came.
     pub fn queued(&mut self, now: Instant) {
         self.pending_since.get_or_insert(now);
+    }
+
+    /// Some of the work is done. What is left has waited since `oldest`.
+    pub fn progressed(&mut self, oldest: Instant, now: Instant) {
+        self.pending_since = Some(oldest);
+        self.progressed = Some(now);
     }
 
     /// Nothing waits: there was nothing to do.
@@ -80,6 +88,12 @@ impl Health {
     /// Whether the node is to stay.
     pub fn is_eligible(&self) -> bool {
         self.is_eligible
+    }
+
+    /// Whether work goes on: much of it may be late, and is no hang.
+    pub fn is_alive(&self, now: Instant) -> bool {
+        let recently = |since: Instant| now.duration_since(since) < self.limit;
+        self.pending_since.is_none_or(recently) || self.progressed.is_some_and(recently)
     }
 
     /// Whether all work is done or at least not late.

@@ -52,15 +52,16 @@ pub struct FamilyHealth {
 impl Report {
     /// What /healthz tells, and whether it is good.
     pub fn healthz(health: &Health, now: Moment) -> (bool, Self) {
-        let mut report = Self::new(health, now);
+        let mut report = Self::new(health, now, health.is_healthy(now.at));
         let is_good = report.healthy && health.is_eligible();
         report.node_eligible = Some(health.is_eligible());
         (is_good, report.recent_if(is_good, now))
     }
 
-    /// What /livez tells, and whether it is good: a node that is to go may well be alive.
+    /// What /livez tells, and whether it is good: a node that is to go may well be alive, and so is one
+    /// that has much to do.
     pub fn livez(health: &Health, now: Moment) -> (bool, Self) {
-        let report = Self::new(health, now);
+        let report = Self::new(health, now, health.is_alive(now.at));
         let is_good = report.healthy;
         (is_good, report.recent_if(is_good, now))
     }
@@ -69,14 +70,13 @@ impl Report {
     /// weir by another. kube-proxy has none; its /healthz is bad also on nodes that are to go, and its
     /// /livez good where the API server has never answered.
     pub fn readyz(health: &Health, now: Moment) -> (bool, Self) {
-        let mut report = Self::new(health, now);
+        let mut report = Self::new(health, now, health.is_healthy(now.at));
         let is_good = report.healthy && health.was_updated();
         report.ready = Some(is_good);
         (is_good, report.recent_if(is_good, now))
     }
 
-    fn new(health: &Health, now: Moment) -> Self {
-        let healthy = health.is_healthy(now.at);
+    fn new(health: &Health, now: Moment, healthy: bool) -> Self {
         let family = FamilyHealth { last_updated: health.updated, healthy };
         // While it starts there is nothing to tell, unless the start takes too long.
         let is_known = health.updated.is_some() || !healthy;

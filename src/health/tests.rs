@@ -97,6 +97,23 @@ fn work_that_waits_too_long_is_unhealthy_until_it_is_done() {
     assert!(healthz(&health, after(start, 200_000)).0);
 }
 
+/// The kubelet would begin it all anew.
+#[test]
+fn who_has_much_to_do_is_alive_as_long_as_it_goes_on() {
+    let start = Instant::now();
+    let mut health = Health::new(LIMIT);
+    health.set_eligible(true);
+    health.queued(start);
+    for seconds in (0..300).step_by(30) {
+        let now = after(start, 1000 * seconds);
+        health.progressed(start, now.at);
+        assert!(livez(&health, now).0, "{seconds}");
+        assert_eq!(healthz(&health, now).0, seconds < 60, "{seconds}: it is behind");
+    }
+    assert!(livez(&health, after(start, 329_999)).0);
+    assert!(!livez(&health, after(start, 330_000)).0, "a hang");
+}
+
 #[test]
 fn a_first_sync_that_never_succeeds_is_unhealthy() {
     let start = Instant::now();

@@ -16,7 +16,8 @@ use super::aside::Aside;
 use super::commit::Setback;
 use super::drift::Drift;
 use super::explained::Explained;
-use super::{Change, SyncError, Synced, Tables};
+use super::queue::Queue;
+use super::{SyncError, Synced, Tables};
 use crate::kernel::generation::is_later;
 use crate::kernel::{DumpError, Heard, Snapshot};
 
@@ -40,6 +41,15 @@ enum Trust {
     Equal(u32),
 }
 
+/// How far a sync has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The kernel holds all that the cluster asks for.
+    Done,
+    /// It holds some of it, and more waits.
+    Batch,
+}
+
 /// Keeps the kernel equal to what is wanted at the cost of what changes.
 #[derive(Debug)]
 pub struct Engine<K> {
@@ -48,7 +58,7 @@ pub struct Engine<K> {
     desired: Desired,
     trust: Trust,
     /// What has changed in the cluster and is not programmed.
-    dirty: Touched,
+    queue: Queue,
     drift: Drift,
     /// What differs from what is desired without anybody else's doing.
     explained: Explained,
@@ -70,7 +80,7 @@ impl<K: Tables> Engine<K> {
             kernel,
             desired: Desired::default(),
             trust: Trust::Unknown,
-            dirty: Touched::default(),
+            queue: Queue::default(),
             drift: Drift::default(),
             explained: Explained::default(),
             was_equal: false,
@@ -94,7 +104,7 @@ impl<K: Tables> Engine<K> {
                 self.trust = Trust::Unknown;
             }
         }
-        self.dirty.merge(touched);
+        self.queue.add(touched);
     }
 
     /// Has all compared at the next sync.
@@ -169,6 +179,16 @@ impl<K: Tables> Engine<K> {
         self.desired.objects()
     }
 
+    /// Whether a Service has changed and is not programmed yet as it is now.
+    pub fn is_queued(&self, service: &NamespacedName) -> bool {
+        self.queue.contains(service)
+    }
+
+    /// Since when the Service waits that has waited longest since it changed last.
+    pub fn oldest_queued(&self) -> Option<Instant> {
+        self.queue.oldest()
+    }
+
     /// Makes the kernel equal to what the cluster asks for. What was done is told also of a failure,
     /// after which it is to be called again.
     pub fn sync(
@@ -177,6 +197,18 @@ impl<K: Tables> Engine<K> {
         config: &Config,
         synced: &mut Synced,
     ) -> Result<(), SyncError> {
+        while self.sync_batch(cluster, config, synced)? == Progress::Batch {}
+        Ok(())
+    }
+
+    /// The same, but comes back behind a batch if more waits, so that what has changed meanwhile is known
+    /// before the next.
+    pub fn sync_batch(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        synced: &mut Synced,
+    ) -> Result<Progress, SyncError> {
         for service in self.aside.due() {
             let touched = Touched::services([service]);
             self.touch(touched);
@@ -197,20 +229,23 @@ impl<K: Tables> Engine<K> {
                     has_repaired = true;
                     self.repair(synced)
                 }
-                Trust::Equal(generation) if !self.dirty.is_empty() => {
+                Trust::Equal(generation) if !self.queue.is_empty() => {
                     // What was heard since may be why the kernel refuses something.
                     let is_sure = has_compared && !self.drift.is_pending();
-                    self.change(cluster, config, (generation, is_sure), synced)
+                    let result = self.change(cluster, config, (generation, is_sure), synced);
+                    if result.is_ok() && !self.queue.is_empty() {
+                        synced.finish(committed);
+                        return Ok(Progress::Batch);
+                    }
+                    result
                 }
                 Trust::Equal(_) => {
                     synced.taken.extend(self.aside.accepted());
-                    if synced.is_rebuilt {
-                        synced.changes.iter_mut().for_each(|change| change.is_repair = true);
-                    }
-                    return Ok(());
+                    synced.finish(committed);
+                    return Ok(Progress::Done);
                 }
             };
-            synced.changes[committed..].iter_mut().for_each(Change::shorten);
+            synced.shorten(committed);
             let Err(setback) = result else { continue };
             let is_taken_back = mem::take(&mut self.is_taken_back);
             let is_untouched = is_taken_back || synced.changes.len() == committed;

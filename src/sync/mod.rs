@@ -10,6 +10,7 @@ mod explained;
 mod flows;
 mod live;
 mod order;
+mod queue;
 mod synced;
 mod tables;
 mod views;
@@ -22,7 +23,7 @@ use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;
 pub use backoff::Backoff;
-pub use engine::Engine;
+pub use engine::{Engine, Progress};
 pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
 pub use live::{Listen, Live, MOST_HEARD};
 pub use synced::Synced;

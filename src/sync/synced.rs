@@ -31,6 +31,19 @@ pub struct Synced {
 }
 
 impl Synced {
+    /// Keeps little of what was committed from this place on.
+    pub(super) fn shorten(&mut self, from: usize) {
+        self.changes[from..].iter_mut().for_each(Change::shorten);
+    }
+
+    /// A sync ends that has committed from this place on.
+    pub(super) fn finish(&mut self, from: usize) {
+        self.shorten(from);
+        if self.is_rebuilt {
+            self.changes.iter_mut().for_each(|change| change.is_repair = true);
+        }
+    }
+
     /// How much of what was committed undoes what others did.
     pub fn repairs(&self) -> usize {
         self.changes.iter().filter(|change| change.is_repair).count()

@@ -135,8 +135,7 @@ impl Agent {
 
     /// Something about a Service has changed.
     pub(crate) fn touch(&mut self, number: u16) {
-        let services = [name(number)].into();
-        self.engine.touch(Touched::services(services));
+        self.engine.touch(Touched::services([name(number)]));
     }
 
     /// The settings or the Node have changed.

@@ -68,10 +68,10 @@ impl Step {
                 agent.touch_surroundings();
             }
             Step::Affinity(number, seconds) => {
-                if let Some(service) = agent.cluster.services.get_mut(&name(number)) {
+                agent.cluster.services.update(&name(number), |service| {
                     service.session_affinity = seconds.and_then(NonZeroU32::new);
-                    agent.touch(number);
-                }
+                });
+                agent.touch(number);
             }
             Step::Refuse(number) => agent.refuse(&[number], Told::Part),
             Step::Take => agent.take_all(),

@@ -43,6 +43,11 @@ impl Fragments {
         self.places.contains_key(name)
     }
 
+    /// About how many elements a Service adds: an endpoint's record is some ten bytes long.
+    pub(super) fn weight(&self, name: &NamespacedName) -> usize {
+        self.places.get(name).map_or(0, |place| place.length as usize / 10)
+    }
+
     /// What a Service adds.
     pub(super) fn get(&self, name: &NamespacedName) -> Fragment {
         self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()

@@ -251,8 +251,12 @@ proptest! {
     ) {
         let [a, b] = [a, b].map(|mut cluster| {
             let services = cluster.services.into_iter().map(|(name, service)| {
-                let service =
-                    Service { session_affinity: None, source_ranges: Vec::new(), ..service };
+                let service = Service {
+                    session_affinity: None,
+                    source_ranges: Vec::new(),
+                    has_bad_source_range: false,
+                    ..service
+                };
                 (name, service)
             });
             cluster.services = services.collect();

@@ -49,6 +49,10 @@ pub(super) struct Agent {
     /// Whether the kernel has ever been equal.
     was_equal: bool,
     is_held: bool,
+    /// Whether more of what has changed waits to be programmed.
+    has_more: bool,
+    /// When flows were cleaned last.
+    cleaned: Option<Instant>,
     addresses: Addresses,
     triggers: Triggers,
     observed: Arc<Observed>,
@@ -84,6 +88,8 @@ impl Agent {
             has_programmed: false,
             was_equal: false,
             is_held: false,
+            has_more: false,
+            cleaned: None,
             addresses: Addresses::default(),
             triggers: Triggers::default(),
             observed,
@@ -98,7 +104,10 @@ impl Agent {
             step(&mut self);
             let is_failing = self.tables_retry.is_failing();
             let is_behind = self.reader.cluster().is_some() && self.engine.has_drifted();
-            self.observed.step_ends(is_failing || is_behind);
+            match self.engine.oldest_queued().filter(|_| self.has_more && !is_failing) {
+                Some(oldest) => self.observed.batch_ends(oldest),
+                None => self.observed.step_ends(is_failing || is_behind),
+            }
             self
         })
         .await?;
@@ -144,6 +153,16 @@ impl Agent {
     /// Whether there may be something to program that was held back.
     pub(super) fn is_held(&self) -> bool {
         self.is_held
+    }
+
+    /// Whether more of what has changed waits to be programmed, and can be.
+    pub(super) fn has_more(&self) -> bool {
+        self.has_more && !self.tables_retry.is_failing()
+    }
+
+    /// Programs more of it.
+    pub(super) fn go_on(&mut self) {
+        self.sync(Instant::now(), Cause::Update);
     }
 
     /// Programs what was held back.
@@ -281,5 +300,6 @@ impl Agent {
     fn clean_flows(&mut self) {
         let serving = self.programmed.facts().serving();
         self.cleaner.clean(serving, &self.observed, self.periods.sync);
+        self.cleaned = Some(Instant::now());
     }
 }

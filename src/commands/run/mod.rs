@@ -250,6 +250,7 @@ async fn follow(
                 hear_from = Instant::now() + HEAR_INTERVAL;
                 Box::new(Agent::hear)
             }
+            () = std::future::ready(()), if agent.has_more() => Box::new(Agent::go_on),
             () = until(agent.due()) => Box::new(Agent::keep_up),
             _ = look.tick() => {
                 if changes.renew() {

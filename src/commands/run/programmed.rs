@@ -28,15 +28,17 @@ impl Programmed {
         self.pending.merge(touched);
     }
 
-    /// What was expected is programmed, but for the Services that are set `aside`. Of each of these it
-    /// is said whether the kernel holds anything for it.
+    /// What was expected is programmed, but for the Services that wait in the queue and those that are set
+    /// `aside`. Of each of these it is said whether the kernel holds anything for it.
     pub(super) fn update<'a>(
         &mut self,
         cluster: &Cluster,
         config: &Config,
         aside: impl Iterator<Item = (&'a NamespacedName, bool)>,
+        is_queued: impl Fn(&NamespacedName) -> bool,
     ) -> FactsChange {
         let mut touched = mem::take(&mut self.pending);
+        self.pending.services = touched.services.extract_if(.., |it| is_queued(it)).collect();
         let mut change = FactsChange::default();
         let aside: Vec<_> = aside.collect();
         for &(service, is_held) in &aside {

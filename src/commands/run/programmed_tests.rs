@@ -70,7 +70,7 @@ fn change(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -
 fn settle(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
     let name = web();
     let aside = aside.map(|is_held| (&name, is_held));
-    programmed.update(cluster, &Config::new("node-a"), aside.into_iter())
+    programmed.update(cluster, &Config::new("node-a"), aside.into_iter(), |_| false)
 }
 
 fn services(programmed: &Programmed) -> u32 {
@@ -112,7 +112,7 @@ fn what_is_not_expected_is_not_looked_at() {
     change(&mut programmed, &cluster(2), None);
     let everywhere = NodePortAddresses::Cidrs(vec!["0.0.0.0/0".parse().unwrap()]);
     let config = Config { node_port_addresses: everywhere, ..Config::new("node-a") };
-    let change = programmed.update(&cluster(3), &config, [].into_iter());
+    let change = programmed.update(&cluster(3), &config, [].into_iter(), |_| false);
     assert_eq!(change, FactsChange::default());
     assert!(!is_stale(&programmed, 2));
 }

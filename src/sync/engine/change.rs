@@ -1,11 +1,11 @@
 //! Programming what has changed in the cluster.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::mem;
 
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::{Object, Plan};
+use weir_rules::desired::{Desired, Object, Plan};
 use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Tally;
@@ -27,8 +27,11 @@ impl<K: Tables> Engine<K> {
         (generation, is_sure): (u32, bool),
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let touched = self.take_bite(cluster);
-        let mut plan = self.desired.plan(cluster, config, &touched);
+        let (surroundings, batch) = self.next_batch(cluster, config);
+        let plan_batch = |desired: &Desired| {
+            desired.plan_batch(cluster, config, surroundings, &batch, MOST_ELEMENTS)
+        };
+        let mut plan = plan_batch(&self.desired);
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
         let mut view = Differences::new(before, after, generation);
@@ -41,21 +44,22 @@ impl<K: Tables> Engine<K> {
                 if let Some(fitted) = view.fitted {
                     plan.adopt_slots(&fitted);
                 }
+                let finished = mem::take(&mut plan.finished);
                 self.desired.accept(plan);
+                self.queue.finish(&finished);
                 return self.equal_at(generation, synced);
             }
             Err(setback) => setback,
         };
         let is_refused = matches!(setback, Setback::Refused { .. });
         if !is_refused || synced.changes.len() > committed {
-            let Plan { before, after, .. } = self.desired.plan(cluster, config, &touched);
+            let Plan { before, after, .. } = plan_batch(&self.desired);
             self.is_taken_back = is_refused && self.take_back(&view, &before, committed, synced);
             if !self.is_taken_back {
                 // Nobody knows how much of it the kernel has.
                 self.explained.add(&diff(&before, &after));
             }
         }
-        self.dirty.merge(touched);
         let is_of_state = |error: &CommitError| matches!(error, CommitError::Refused { source, .. } if is_there_or_not(source.kind()));
         match setback {
             Setback::Refused { error, .. } if !is_sure && is_of_state(&error) => {
@@ -94,41 +98,32 @@ impl<K: Tables> Engine<K> {
         result.is_ok()
     }
 
-    /// What is to be compiled while these Services are left as they are. Those of them that are tried
-    /// again wait.
-    pub(super) fn take_dirty(&mut self, left: HashSet<NamespacedName>) -> Touched {
-        let mut touched = mem::take(&mut self.dirty);
+    /// All that waits, to be programmed in one piece while these Services are left as they are. Those of
+    /// them that are tried again wait.
+    pub(super) fn take_queue(&mut self, left: HashSet<NamespacedName>) -> Touched {
+        let mut touched = self.queue.take();
         let out = self.aside.out();
-        touched.services.retain(|service| {
-            let is_left = left.contains(service);
-            if is_left && !out.contains(service) {
-                self.dirty.service(service);
-            }
-            !is_left
-        });
+        let is_tried = |service: &NamespacedName| left.contains(service) && !out.contains(service);
+        let tried: Vec<_> =
+            touched.services.iter().filter(|service| is_tried(service)).cloned().collect();
+        self.queue.add(Touched::services(tried));
+        touched.services.retain(|service| !left.contains(service));
         self.desired.leave(left);
         touched
     }
 
-    /// As much of what has changed as goes well into one transaction, so that what is made for it on the
-    /// way takes little memory. All Services that the kernel has are in the first: one may claim what
-    /// another lets go.
-    fn take_bite(&mut self, cluster: &Cluster) -> Touched {
-        let mut touched = self.take_dirty(self.aside.out());
-        let mut taken = 0;
-        let (first, rest): (BTreeSet<_>, _) = touched.services.into_iter().partition(|service| {
-            let is_first = taken == 0;
-            taken += weight(cluster, service);
-            is_first || taken <= MOST_ELEMENTS || self.desired.has(service)
-        });
-        self.dirty.services.extend(rest);
-        touched.services = first;
-        touched
+    /// As much of what waits as goes well into one transaction, so that what is made for it on the way
+    /// takes little memory, and nobody else waits for long; and whether the surroundings are a part of it.
+    fn next_batch(&mut self, cluster: &Cluster, config: &Config) -> (bool, Vec<NamespacedName>) {
+        let surroundings = self.queue.surroundings();
+        if surroundings {
+            let touched = Touched { surroundings, ..Touched::default() };
+            let concerned = self.desired.concerned(cluster, config, &touched);
+            self.queue.add(Touched::services(concerned));
+        }
+        let out = self.aside.out();
+        self.queue.remove(&out);
+        self.desired.leave(out);
+        (surroundings, self.queue.next_batch(cluster, &self.desired, MOST_ELEMENTS))
     }
-}
-
-/// About how many elements a Service has: its endpoints, its ClusterIP and the verdict.
-pub(super) fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
-    let slices = cluster.slices.of(service).into_iter();
-    slices.map(|slice| slice.endpoints.len()).sum::<usize>() + 2
 }

@@ -10,11 +10,11 @@ use weir_rules::config::Config;
 use weir_rules::desired::{Desired, Object};
 use weir_rules::diff::diff;
 
-use super::change::weight;
 use super::{Engine, Trust};
 use crate::kernel::{Parts, TableParts};
 use crate::sync::bring::bring;
 use crate::sync::commit::{MOST_ELEMENTS, Setback};
+use crate::sync::queue::weight;
 use crate::sync::views::{Suspected, Whole};
 use crate::sync::{SyncError, Synced, Tables};
 
@@ -39,10 +39,10 @@ impl<K: Tables> Engine<K> {
             _ if is_blank => {
                 synced.is_rebuilt |= self.was_equal;
                 self.desired = Desired::default();
-                self.dirty.merge(Touched::all(cluster));
+                self.queue.add(Touched::all(cluster));
                 Touched { surroundings: true, ..Touched::default() }
             }
-            _ => self.take_dirty(self.aside.left_in_comparison()),
+            _ => self.take_queue(self.aside.left_in_comparison()),
         };
         synced.recompiled += self.expect(cluster, config, &touched);
         let mut view = Whole::keeping(&mut self.desired, self.aside.unknown());

@@ -1,14 +1,20 @@
 //! A sync of the agent: what follows from it, and what is told of it.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
+use weir_rules::cluster::NamespacedName;
 
 use super::{Agent, Reader};
 use crate::commands::{chain, input};
 use crate::host;
 use crate::observe::Cause;
-use crate::sync::{Change, Synced};
+use crate::sync::{Change, Progress, Synced};
 use crate::takeover::Takeover;
+
+/// How often flows are cleaned, at most, while more waits to be programmed.
+const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
@@ -18,12 +24,21 @@ impl Agent {
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
         let Some(cluster) = self.reader.cluster() else { return };
         let mut synced = Synced::default();
-        let result = self.engine.sync(cluster, &self.config, &mut synced);
+        let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
+        self.has_more = matches!(result, Ok(Progress::Batch));
         self.observed.worked(&synced, self.engine.set_aside());
         self.tell(start, cause, &synced);
         match result {
-            Ok(()) => {
-                self.note_programmed(start, cause);
+            Ok(Progress::Batch) => {
+                self.note_programmed();
+                // Reading all flows behind each batch would hold up the next.
+                if self.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEAN_INTERVAL) {
+                    self.clean_flows();
+                }
+            }
+            Ok(Progress::Done) => {
+                self.note_programmed();
+                self.note_equal(start, cause);
                 let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
                 if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
                     info!("the kernel holds all of it already");
@@ -48,15 +63,13 @@ impl Agent {
         }
     }
 
-    /// The kernel is equal to the cluster, but for what is set aside: takes note of what follows.
-    fn note_programmed(&mut self, start: Instant, cause: Cause) {
-        let took = start.elapsed();
+    /// The kernel is equal to the cluster, but for what is set aside or waits: takes note of what follows.
+    fn note_programmed(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
-        let change = self.programmed.update(cluster, &self.config, self.engine.aside());
+        let is_queued = |service: &NamespacedName| self.engine.is_queued(service);
+        let change = self.programmed.update(cluster, &self.config, self.engine.aside(), is_queued);
         let facts = self.programmed.facts();
         self.cleaner.note(change.effect);
-        let triggers = self.triggers.take();
-        self.observed.synced(cause, took, self.engine.objects(), facts.numbers(), triggers);
         if change.checks {
             let own = self.addresses.known();
             self.observed.checks_programmed(facts, cluster, &self.config, own);
@@ -67,6 +80,13 @@ impl Agent {
             warn!("{note}");
         }
         self.ports_are_closed = closed.is_some();
+    }
+
+    /// The kernel is equal to the cluster, but for what is set aside.
+    fn note_equal(&mut self, start: Instant, cause: Cause) {
+        let (took, triggers) = (start.elapsed(), self.triggers.take());
+        let numbers = self.programmed.facts().numbers();
+        self.observed.synced(cause, took, self.engine.objects(), numbers, triggers);
     }
 
     /// Tells what a sync has done.
