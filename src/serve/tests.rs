@@ -304,3 +304,36 @@ async fn whoever_keeps_connections_open_keeps_nobody_else_out() {
     assert_eq!(oldest.try_read(&mut [0]).unwrap(), 0);
     assert_eq!(others.pop().unwrap().try_read(&mut [0]).unwrap_err().kind(), WouldBlock);
 }
+
+/// A probe that has connected and takes its time is not the one that has to go.
+#[tokio::test]
+async fn a_flood_of_connections_takes_the_place_of_no_probe() {
+    let (address, _tasks) = start(health::handler(&observed()));
+    let from = |last: u8| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+        socket.connect(address)
+    };
+    let probe = from(1).await.unwrap();
+    let mut flood = Vec::new();
+    for _ in 0..10 * listen::MOST_CONNECTIONS {
+        flood.push(from(2).await.unwrap());
+    }
+    // Also one that comes into the flood.
+    let second = from(3).await.unwrap();
+    for _ in 0..2 * listen::MOST_CONNECTIONS {
+        flood.push(from(2).await.unwrap());
+    }
+    for stream in [probe, second] {
+        let mut stream = stream.into_std().unwrap();
+        let talk = move || {
+            stream.set_nonblocking(false).unwrap();
+            write!(stream, "GET /livez HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).map(|_| answer)
+        };
+        let answer: std::io::Result<String> = tokio::task::spawn_blocking(talk).await.unwrap();
+        let is_good = answer.as_ref().is_ok_and(|text| text.starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(is_good, "{answer:?}");
+    }
+}

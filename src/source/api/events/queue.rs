@@ -29,6 +29,8 @@ const SPREAD: Duration = Duration::from_secs(15);
 const MOST_SUBJECTS: usize = 1024;
 /// The shortest time from one look for subjects that can be forgotten to the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an object is told of, in the log alone, of which nothing more can be known.
+const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How many Events may wait.
 const MOST_WAITING: usize = 256;
 
@@ -41,7 +43,7 @@ pub(super) struct Queue {
     hashes: RandomState,
     /// When it was last looked for subjects that can be forgotten.
     swept: Option<Instant>,
-    /// When there last was a subject too many.
+    /// When a subject too many was last told of.
     overflowed: Option<Instant>,
 }
 
@@ -90,8 +92,9 @@ impl Queue {
         let subject = Subject { about: event.about.clone(), reason: event.reason };
         let note = self.hashes.hash_one(&event.note);
         if !self.make_room(&subject, now) {
-            return std::mem::replace(&mut self.overflowed, Some(now))
-                .is_none_or(|last| last + SWEEP_INTERVAL <= now);
+            let may_tell = self.overflowed.is_none_or(|last| last + OVERFLOW_INTERVAL <= now);
+            self.overflowed = if may_tell { Some(now) } else { self.overflowed };
+            return may_tell;
         }
         let told = self
             .subjects

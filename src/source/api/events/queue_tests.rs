@@ -54,6 +54,26 @@ async fn many_bad_objects_are_told_of_in_time_and_never_all_at_once() {
     assert!((70..=90).contains(&sent.len()), "{}", sent.len());
 }
 
+/// Each object is told of in the log once, and what is known of them is bounded.
+#[tokio::test(start_paused = true)]
+async fn more_bad_objects_than_can_be_known_are_a_line_a_second() {
+    let (mut queue, start) = (Queue::new(), Instant::now());
+    let mut own = 0;
+    for index in 0..u64::try_from(2 * MOST_SUBJECTS).expect("few") {
+        let event = about(&format!("web-{index}"), Scope::Cluster, "bad");
+        own += u32::from(queue.offer(event, OCCURRENCE, start));
+    }
+    let most = u32::try_from(MOST_SUBJECTS).expect("few");
+    assert_eq!((own, queue.waiting.len()), (most + 1, MOST_WAITING));
+    for second in 1..=20 {
+        for offset in 0..19 {
+            let event = about("more", Scope::Cluster, &format!("bad {offset}"));
+            own += u32::from(queue.offer(event, OCCURRENCE, start + SECOND * second));
+        }
+    }
+    assert_eq!(own, most + 21);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_said_already_is_not_said_again_in_six_minutes() {
     let sent = run(800, |index| about("web", Scope::Node, if index % 2 == 0 { "a" } else { "b" }));
