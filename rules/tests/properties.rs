@@ -286,8 +286,11 @@ fn astray(ruleset: &Ruleset) -> Vec<(Name, RawKey)> {
     let mut found = Vec::new();
     for (_, table) in tables(ruleset) {
         for rule in table.chains.values().flat_map(|chain| &chain.rules) {
-            let [Statement::DestinationPortIs(_), Statement::InSet { set, .. }, Statement::Update { map, .. }] =
-                &rule.statements[..]
+            let [
+                Statement::DestinationPortIs(_),
+                Statement::InSet { set, .. },
+                Statement::Update { map, .. },
+            ] = &rule.statements[..]
             else {
                 continue;
             };

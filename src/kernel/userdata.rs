@@ -142,7 +142,9 @@ fn put_selector(out: &mut Writer, selector: Selector, family: Family) {
     let (expression, operands) = match selector {
         Selector::L4proto => (EXPR_META, vec![META_L4PROTO]),
         Selector::Random { modulus, offset } => (EXPR_NUMGEN, vec![NUMGEN_RANDOM, modulus, offset]),
-        Selector::CtOriginal(_) | Selector::SourceHash { .. } => unreachable!("no set of weir's is declared by it"),
+        Selector::CtOriginal(_) | Selector::SourceHash { .. } => {
+            unreachable!("no set of weir's is declared by it")
+        }
         Selector::Saddr | Selector::Daddr | Selector::Dport => {
             (EXPR_PAYLOAD, payload_field(selector, family).to_vec())
         }

@@ -152,7 +152,8 @@ impl<'a> Affinity<'a> {
         for list in List::ALL {
             let lists = self.id.lists(list);
             for endpoint in list.of(self.endpoints) {
-                let Ok(index) = lists.binary_search_by_key(&endpoint.port, |&(port, _)| port) else {
+                let Ok(index) = lists.binary_search_by_key(&endpoint.port, |&(port, _)| port)
+                else {
                     unreachable!("there is a list for each port of an endpoint")
                 };
                 let key = lists[index].1.member(endpoint);
@@ -242,3 +243,7 @@ pub(crate) fn learning() -> Table {
     }
     table
 }
+
+#[cfg(test)]
+#[path = "affinity_tests.rs"]
+mod tests;

@@ -52,9 +52,8 @@ impl Fragment {
                     || self.shared.iter().any(|(map, other)| is_it(map.name(), other))
                     || has_own(set)
                     || set.as_str().starts_with(names::AFFINITY_CLIENTS)
-                        && list_of_client(key).is_some_and(|list| {
-                            self.client_lists().any(|other| other == list)
-                        })
+                        && list_of_client(key)
+                            .is_some_and(|list| self.client_lists().any(|other| other == list))
             }
             Object::Named(name) => {
                 has_own(name) || self.balancers.iter().any(|balancer| balancer.name() == *name)
