@@ -7,8 +7,8 @@ use std::sync::Arc;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::names;
 use weir_rules::nft::{
-    Chain, CtField, Data, Element, Lifetime, Name, RawKey, RawValue, Rule, Selector, Set, SetData,
-    SetSpec, Statement, Table, slot_selector,
+    Chain, Data, Element, Lifetime, Name, RawKey, RawValue, Rule, Selector, Set, SetData, SetSpec,
+    Statement, Table, slot_selector,
 };
 
 use weir_rules::transaction::{Action, Operation};
@@ -212,11 +212,16 @@ fn what_is_left_of_the_pieces_is_read_again_after_a_change_by_others() {
     assert_eq!(changes.len(), 3, "nothing twice");
 }
 
-const MAP: &str = "affinity";
-const MEMBERS: &str = "endpoints";
+const MAP: &str = "affinity-clients-0";
+const LIST: u32 = 5;
 
-fn key(last: u8) -> RawKey {
-    RawKey::new().address([10, 0, 0, last].into())
+/// The key of a client of the list.
+fn key(client: u8) -> RawKey {
+    [LIST; 3].into_iter().fold(RawKey::new().slot(client.into()), RawKey::slot)
+}
+
+fn member(last: u8) -> RawKey {
+    [LIST; 3].into_iter().fold(RawKey::new(), RawKey::slot).address([10, 0, 0, last].into())
 }
 
 fn learn(table: &mut Table, client: u8, endpoint: u8) {
@@ -229,21 +234,32 @@ fn learn(table: &mut Table, client: u8, endpoint: u8) {
 /// A map that may learn these endpoints.
 fn affinity(endpoints: &[u8]) -> Ruleset {
     let address = vec![Selector::Daddr];
-    let list = SetSpec::new(address.clone(), SetData::Nothing);
-    let map = SetSpec::new(vec![Selector::Saddr], SetData::Values(address.clone())).dynamic(16);
-    let members = endpoints.iter().map(|&last| (key(last), Element::new(Data::Nothing)));
+    let three = [slot_selector(); 3];
+    let list = SetSpec::new([&three[..], &address].concat(), SetData::Nothing);
+    let map = SetSpec::new([slot_selector(); 4].into(), SetData::Values(address.clone()));
+    let members = endpoints.iter().map(|&last| (member(last), Element::new(Data::Nothing)));
+    let id = [LIST; 3].map(Selector::constant);
+    let source = Selector::SourceHash { original: true, modulus: 256, seed: 1 };
     let rule = Rule::new([
-        Statement::InSet { key: address.clone(), set: MEMBERS.into(), negated: false },
+        Statement::DestinationPortIs(NonZeroU16::new(80).expect("a port")),
+        Statement::InSet {
+            key: [&id[..], &address].concat(),
+            set: names::AFFINITY_ENDPOINTS.into(),
+            negated: false,
+        },
         Statement::Update {
             map: MAP.into(),
-            key: vec![Selector::CtOriginal(CtField::Saddr)],
+            key: [&[source], &id[..]].concat(),
             timeout: 60,
             data: address,
         },
     ]);
     let mut table = Table::default();
-    table.sets.insert(MAP.into(), Set::new(map));
-    table.sets.insert(MEMBERS.into(), Set { elements: members.collect(), ..Set::new(list) });
+    table.sets.insert(MAP.into(), Set::new(map.dynamic(16)));
+    table.sets.insert(
+        names::AFFINITY_ENDPOINTS.into(),
+        Set { elements: members.collect(), ..Set::new(list) },
+    );
     table.chains.insert("learn".into(), Chain { rules: vec![rule], ..Chain::default() });
     Ruleset { tables: [(Family::Ipv4, table)].into() }
 }

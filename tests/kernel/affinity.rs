@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use weir::kernel::Kernel;
 use weir_rules::cluster::Family as RulesFamily;
-use weir_rules::nft::{Data, Element, Elements, Lifetime, RawKey, RawValue, Ruleset};
+use weir_rules::nft::{
+    Data, Element, Elements, Lifetime, Name, RawKey, RawValue, Selector, Set, Statement, Table,
+    jhash,
+};
 use weir_rules::transaction::{Action, Operation, Transaction};
-use weir_testbed::{Protocol, Testbed, tally, wait_for};
+use weir_testbed::{Netns, Protocol, Testbed, nft_programs, tally, wait_for};
 
 use crate::common::weir;
 use crate::listing::output;
 
 const LIMIT: Duration = Duration::from_secs(40);
-const MAP: &str = "affinity-default/web/tcp/80";
 const CLUSTER_IP: &str = "10.96.0.10:80";
 
 /// The Service `web` with this timeout, and its endpoints.
@@ -85,18 +87,49 @@ fn kernel(bed: &Testbed) -> Kernel {
     bed.node().run(|| Kernel::open().expect("nf_tables can be used"))
 }
 
-fn learned(kernel: &Kernel) -> Elements {
-    let Ruleset { tables } = kernel.dump().expect("it can be read").ruleset;
-    tables[&RulesFamily::Ipv4].sets[MAP].elements.clone()
+/// The map that holds the clients of `web`, and what names its list there.
+struct Clients {
+    map: Name,
+    set: Set,
+    list: Vec<u8>,
 }
 
-fn client() -> RawKey {
-    RawKey::new().address(IpAddr::V4(Ipv4Addr::new(10, 244, 0, 9)))
+fn clients(kernel: &Kernel) -> Clients {
+    let mut tables = kernel.dump().expect("it can be read").ruleset.tables;
+    let Table { mut sets, chains, .. } = tables.remove(&RulesFamily::Ipv4).expect("a table");
+    let (map, key) = chains["learn-default/web/tcp/80"]
+        .statements()
+        .find_map(|statement| match statement {
+            Statement::Update { map, key, .. } => Some((map.clone(), key.clone())),
+            _ => None,
+        })
+        .expect("it learns");
+    let words = key[1..].iter().flat_map(|selector| match selector {
+        Selector::Random { modulus: 1, offset } => offset.to_be_bytes(),
+        other => panic!("{other:?} is no constant"),
+    });
+    Clients { set: sets.remove(&map).expect("it is there"), list: words.collect(), map }
+}
+
+fn learned(kernel: &Kernel) -> Elements {
+    clients(kernel).set.elements
+}
+
+/// The key of the client with this hash.
+fn key(clients: &Clients, hash: u32) -> RawKey {
+    RawKey::from_bytes(&[&hash.to_be_bytes()[..], &clients.list].concat()).expect("it is short")
+}
+
+/// The key of the client, by what the rules say of it and by the interpreter's own hash.
+fn client(clients: &Clients) -> RawKey {
+    let address = RawKey::new().address(IpAddr::V4(Ipv4Addr::new(10, 244, 0, 9)));
+    key(clients, jhash(address.as_bytes(), 262_144, 0x7765_6972))
 }
 
 /// For how long the client is still known.
 fn lifetime(kernel: &Kernel) -> Option<Lifetime> {
-    match learned(kernel).get(&client())?.data {
+    let clients = clients(kernel);
+    match clients.set.elements.get(&client(&clients))?.data {
         Data::Learned(_, lifetime) => Some(lifetime),
         _ => None,
     }
@@ -160,8 +193,10 @@ fn the_clients_of_an_endpoint_that_goes_are_taken_away_with_it() {
     apply(&bed, &manifests(10800, &[B1]));
     assert_eq!(reached(&bed, 1), ["b1"].into());
     let changes = apply(&bed, &manifests(10800, &[B2]));
-    let gone = format!("- element ip weir {MAP} {{ 10.244.0.9 timeout 3h expires ");
-    assert!(changes.contains(&gone), "{changes}");
+    let gone = |line: &str| {
+        line.starts_with("- element ip weir affinity-clients-") && line.ends_with(": 10.244.0.2 }")
+    };
+    assert_eq!(changes.lines().filter(|line| gone(line)).count(), 1, "{changes}");
     assert_eq!(learned(&kernel(&bed)), Elements::new());
     assert_eq!(reached(&bed, 20), ["b2"].into());
     apply(&bed, &manifests(10800, &[B1, B2]));
@@ -173,17 +208,17 @@ fn when_the_map_is_full_new_clients_are_served_and_known_ones_stay() {
     let bed = testbed();
     apply(&bed, &manifests(10800, &[B1, B2]));
     let kernel = kernel(&bed);
-    let table = kernel.dump().expect("it can be read").ruleset.tables.remove(&RulesFamily::Ipv4);
-    let spec = table.expect("there is a table").sets[MAP].spec.clone();
+    let clients = clients(&kernel);
+    let spec = clients.set.spec.clone();
     let size = spec.dynamic.expect("it has a bound");
-    let endpoint = RawValue::new()
-        .address(B1.parse().expect("an address"))
-        .port(8080.try_into().expect("a port"));
+    let endpoint = RawValue::new().address(B1.parse().expect("an address"));
     let lifetime = Lifetime { timeout: 10_800_000, expires: 10_800_000 };
-    let key = |i| RawKey::new().address(IpAddr::V4(Ipv4Addr::from_bits(0x0b00_0000 + i)));
+    // No list has clients of these numbers.
+    let strange = |i| key(&clients, 0x8000_0000 + i);
     let elements: Elements =
-        (0..size).map(|i| (key(i), Element::new(Data::Learned(endpoint, lifetime)))).collect();
-    let action = Action::AddElements { set: MAP.into(), spec: spec.clone(), elements };
+        (0..size).map(|i| (strange(i), Element::new(Data::Learned(endpoint, lifetime)))).collect();
+    let map = &clients.map;
+    let action = Action::AddElements { set: map.clone(), spec: spec.clone(), elements };
     let commit = |action| {
         let operation = Operation { family: RulesFamily::Ipv4, action };
         kernel.commit(Transaction { operations: vec![operation] }, None)
@@ -192,9 +227,28 @@ fn when_the_map_is_full_new_clients_are_served_and_known_ones_stay() {
 
     // Each of 60 connections has its own choice: one of two never comes with a chance of 2^-59.
     assert_eq!(reached(&bed, 60), ["b1", "b2"].into());
-    assert!(!learned(&kernel).contains_key(&client()));
-    let one = [(key(0), Element::new(Data::Learned(endpoint, lifetime)))];
-    commit(Action::DeleteElements { set: MAP.into(), spec, elements: one.into() })
+    assert!(!learned(&kernel).contains_key(&client(&clients)));
+    let one = [(strange(0), Element::new(Data::Learned(endpoint, lifetime)))];
+    commit(Action::DeleteElements { set: map.clone(), spec, elements: one.into() })
         .expect("it is there");
     assert_eq!(reached(&bed, 60).len(), 1, "there is room for one more");
+}
+
+/// With what packets have learned in it.
+#[test]
+fn a_saved_ruleset_with_clients_in_it_loads_again_and_keeps_them() {
+    let bed = testbed();
+    let manifests = manifests(10800, &[B1, B2]);
+    apply(&bed, &manifests);
+    assert_eq!(reached(&bed, 1).len(), 1);
+    let known = learned(&kernel(&bed)).into_keys().collect::<Vec<_>>();
+    assert_eq!(known.len(), 1);
+    for nft in nft_programs() {
+        let saved = bed.node().cmd(&nft, ["list", "ruleset"]);
+        assert!(saved.contains(" timeout 3h expires "), "{saved}");
+        let booted = Netns::new("booted");
+        booted.cmd_with_input(&nft, ["-f", "-"], &saved);
+        let kernel = booted.run(|| Kernel::open().expect("nf_tables can be used"));
+        assert_eq!(learned(&kernel).into_keys().collect::<Vec<_>>(), known, "{nft}");
+    }
 }

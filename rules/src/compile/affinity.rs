@@ -243,3 +243,7 @@ pub(crate) fn learning() -> Table {
     }
     table
 }
+
+#[cfg(test)]
+#[path = "affinity_tests.rs"]
+mod tests;

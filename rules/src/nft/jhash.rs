@@ -59,3 +59,7 @@ fn finish([a, b, c]: &mut [u32; 3]) {
     step(b, *a, 14);
     step(c, *b, 24);
 }
+
+#[cfg(test)]
+#[path = "jhash_tests.rs"]
+mod tests;

@@ -207,12 +207,17 @@ fn learned(ruleset: &Ruleset, index: Index) -> Option<String> {
     let maps = table.sets.iter().filter(|(_, set)| set.spec.dynamic.is_some());
     let maps: Vec<_> = maps.map(|(name, _)| name).collect();
     let map = *(!maps.is_empty()).then(|| index.get(&maps))?;
-    let list = map.as_str().replacen("affinity-", "endpoints-", 1);
-    let (endpoint, _) = table.sets.get(list.as_str())?.elements.first_key_value()?;
-    let [a, b, c, d, high, low, ..] = *endpoint.as_bytes() else { return None };
-    let port = u16::from_be_bytes([high, low]);
+    let (member, _) = table
+        .sets
+        .get(weir_rules::compile::names::AFFINITY_ENDPOINTS)?
+        .elements
+        .first_key_value()?;
+    let (list, address) = member.as_bytes().split_at_checked(12)?;
+    let list: Vec<String> =
+        list.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word).to_string()).collect();
+    let [a, b, c, d] = *address else { return None };
     let client = index.index(200);
-    let element = format!("198.51.100.{client} timeout 1h : {a}.{b}.{c}.{d} . {port}");
+    let element = format!("{client} . {} timeout 1h : {a}.{b}.{c}.{d}", list.join(" . "));
     Some(format!("add element ip weir \"{map}\" {{ {element} }}"))
 }
 
