@@ -38,12 +38,14 @@ pub struct Health {
     /// Since when there is work that has not come to a good end.
     pending_since: Option<Instant>,
     is_eligible: bool,
+    /// The process that keeps the tables of this network namespace, if it is another: this one waits for its end.
+    waits_for: Option<String>,
 }
 
 impl Health {
     /// Healthy until work has waited for `limit`. The node is not eligible before it is known.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, updated: None, pending_since: None, is_eligible: false }
+        Self { limit, updated: None, pending_since: None, is_eligible: false, waits_for: None }
     }
 
     /// From now on work may wait for so long.
@@ -80,6 +82,16 @@ impl Health {
     /// Whether the node is to stay.
     pub fn is_eligible(&self) -> bool {
         self.is_eligible
+    }
+
+    /// Another process keeps the tables, for whose end this one waits; none any more if `None`.
+    pub fn set_waits_for(&mut self, other: Option<String>) {
+        self.waits_for = other;
+    }
+
+    /// The process for whose end this one waits.
+    pub fn waits_for(&self) -> Option<&str> {
+        self.waits_for.as_deref()
     }
 
     /// Whether all work is done or at least not late.

@@ -33,6 +33,11 @@ impl Events {
         self.record(self.node(), Severity::Normal, "Starting", "StartKubeProxy", note);
     }
 
+    /// Another weir keeps the node, for whose end this one waits.
+    pub(super) fn waits(&self, note: String) {
+        self.record(self.node(), Severity::Normal, "WaitingForOtherProxy", "StartKubeProxy", note);
+    }
+
     /// An object cannot be served as it is.
     pub(super) fn bad_object(&self, problem: Problem) {
         let reason = if problem.is_conflict { "AddressConflict" } else { "InvalidObject" };
