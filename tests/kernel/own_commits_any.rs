@@ -129,7 +129,7 @@ fn live(changes: &[(Change, bool)]) -> Result<(), TestCaseError> {
     let mut synced = Synced::default();
     engine.sync(&cluster, &config, &mut synced).expect("nothing fails");
     prop_assert_eq!((synced.repairs(), dumps + synced.dumps), (0, 1));
-    let observed = ns.run(|| Kernel::open().and_then(|kernel| Ok(kernel.dump())));
+    let observed = ns.run(|| Kernel::open().map(|kernel| kernel.dump()));
     let observed = observed.expect("nf_tables can be used").expect("it is read").ruleset;
     let desired = compile(&cluster, &config);
     let difference = diff(&observed, &adopt(&observed, align(&observed, &desired)));

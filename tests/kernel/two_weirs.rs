@@ -123,7 +123,7 @@ fn the_later_waits_says_for_whom_and_takes_over_when_the_first_ends() {
         let node = Node::new("two");
         let mut first = node.weir(DEFAULT);
         first.answers("/readyz", 200, "\"ready\":true");
-        let mut second = node.weir(OTHER);
+        let second = node.weir(OTHER);
         let whom = format!("weir (pid {})", first.pid());
         second.wait_until_logged(&format!("WARN weir::commands::run::keeping: {whom}"));
         second.answers("/livez", 200, &format!("\"waitsFor\":\"{whom}"));
