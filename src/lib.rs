@@ -8,6 +8,7 @@ pub mod config;
 pub mod health;
 pub mod host;
 pub mod kernel;
+pub mod lock;
 pub(crate) mod logging;
 pub mod metrics;
 pub mod netlink;

@@ -151,6 +151,12 @@ impl Observed {
         self.metrics.set_pending(minus(seen, wanted.programmed));
     }
 
+    /// Another process keeps the tables, and this one waits for its end; `None` once it keeps them itself.
+    pub fn waits_for(&self, other: Option<String>) {
+        self.metrics.waits(other.is_some());
+        self.health().set_waits_for(other);
+    }
+
     /// The cluster asks for something, maybe new.
     pub fn wants(&self) {
         let mut wanted = lock(&self.wanted);

@@ -40,12 +40,21 @@ pub struct Health {
     /// When some of it last came to one.
     progressed: Option<Instant>,
     is_eligible: bool,
+    /// The process that keeps the tables of this network namespace, if it is another: this one waits for its end.
+    waits_for: Option<String>,
 }
 
 impl Health {
     /// Healthy until work has waited for `limit`. The node is not eligible before it is known.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, updated: None, pending_since: None, progressed: None, is_eligible: false }
+        Self {
+            limit,
+            updated: None,
+            pending_since: None,
+            progressed: None,
+            is_eligible: false,
+            waits_for: None,
+        }
     }
 
     /// From now on work may wait for so long.
@@ -94,6 +103,16 @@ impl Health {
     pub fn is_alive(&self, now: Instant) -> bool {
         let recently = |since: Instant| now.duration_since(since) < self.limit;
         self.pending_since.is_none_or(recently) || self.progressed.is_some_and(recently)
+    }
+
+    /// Another process keeps the tables, for whose end this one waits; none any more if `None`.
+    pub fn set_waits_for(&mut self, other: Option<String>) {
+        self.waits_for = other;
+    }
+
+    /// The process for whose end this one waits.
+    pub fn waits_for(&self) -> Option<&str> {
+        self.waits_for.as_deref()
     }
 
     /// Whether all work is done or at least not late.

@@ -22,6 +22,9 @@ pub struct Report {
     /// Whether something has been programmed besides; only /readyz tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
+    /// The process for whose end this one waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// The families, once something is known of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<FamilyStatus>,
@@ -50,16 +53,17 @@ pub struct FamilyHealth {
 }
 
 impl Report {
-    /// What /healthz tells, and whether it is good.
+    /// What /healthz tells, and whether it is good: of a weir that waits for another it is not, because it does not
+    /// keep the node, and the other tells of it.
     pub fn healthz(health: &Health, now: Moment) -> (bool, Self) {
         let mut report = Self::new(health, now, health.is_healthy(now.at));
-        let is_good = report.healthy && health.is_eligible();
+        let is_good = report.healthy && health.is_eligible() && health.waits_for().is_none();
         report.node_eligible = Some(health.is_eligible());
         (is_good, report.recent_if(is_good, now))
     }
 
-    /// What /livez tells, and whether it is good: a node that is to go may well be alive, and so is one
-    /// that has much to do.
+    /// What /livez tells, and whether it is good: a node that is to go may well be alive, and so may one
+    /// that has much to do, and a weir that waits for another.
     pub fn livez(health: &Health, now: Moment) -> (bool, Self) {
         let report = Self::new(health, now, health.is_alive(now.at));
         let is_good = report.healthy;
@@ -71,7 +75,7 @@ impl Report {
     /// /livez good where the API server has never answered.
     pub fn readyz(health: &Health, now: Moment) -> (bool, Self) {
         let mut report = Self::new(health, now, health.is_healthy(now.at));
-        let is_good = report.healthy && health.was_updated();
+        let is_good = report.healthy && health.was_updated() && health.waits_for().is_none();
         report.ready = Some(is_good);
         (is_good, report.recent_if(is_good, now))
     }
@@ -86,6 +90,7 @@ impl Report {
             node_eligible: None,
             healthy,
             ready: None,
+            waits_for: health.waits_for().map(str::to_owned),
             status: is_known.then_some(FamilyStatus { ipv4: family, ipv6: family }),
         }
     }

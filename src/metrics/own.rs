@@ -17,6 +17,7 @@ pub(super) struct Own {
     pub(super) transaction_bytes: Histogram,
     pub(super) repairs: IntCounter,
     pub(super) foreign_commits: IntCounter,
+    pub(super) waits: IntGauge,
     pub(super) recompiled: IntCounter,
     pub(super) reads: IntCounterVec,
     pub(super) refusals: IntCounter,
@@ -66,6 +67,10 @@ impl Own {
             foreign_commits: book.counter(
                 "weir_foreign_commits_total",
                 "Transactions of others that changed weir's tables.",
+            ),
+            waits: book.gauge(
+                "weir_waits_for_other",
+                "1 while another weir keeps the tables, for whose end this one waits.",
             ),
             recompiled: book.counter(
                 "weir_recompiled_services_total",

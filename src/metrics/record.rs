@@ -64,6 +64,11 @@ impl Metrics {
         }
     }
 
+    /// Whether another weir keeps the tables.
+    pub(crate) fn waits(&self, waits: bool) {
+        self.own.waits.set(waits.into());
+    }
+
     /// So many transactions of others have changed weir's tables.
     pub(crate) fn heard(&self, commits: usize) {
         self.own.foreign_commits.inc_by(commits as u64);

@@ -15,7 +15,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{info, warn};
 use weir_rules::cluster::NamespacedName;
 
@@ -25,6 +27,10 @@ use listen::{Families, listen, serve};
 
 /// How long until an address that cannot be bound is tried again, as in kube-proxy.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often an address is tried when it is said to be free: a process that is killed may close its sockets a little
+/// later than it is seen to end. The pauses grow from 10 ms to 0.6 s.
+const ATTEMPTS_WHEN_FREE: u32 = 7;
 
 /// What is served where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,7 +57,11 @@ pub struct ListenError {
 
 /// Running servers. They end when this is dropped.
 #[derive(Debug)]
-pub struct Servers(#[expect(dead_code, reason = "held for its end")] JoinSet<()>);
+pub struct Servers {
+    #[expect(dead_code, reason = "held for its end")]
+    tasks: JoinSet<()>,
+    try_again: Arc<Notify>,
+}
 
 impl Servers {
     /// Starts to serve. Fails if an address cannot be bound and that is to be fatal; otherwise it is
@@ -66,18 +76,24 @@ impl Servers {
     ) -> Result<Self, ListenError> {
         let mut tasks = JoinSet::new();
         let is_fatal = serving.bind_address_hard_fail;
+        let try_again = Arc::new(Notify::new());
         if let Some(address) = serving.healthz {
             let handler = health::handler(observed);
             let server = Server { address, purpose: "/healthz, /livez and /readyz", handler };
-            server.start(is_fatal, &mut tasks)?;
+            server.start(is_fatal, &try_again, &mut tasks)?;
         }
         if let Some(address) = serving.metrics {
             let handler = metrics::handler(observed);
             let server = Server { address, purpose: "/metrics", handler };
-            server.start(is_fatal, &mut tasks)?;
+            server.start(is_fatal, &try_again, &mut tasks)?;
         }
         tasks.spawn(service_health::serve_all(Arc::clone(observed), tell_failure));
-        Ok(Self(tasks))
+        Ok(Self { tasks, try_again })
+    }
+
+    /// Notified, addresses that could not be bound are tried at once.
+    pub fn try_again(&self) -> Arc<Notify> {
+        Arc::clone(&self.try_again)
     }
 }
 
@@ -89,7 +105,12 @@ struct Server {
 }
 
 impl Server {
-    fn start(self, is_fatal: bool, tasks: &mut JoinSet<()>) -> Result<(), ListenError> {
+    fn start(
+        self,
+        is_fatal: bool,
+        try_again: &Arc<Notify>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), ListenError> {
         let listener = match listen(self.address, Families::Both) {
             Ok(listener) => Some(listener),
             Err(source) => {
@@ -103,10 +124,11 @@ impl Server {
                 None
             }
         };
+        let try_again = Arc::clone(try_again);
         tasks.spawn(async move {
             let listener = match listener {
                 Some(listener) => listener,
-                None => self.listen_at_last().await,
+                None => self.listen_at_last(&try_again).await,
             };
             info!(address = %self.address, "serving {}", self.purpose);
             serve(listener, self.handler).await;
@@ -115,11 +137,17 @@ impl Server {
     }
 
     /// Tries again until the address can be bound.
-    async fn listen_at_last(&self) -> tokio::net::TcpListener {
+    async fn listen_at_last(&self, try_again: &Notify) -> tokio::net::TcpListener {
         loop {
-            tokio::time::sleep(RETRY_INTERVAL).await;
-            if let Ok(listener) = listen(self.address, Families::Both) {
-                return listener;
+            let attempts = tokio::select! {
+                () = sleep(RETRY_INTERVAL) => 1,
+                () = try_again.notified() => ATTEMPTS_WHEN_FREE,
+            };
+            for attempt in 0..attempts {
+                if let Ok(listener) = listen(self.address, Families::Both) {
+                    return listener;
+                }
+                sleep(Duration::from_millis(10 << attempt)).await;
             }
         }
     }

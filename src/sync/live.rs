@@ -55,6 +55,15 @@ impl<K: Tables, L: Listen> Live<K, L> {
         Self { kernel, monitor, heard: Heard::default(), is_deaf: false }
     }
 
+    /// The same from the first question on what was heard: until then somebody else keeps the tables.
+    ///
+    /// # Errors
+    /// If the monitor cannot be made to stop listening until then.
+    pub fn later(kernel: K, mut monitor: L) -> io::Result<Self> {
+        monitor.pause()?;
+        Ok(Self { is_deaf: true, ..Self::new(kernel, monitor) })
+    }
+
     fn drain(&mut self) {
         self.heard.merge(self.monitor.drain());
     }

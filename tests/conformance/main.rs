@@ -94,8 +94,16 @@ fn the_kernel_gives_every_packet_what_its_case_says() {
 }
 
 /// The files of tests/kernel/ whose tests docs/behaviour.md names.
-const KERNEL_TESTS: [&str; 6] =
-    ["affinity", "conntrack", "drift", "drift_goes_on", "order", "pace"];
+const KERNEL_TESTS: [&str; 8] = [
+    "affinity",
+    "conntrack",
+    "drift",
+    "drift_goes_on",
+    "order",
+    "own_commits",
+    "pace",
+    "two_weirs",
+];
 
 /// The tests of a file of tests/kernel/, as docs/behaviour.md names them.
 fn kernel_tests(module: &str) -> Vec<String> {

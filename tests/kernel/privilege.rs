@@ -156,6 +156,15 @@ fn manifests_are_followed_with_cap_net_admin_alone() {
     container.start(&line);
     container.wait_for_answer_of("b1");
     container.assert_contained();
+    // Nor does it need more to have the lock, for which another weir on the node waits.
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(["run", "--hostname-override=node-a", "--manifests"]).arg(container.config.path());
+    command.stdout(Stdio::null()).stderr(log.reopen().expect("it is there"));
+    let waiting = Process::spawn(container.bed.node(), command);
+    let said = || fs::read_to_string(log.path()).expect("it can be read");
+    wait_for("the other to wait", LIMIT, || said().contains("kube-proxy (pid "));
+    assert!(waiting.terminate(LIMIT).success(), "{}", said());
     container.configure("slice.json", &slice("10.244.0.3").to_string());
     container.wait_for_answer_of("b2");
     container.stop();

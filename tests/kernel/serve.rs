@@ -77,7 +77,7 @@ pub(crate) fn wait_for_metric(running: &Running, series: &str, value: f64) {
 }
 
 /// Asks once; gives all of the answer.
-fn get(ns: &Netns, (address, path): (&str, &str)) -> io::Result<String> {
+pub(crate) fn get(ns: &Netns, (address, path): (&str, &str)) -> io::Result<String> {
     let address: SocketAddr = address.parse().expect("an address");
     ns.run(|| {
         let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;

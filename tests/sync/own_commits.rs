@@ -274,11 +274,12 @@ fn any_fault(kind: u8) -> Option<Fault> {
     [None, Some(Fault::Lossy), Some(Fault::Deaf)][usize::from(kind % 3)]
 }
 
+/// What somebody else does ([`edit`]), and how it is told.
+type Edit = (u8, [prop::sample::Index; 2], u8);
+
 /// Lives with others who change weir's tables, of whom each is answered, and before each of whom something was
 /// missed that was nothing.
-async fn live_with_others(
-    steps: &[(Step, Option<(u8, [prop::sample::Index; 2], u8)>)],
-) -> Result<(), TestCaseError> {
+async fn live_with_others(steps: &[(Step, Option<Edit>)]) -> Result<(), TestCaseError> {
     let mut agent = Agent::new(SERVICES);
     agent.settle().await;
     for (step, other) in steps {
@@ -319,7 +320,7 @@ proptest! {
     #[test]
     fn what_others_do_is_repaired_at_once_and_nothing_else_is(
         steps in prop::collection::vec(
-            (step(), prop::option::of((any::<u8>(), any::<[prop::sample::Index; 2]>(), any::<u8>()))),
+            (step(), prop::option::of(any::<Edit>())),
             1..24,
         ),
     ) {

@@ -56,6 +56,10 @@ pub(super) struct Agent {
     addresses: Addresses,
     triggers: Triggers,
     observed: Arc<Observed>,
+    /// Whether another weir keeps the tables, for whose end this one waits.
+    is_waiting: bool,
+    /// What to set on the host once it does not wait any more.
+    host_settings: Option<Box<Settings>>,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
 }
@@ -93,8 +97,28 @@ impl Agent {
             addresses: Addresses::default(),
             triggers: Triggers::default(),
             observed,
+            is_waiting: false,
+            host_settings: None,
             takeover: None,
         }
+    }
+
+    /// Leaves the kernel alone until [`Self::begin`], and sets nothing on the host.
+    pub(super) fn waiting(mut self, host_settings: Option<Box<Settings>>) -> Self {
+        (self.is_waiting, self.host_settings) = (true, host_settings);
+        self
+    }
+
+    /// Keeps the tables from now on.
+    pub(super) fn begin(&mut self) {
+        info!("this weir keeps the tables of this network namespace from now on");
+        self.is_waiting = false;
+        self.observed.waits_for(None);
+        if let Some(settings) = self.host_settings.take() {
+            host::apply(&settings, host::Setter::Agent);
+        }
+        self.addresses.read();
+        self.compile(true, Cause::Update);
     }
 
     /// Does a step where it may block.
@@ -132,8 +156,8 @@ impl Agent {
     pub(super) fn read(&mut self, updates: Vec<Update>, is_held: bool) {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());
-        self.is_held = is_held;
-        if is_held {
+        self.is_held = is_held && !self.is_waiting;
+        if self.is_held {
             self.observed.held();
         } else {
             self.compile(false, Cause::Update);
@@ -143,7 +167,7 @@ impl Agent {
     /// Reads all for the first time.
     pub(super) fn start(&mut self) {
         self.addresses.read();
-        if matches!(self.reader, Reader::Api(_)) {
+        if matches!(self.reader, Reader::Api(_)) && !self.is_waiting {
             // The first lists are on their way meanwhile.
             self.engine.read_ahead();
         }
@@ -173,8 +197,14 @@ impl Agent {
 
     /// Sets on the host and programs what other settings ask for.
     pub(super) fn configure(&mut self, settings: Settings) {
-        host::apply(&settings, host::Setter::Agent);
         self.periods = settings.periods;
+        if self.is_waiting {
+            self.config = settings.rules.clone();
+            // A directory sets nothing on the host.
+            self.host_settings = self.host_settings.is_some().then(|| Box::new(settings));
+            return;
+        }
+        host::apply(&settings, host::Setter::Agent);
         if self.config != settings.rules {
             self.config = settings.rules;
             self.compile(true, Cause::Update);
@@ -185,6 +215,10 @@ impl Agent {
     fn compile(&mut self, always: bool, cause: Cause) {
         let start = Instant::now();
         self.reader.reload();
+        if self.is_waiting {
+            // What has changed is kept by the reader.
+            return;
+        }
         let mut touched = self.reader.take_touched();
         let Some(cluster) = self.reader.cluster() else { return };
         touched.surroundings |= always;
@@ -228,7 +262,7 @@ impl Agent {
     /// Does what waits for its time or for somebody else, and looks whether the kernel has been
     /// changed without a word.
     pub(super) fn look(&mut self) {
-        if self.reader.cluster().is_none() {
+        if self.reader.cluster().is_none() || self.is_waiting {
             return;
         }
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {

@@ -61,6 +61,12 @@ impl Events {
         self.record(about, Severity::Normal, "Starting", "StartKubeProxy", note);
     }
 
+    /// Another weir keeps the node, for whose end this one waits.
+    pub(super) fn waits(&self, note: String) {
+        let about = (self.node(), Scope::Node);
+        self.record(about, Severity::Normal, "WaitingForOtherProxy", "StartKubeProxy", note);
+    }
+
     /// An object cannot be served as it is. Says whether that is told in words of its own, and is not one
     /// of many problems of the object.
     pub(super) fn bad_object(&self, problem: Problem) -> bool {

@@ -7,6 +7,7 @@ mod cleaner;
 mod configuration;
 mod directory;
 mod events;
+mod keeping;
 mod logging;
 mod lost_claims;
 mod manifests;
@@ -33,6 +34,7 @@ use self::agent::{Agent, Step};
 use self::changes::Changes;
 use self::configuration::{Configuration, News};
 use self::events::Events;
+use self::keeping::{Keeping, Turn};
 use self::logging::Logs;
 use self::pace::Pace;
 use self::signals::{Asked, Signals};
@@ -161,9 +163,12 @@ fn keep_equal(
     // Before anything is read, so that nothing is missed.
     let monitor = Monitor::open(kernel.ports())?;
     let waker = monitor.waker()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().thread_name("weir-agent").build()?;
     let result = runtime.block_on(async {
         let signals = Signals::listen()?;
+        let keeping = Keeping::begin();
+        let mut host_settings = None;
         let (changes, reader, events) = match from {
             From::Directory(directory) => {
                 let (changes, reader) = Changes::of_directory(directory, &config)?;
@@ -171,8 +176,11 @@ fn keep_equal(
             }
             From::Server(access, limits, settings) => {
                 let server = Server::new(access, limits).await?;
-                if let Some(settings) = settings {
-                    host::apply(&settings, host::Setter::Agent);
+                match settings {
+                    Some(settings) if keeping.is_ours() => {
+                        host::apply(&settings, host::Setter::Agent);
+                    }
+                    settings => host_settings = settings,
                 }
                 let (changes, reader) = Changes::of_server(&server, &config, observed);
                 (changes, reader, Events::start(server, &config.node_name))
@@ -180,13 +188,19 @@ fn keep_equal(
         };
         let teller = events.clone();
         let tell = move |service: &NamespacedName, why: &str| teller.no_health_check(service, why);
-        let _servers = Servers::start(serving, observed, Box::new(tell))?;
+        let servers = Servers::start(serving, observed, Box::new(tell))?;
         events.started();
         let notice = Notice::new(waker)?;
-        let kernel = Live::new(kernel, monitor);
-        let agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
+        let is_ours = keeping.is_ours();
+        let kernel =
+            if is_ours { Live::new(kernel, monitor) } else { Live::later(kernel, monitor)? };
+        let turn = keeping.follow(events.clone(), Arc::clone(observed), servers.try_again());
+        let mut agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
+        if !is_ours {
+            agent = agent.waiting(host_settings);
+        }
         let pace = Pace::new(periods.min_sync);
-        follow(signals, changes, configuration, notice, agent, pace, observed).await
+        follow(signals, changes, configuration, notice, agent, pace, turn, observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -194,6 +208,7 @@ fn keep_equal(
     Ok(ExitCode::SUCCESS)
 }
 
+#[allow(clippy::too_many_arguments, reason = "each is a thing of its own to wait for")]
 async fn follow(
     mut signals: Signals,
     mut changes: Changes,
@@ -201,6 +216,7 @@ async fn follow(
     mut notice: Notice,
     mut agent: Agent,
     mut pace: Pace,
+    mut turn: Turn,
     observed: &Observed,
 ) -> Result<(), Failure> {
     let mut addresses = Notices::watch();
@@ -233,6 +249,7 @@ async fn follow(
                 let (updates, is_held) = (updates?, pace.is_holding());
                 Box::new(move |agent| agent.read(updates, is_held))
             }
+            () = turn.comes() => Box::new(Agent::begin),
             _ = pace.wait(), if agent.is_held() => Box::new(Agent::release),
             news = configuration.next(observed) => match news {
                 News::Settings(settings) => {

@@ -22,7 +22,7 @@ const LINES_LOGGED: usize = 1000;
 impl Agent {
     /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time.
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
-        let Some(cluster) = self.reader.cluster() else { return };
+        let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
         let mut synced = Synced::default();
         let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
         self.has_more = matches!(result, Ok(Progress::Batch));
