@@ -94,7 +94,7 @@ impl Recorder {
         Self(None)
     }
 
-    /// Has an event sent, within the bounds of [`queue`]; says whether it is one of its own, and not one
+    /// Has an event sent, within the bounds of the queue; says whether it is one of its own, and not one
     /// of many that are alike.
     pub fn record(&self, mut event: Event) -> bool {
         let Some(Sender { queue, server, notice }) = &self.0 else { return true };
