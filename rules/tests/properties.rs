@@ -98,7 +98,14 @@ fn udp_flows(ruleset: &Ruleset) -> Vec<Flow> {
             let reply_source = endpoint(family, target.as_bytes());
             let (source, is_translated) = (destination, true);
             let protocol = Protocol::Udp;
-            flows.push(Flow { protocol, source, destination, reply_source, is_translated });
+            flows.push(Flow {
+                protocol,
+                source,
+                destination,
+                reply_source,
+                is_translated,
+                is_in_default_zone: true,
+            });
         };
         let udp = Protocol::Udp.number();
         for (key, element) in elements(names::ENDPOINTS) {

@@ -145,6 +145,7 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
     assert_eq!(cleaner.connections.reads, 2);
     // Who serves may change without a commit.
     cleaner.note(effect(OLD, NEW));
+        is_in_default_zone: true,
     assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), 2);
     assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [2, 0], failed: false }));
     assert_eq!(cleaner.connections.reads, 3);

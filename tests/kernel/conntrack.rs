@@ -358,6 +358,83 @@ fn what_is_not_weirs_stays() {
     kept.iter().for_each(|client| client.is_answered_by("b2"));
 }
 
+/// A neighbour tracks everything on the node in a zone of its own, in both directions or one.
+fn use_zone(bed: &Testbed, set: &str) {
+    bed.node().nft(&format!(
+        "table inet zones {{
+           chain pre {{ type filter hook prerouting priority raw; {set} 7; }}
+           chain out {{ type filter hook output priority raw; {set} 7; }}
+         }}"
+    ));
+}
+
+const ZONES: [&str; 3] = ["ct zone set", "ct original zone set", "ct reply zone set"];
+
+#[test]
+fn in_whatever_zone_a_flow_is_tracked_it_leaves_an_endpoint_that_goes() {
+    for set in ZONES {
+        let bed = testbed();
+        use_zone(&bed, set);
+        apply(&bed, &manifests(FULL, &[("b1", "")]));
+        let clients = clients(&bed);
+        clients.iter().for_each(|client| client.is_answered_by("b1"));
+        let entries = bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let zoned = entries.iter().filter(|entry| !entry.as_ref().is_in_default_zone);
+        assert_eq!(zoned.count(), 12, "the premise, with {set}: {entries:?}");
+        let said = apply(&bed, &manifests(FULL, &[("b2", "")]));
+        assert!(said.contains("removed 12 stale UDP flows"), "{set}: {said}");
+        clients.iter().for_each(|client| client.is_answered_by("b2"));
+        assert_eq!(apply(&bed, &manifests(FULL, &[("b2", "")])), "nothing to change\n", "{set}");
+    }
+}
+
+/// One may be the same as weir's but for the zone: it stays, and weir's own goes.
+#[test]
+fn what_a_neighbour_tracks_in_a_zone_and_nobody_has_translated_stays() {
+    for set in ZONES {
+        let bed = testbed();
+        use_zone(&bed, set);
+        apply(&bed, NODE);
+        let clients = clients(&bed);
+        std::thread::scope(|scope| {
+            for client in &clients {
+                scope.spawn(|| assert_eq!(client.ask(SILENCE).server(), None, "{}", client.name));
+            }
+        });
+        let entries = || bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let before = entries();
+        assert_eq!(before.len(), 12, "{set}");
+        let said = apply(&bed, &manifests(FULL, &[("b1", "")]));
+        assert!(!said.contains("stale UDP flows"), "{set}: {said}");
+        assert_eq!(entries(), before, "{set}");
+    }
+}
+
+/// Two that are the same but for their zone: each goes alone.
+#[test]
+fn an_entry_is_deleted_in_its_own_zone() {
+    let bed = testbed();
+    apply(&bed, &manifests(FULL, &[("b1", "")]));
+    let clients = clients(&bed);
+    clients.iter().for_each(|client| client.is_answered_by("b1"));
+    use_zone(&bed, ZONES[0]);
+    clients.iter().for_each(|client| client.is_answered_by("b1"));
+    bed.node().run(|| {
+        let mut table = Table::open().unwrap();
+        let zoned = |flow: &Flow| is_udp(flow) && !flow.is_in_default_zone;
+        let plain = |flow: &Flow| is_udp(flow) && flow.is_in_default_zone;
+        let plain_entries = table.select(plain).unwrap();
+        let zoned_entries = table.select(zoned).unwrap();
+        assert_eq!((plain_entries.len(), zoned_entries.len()), (12, 12));
+        for entry in &zoned_entries {
+            assert!(table.delete(entry).unwrap());
+            assert!(!table.delete(entry).unwrap(), "it is gone already");
+        }
+        assert_eq!(table.select(zoned).unwrap(), []);
+        assert_eq!(table.select(plain).unwrap(), plain_entries);
+    });
+}
+
 #[test]
 fn an_entry_is_deleted_once_and_alone() {
     let bed = testbed();

@@ -164,7 +164,7 @@ impl Serving {
             return false;
         }
         // An entry from before the destination was served does no harm until there is an endpoint.
-        flow.is_translated || !answerers.endpoints.is_empty()
+        flow.is_translated || flow.is_in_default_zone && !answerers.endpoints.is_empty()
     }
 
     /// Who answers at a destination, if it is served.

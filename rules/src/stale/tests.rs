@@ -116,6 +116,7 @@ fn flow(source: &str, destination: &str, port: u16, endpoint: Option<&str>) -> F
         is_translated: endpoint.is_some(),
     }
 }
+        is_in_default_zone: true,
 
 /// Every destination of the Service.
 const DESTINATIONS: [(&str, u16); 4] =
@@ -160,6 +161,31 @@ fn without_endpoints_what_is_translated_goes_and_what_is_not_stays() {
 
 #[test]
 fn what_weir_never_served_stays() {
+/// A virtual switch tracks packets to a virtual address before weir's maps do, and again behind them.
+#[test]
+fn in_another_zone_only_what_is_translated_goes() {
+    let full = Serving::new(&cluster(service(), endpoints()), &config());
+    let without_endpoints = Serving::new(&cluster(service(), vec![]), &config());
+    let none = Serving::default();
+    for (address, port) in DESTINATIONS {
+        let removed = [Destination::Address(ip(address), number(port))].into();
+        let zoned =
+            |endpoint| Flow { is_in_default_zone: false, ..flow(POD, address, port, endpoint) };
+        for (serving, endpoint, expected) in [
+            (&full, Some("10.244.0.2"), false),
+            (&full, Some("10.244.0.6"), true),
+            (&full, None, false),
+            (&without_endpoints, Some("10.244.0.2"), true),
+            (&without_endpoints, None, false),
+            (&none, Some("10.244.0.2"), true),
+            (&none, None, false),
+        ] {
+            let flow = zoned(endpoint);
+            assert_eq!(serving.is_stale(&flow, &own(), &removed), expected, "{flow:?}");
+        }
+    }
+}
+
     let serving = Serving::new(&cluster(service(), endpoints()), &config());
     let cases = [
         // Another host with the number of the node port; another own address, where `primary`
