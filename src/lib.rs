@@ -15,3 +15,4 @@ pub mod serve;
 pub mod source;
 pub mod sync;
 pub mod takeover;
+pub mod watch;

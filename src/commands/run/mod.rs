@@ -5,7 +5,6 @@ mod agent;
 mod changes;
 mod cleaner;
 mod configuration;
-mod directory;
 mod events;
 mod logging;
 mod manifests;
@@ -229,13 +228,7 @@ async fn follow(
                 Box::new(Agent::hear)
             }
             () = until(agent.due()) => Box::new(Agent::keep_up),
-            _ = look.tick() => {
-                if changes.renew() {
-                    Box::new(|agent| agent.read(Vec::new(), false))
-                } else {
-                    Box::new(Agent::look)
-                }
-            }
+            _ = look.tick() => Box::new(Agent::look),
             _ = full.tick() => Box::new(Agent::reload_all),
         };
     }
