@@ -1,4 +1,5 @@
-//! Netlink beside nf_tables: connection tracking and the node's addresses, in safe code.
+//! Netlink beside nf_tables: connection tracking, the node's addresses, interfaces and routes, in safe
+//! code.
 //!
 //! The kernel answers while it is sent to, and prepares the next part of a dump while the one
 //! before is read. So the sockets never block, and an answer that is not there is an error.
@@ -8,6 +9,7 @@ pub mod conntrack;
 pub mod ipset;
 pub mod links;
 pub mod monitor;
+pub mod routes;
 
 use std::io;
 

@@ -16,6 +16,7 @@ mod crash;
 mod deaf;
 mod drift;
 mod drift_goes_on;
+mod host_network;
 mod kernel_layer;
 mod listing;
 mod monitor;

@@ -2,10 +2,12 @@
 
 mod sync;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::warn;
+use weir_rules::cluster::Family;
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -18,7 +20,7 @@ use super::retry::Retry;
 use super::triggers::Triggers;
 use crate::commands::Failure;
 use crate::config::{Periods, Settings};
-use crate::host;
+use crate::host::{self, NetworkChecks};
 use crate::kernel::{DumpError, Heard};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
@@ -50,6 +52,7 @@ pub(super) struct Agent {
     addresses: Addresses,
     triggers: Triggers,
     observed: Arc<Observed>,
+    network: NetworkChecks,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
 }
@@ -84,6 +87,7 @@ impl Agent {
             addresses: Addresses::default(),
             triggers: Triggers::default(),
             observed,
+            network: NetworkChecks::default(),
             takeover: None,
         }
     }
@@ -254,6 +258,17 @@ impl Agent {
             self.cleaner.look_again();
             self.compile(true, Cause::Update);
         }
+    }
+
+    /// Says what of the host's network keeps Services from working.
+    pub(super) fn look_at_network(&mut self) {
+        let Some(cluster) = self.reader.cluster() else { return };
+        let one_of = |family| {
+            let mut addresses = cluster.services.values().flat_map(|it| &it.cluster_ips);
+            addresses.find(|address| Family::of(**address) == family).copied()
+        };
+        let cluster_ips: Vec<IpAddr> = Family::ALL.into_iter().filter_map(one_of).collect();
+        self.network.look(&cluster_ips);
     }
 
     /// Whether changes of the cluster were programmed since this was last asked.

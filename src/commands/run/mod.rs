@@ -49,6 +49,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time from one hearing of commits to the next: beside a neighbour that commits all the
 /// time, weir wakes up so often and not for each of them.
 const HEAR_INTERVAL: Duration = Duration::from_millis(10);
+/// How often weir looks at what it needs of the host's network and does not set itself.
+const NETWORK_INTERVAL: Duration = Duration::from_secs(10);
 /// How many `syncPeriod`s work may wait until it is unhealthy.
 const HEALTH_LIMIT_PERIODS: u32 = 2;
 
@@ -190,6 +192,8 @@ async fn follow(
     let mut hear_from = Instant::now();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut network = tokio::time::interval(NETWORK_INTERVAL);
+    network.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let full = changes.full_interval();
     let mut full = tokio::time::interval_at(Instant::now() + full, full);
     loop {
@@ -229,6 +233,7 @@ async fn follow(
             }
             () = until(agent.due()) => Box::new(Agent::keep_up),
             _ = look.tick() => Box::new(Agent::look),
+            _ = network.tick() => Box::new(Agent::look_at_network),
             _ = full.tick() => Box::new(Agent::reload_all),
         };
     }

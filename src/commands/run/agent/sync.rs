@@ -25,8 +25,12 @@ impl Agent {
             Ok(()) => {
                 self.note_programmed(start, cause);
                 let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
-                if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
+                let is_first = !std::mem::replace(&mut self.was_equal, true);
+                if is_first && is_all_there {
                     info!("the kernel holds all of it already");
+                }
+                if is_first {
+                    self.look_at_network();
                 }
                 if self.tables_retry.succeeded() {
                     info!("the kernel is equal to the {} again", self.reader.name());
