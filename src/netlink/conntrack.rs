@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use netlink_packet_core::{DefaultNla, Nla};
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Number, Status, Tuple,
 };
@@ -16,7 +16,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::stale::Flow;
 
-use super::{Connection, Error};
+use super::{ATTEMPTS, Answer, Connection, Error};
 
 /// `CTA_ID` of linux/netfilter/nfnetlink_conntrack.h.
 const CTA_ID: u16 = 12;
@@ -32,6 +32,9 @@ const ENOENT: i32 = 2;
 /// The table of one network namespace.
 pub struct Table {
     connection: Connection,
+    /// How far it is read, if that has begun.
+    reading: Answer,
+    attempts: u32,
 }
 
 /// An entry of the table, as a dump had it.
@@ -66,7 +69,8 @@ impl AsRef<Flow> for Entry {
 impl Table {
     /// Opens a socket, in the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open(NETLINK_NETFILTER)? })
+        let connection = Connection::open(NETLINK_NETFILTER)?;
+        Ok(Self { connection, reading: Answer::default(), attempts: 0 })
     }
 
     /// Has the kernel load connection tracking, if it is not there yet: whoever asks for this part of
@@ -95,6 +99,46 @@ impl Table {
         let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
         self.connection
             .dump(&request, |message| entry_of(message).filter(|entry| is_wanted(&entry.flow)))
+    }
+
+    /// Begins to read the table, which [`Self::read_on`] does. Until its end, nothing else can be asked for.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.attempts = 0;
+        self.begin_attempt()
+    }
+
+    fn begin_attempt(&mut self) -> Result<(), Error> {
+        self.reading = Answer::default();
+        self.attempts += 1;
+        let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
+        self.connection.send(request, NLM_F_DUMP)
+    }
+
+    /// Reads the next entries, at least so many if there are, and gives those that are wanted; `None` at
+    /// the end. Begins anew if the kernel says that some may be missing, so that one may come again.
+    pub fn read_on(
+        &mut self,
+        least: usize,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Option<Vec<Entry>>, Error> {
+        if self.reading.is_finished && !self.reading.is_interrupted {
+            return Ok(None);
+        }
+        if self.reading.is_finished {
+            if self.attempts == ATTEMPTS {
+                return Err(Error::Unsteady);
+            }
+            self.begin_attempt()?;
+        }
+        let (mut count, mut found) = (0, Vec::new());
+        while !self.reading.is_finished && count < least {
+            let mut take = |message: NetfilterMessage| {
+                count += 1;
+                found.extend(entry_of(message).filter(|entry| is_wanted(&entry.flow)));
+            };
+            self.connection.receive(&mut self.reading, &mut take)?;
+        }
+        Ok(Some(found))
     }
 
     /// Deletes an entry; false if it is gone already. One that has come in its place since the

@@ -112,6 +112,20 @@ impl Connection {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.send(request, flags)?;
+        // Read to the end in any case, lest the rest be there when the next answer is looked for.
+        let mut answer = Answer::default();
+        while !answer.is_finished {
+            self.receive(&mut answer, take)?;
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request.
+    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), Error>
+    where
+        M: NetlinkSerializable,
+    {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -120,16 +134,19 @@ impl Connection {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(Error::Exchange)?;
-        // Read to the end in any case, lest the rest be there when the next answer is looked for.
-        let mut answer = Answer::default();
-        while !answer.is_finished {
-            self.buffer.clear();
-            // It receives into what the vector has reserved.
-            self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
-            answer.read(&self.buffer, self.sequence, take)?;
-        }
-        Ok(answer)
+        self.socket.send(&bytes, 0).map_err(Error::Exchange).map(drop)
+    }
+
+    /// Reads the next datagram of the answer to the last request. The kernel makes the rest of a dump as it
+    /// is read, however long that takes.
+    fn receive<M>(&mut self, answer: &mut Answer, take: &mut impl FnMut(M)) -> Result<(), Error>
+    where
+        M: NetlinkDeserializable,
+    {
+        self.buffer.clear();
+        // It receives into what the vector has reserved.
+        self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
+        answer.read(&self.buffer, self.sequence, take)
     }
 }
 

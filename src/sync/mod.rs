@@ -21,7 +21,7 @@ use weir_rules::transaction::{Counts, Transaction};
 pub use aside::SetAside;
 pub use backoff::Backoff;
 pub use engine::Engine;
-pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
+pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections, Progress};
 pub use synced::Synced;
 pub use tables::{Live, Tables};
 

@@ -484,6 +484,66 @@ fn a_namespace_in_which_nothing_is_tracked_has_nothing_to_remove() {
     assert_eq!(ns.run(|| own_addresses().unwrap()), loopback.into());
 }
 
+/// Removing so many takes longer than a change of the cluster may wait.
+#[test]
+fn changes_are_programmed_while_many_flows_are_removed() {
+    const PORTS: std::ops::Range<u16> = 10_000..60_000;
+    let bed = testbed();
+    for timeout in ["udp_timeout", "udp_timeout_stream"] {
+        bed.node().sysctl(&format!("net/netfilter/nf_conntrack_{timeout}"), "3600");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let hidden = folder.path().join(".hidden");
+        std::fs::write(&hidden, text).expect("it can be written");
+        std::fs::rename(hidden, folder.path().join(name)).expect("it can be renamed");
+    };
+    write("dns.yaml", &manifests(FULL, &[("b1", "")]));
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut command = weir();
+    command.args(["run", "--hostname-override", "node-a", "--manifests"]).arg(folder.path());
+    command.args(["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56"]);
+    command.stdout(Stdio::null()).stderr(log.reopen().expect("the file"));
+    let _process = Process::spawn(bed.node(), command);
+    let logged = || std::fs::read_to_string(log.path()).expect("the log");
+    wait_for("the first commit", LIMIT, || logged().contains("added"));
+    let is_listed = |map: &str, text: &str| {
+        bed.node().cmd("nft", ["list", "map", "ip", "weir", map]).contains(text)
+    };
+    // Nobody needs to answer: b1's port is the Service's, and what it says is not waited for.
+    bed.ns("client").run(|| {
+        for family in Family::ALL {
+            let any: IpAddr = match family {
+                Family::V4 => [0; 4].into(),
+                Family::V6 => [0; 16].into(),
+            };
+            for port in PORTS {
+                if let Ok(socket) = UdpSocket::bind((any, port)) {
+                    socket.send_to(b"?", cluster_ip(family)).expect("it can be sent");
+                }
+            }
+        }
+    });
+    write("dns.yaml", &manifests(FULL, &[("b2", "")]));
+    wait_for("b2", LIMIT, || is_listed("endpoints", "10.244.0.3"));
+    write("second.yaml", &crate::commands::service("second", "10.96.0.11", 1));
+    wait_for("the second change", LIMIT, || logged().matches("cause=").count() >= 3);
+    wait_for("the end of it", 3 * LIMIT, || logged().contains("removed stale UDP flows"));
+    let log = logged();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("cause=") || line.contains("removed stale UDP flows"))
+        .collect();
+    let removed = lines.iter().position(|line| line.contains("stale")).expect("it is there");
+    assert_eq!(
+        removed, 3,
+        "three changes, and then the flows of which they made some stale:\n{log}"
+    );
+    assert!(is_listed("services", "10.96.0.11"));
+    let count = |text: &str| text.split("removed=").nth(1)?.split(' ').next()?.parse::<u32>().ok();
+    assert!(count(lines[removed]).expect("a number") > 90_000, "{}", lines[removed]);
+}
+
 /// `weir run` compares the whole table when it starts, and what a change affects from then on.
 #[test]
 fn run_moves_flows_that_are_older_than_it_and_then_follows() {

@@ -276,8 +276,19 @@ impl Agent {
         std::mem::take(&mut self.has_programmed)
     }
 
-    fn clean_flows(&mut self) {
+    /// Whether flows are left to be looked at, and may be: only what is programmed tells which are stale.
+    pub(super) fn is_cleaning(&self) -> bool {
+        self.cleaner.is_busy() && !self.tables_retry.is_failing()
+    }
+
+    /// Looks at some more flows.
+    pub(super) fn clean_on(&mut self) {
         let serving = self.programmed.facts().serving();
-        self.cleaner.clean(serving, &self.observed, self.periods.sync);
+        self.cleaner.clean_some(serving, &self.observed, self.periods.sync);
+    }
+
+    fn clean_flows(&mut self) {
+        self.cleaner.want();
+        self.clean_on();
     }
 }

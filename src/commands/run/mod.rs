@@ -190,6 +190,7 @@ async fn follow(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut step: Step = Box::new(Agent::start);
     let mut hear_from = Instant::now();
+    let mut was_cleaning = false;
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut network = tokio::time::interval(NETWORK_INTERVAL);
@@ -207,9 +208,20 @@ async fn follow(
         if agent.take_programmed() {
             pace.synced();
         }
+        // Removing flows takes turns with everything else, each for a short time.
+        if !std::mem::take(&mut was_cleaning) && agent.is_cleaning() {
+            was_cleaning = true;
+            step = Box::new(Agent::clean_on);
+            continue;
+        }
         step = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            // Ready when it is asked for the second time, if nothing else is at the first.
+            () = tokio::task::yield_now(), if agent.is_cleaning() => {
+                was_cleaning = true;
+                Box::new(Agent::clean_on)
+            }
             updates = changes.next() => {
                 let (updates, is_held) = (updates?, pace.is_holding());
                 Box::new(move |agent| agent.read(updates, is_held))
