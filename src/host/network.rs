@@ -1,6 +1,7 @@
 //! What of the host's network keeps Services from working: said, and left as it is. It belongs to whoever
 //! set the node up.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
@@ -61,7 +62,8 @@ impl NetworkChecks {
 
 fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<Subject, String> {
     let mut faults = BTreeMap::new();
-    let bridges = host.bridges();
+    // All interfaces are looked at for that.
+    let bridges = OnceCell::new();
     for &address in cluster_ips {
         let family = Family::of(address);
         let (forwarding, bridged) = match family {
@@ -76,10 +78,11 @@ fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<Subject, String>
             );
             faults.insert(Subject::Forwarding(family), text);
         }
-        let is_bridged = value(bridged);
-        if let Some(bridge) = bridges.first().filter(|_| is_bridged.is_none_or(|value| value == 0))
+        let passes = value(bridged);
+        if passes.is_none_or(|value| value == 0)
+            && let Some(bridge) = bridges.get_or_init(|| host.bridges()).first()
         {
-            let state = match is_bridged {
+            let state = match passes {
                 Some(_) => format!("{bridged} is 0: set it to 1"),
                 None => format!("there is no {bridged}: load br_netfilter and set it to 1"),
             };

@@ -62,6 +62,9 @@ pub struct Watch {
 /// What counts, by directory. The directories' paths have no links in them.
 type Wanted = BTreeMap<PathBuf, Names>;
 
+/// Why directories cannot be watched.
+type Failures = BTreeMap<PathBuf, notify::Error>;
+
 /// Which names in a directory count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Names {
@@ -94,7 +97,11 @@ impl Watch {
         let look_at = Instant::now() + LOOK_INTERVAL;
         let is_failing = false;
         let mut watch = Self { target, watcher, notices, wanted, watched, look_at, is_failing };
-        watch.follow()?;
+        let mut failures = watch.follow();
+        match failures.remove(&watch.target.directory()) {
+            Some(error) => return Err(error),
+            None => watch.note(&failures),
+        }
         Ok(watch)
     }
 
@@ -117,25 +124,29 @@ impl Watch {
                 }
             }
         }
-        let result = self.follow();
-        match &result {
-            Err(error) if !self.is_failing => warn!(
-                target = %self.target.path().display(),
-                error = chain(error),
-                "some changes of files will be seen late"
-            ),
-            Ok(()) if self.is_failing => {
-                info!(target = %self.target.path().display(), "all files are watched again");
-            }
-            _ => {}
-        }
-        self.is_failing = result.is_err();
+        let failures = self.follow();
+        self.note(&failures);
         Some(())
     }
 
+    /// Says which directories cannot be watched, once.
+    fn note(&mut self, failures: &Failures) {
+        let path = self.target.path().display();
+        match failures.first_key_value() {
+            Some((directory, error)) if !self.is_failing => warn!(
+                directory = %directory.display(),
+                error = chain(error),
+                "{path}: not all changes will be seen at once"
+            ),
+            None if self.is_failing => info!("{path}: all changes will be seen at once again"),
+            _ => {}
+        }
+        self.is_failing = !failures.is_empty();
+    }
+
     /// Watches the directories that are now on the way to what is watched for, and no others.
-    fn follow(&mut self) -> Result<(), notify::Error> {
-        let mut result = Ok(());
+    fn follow(&mut self) -> Failures {
+        let mut failures = Failures::new();
         for _ in 0..ROUNDS {
             let wanted = self.target.wanted();
             *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = wanted.clone();
@@ -147,7 +158,7 @@ impl Watch {
                 self.watched.remove(&path);
             }
             let mut is_as_before = true;
-            result = Ok(());
+            failures.clear();
             for path in wanted.into_keys() {
                 let now = Identity::of(&path);
                 let before = self.watched.get(&path).copied();
@@ -162,7 +173,7 @@ impl Watch {
                 if now.is_some()
                     && let Err(error) = self.watcher.watch(&path, RecursiveMode::NonRecursive)
                 {
-                    result = Err(error);
+                    failures.insert(path.clone(), error);
                 }
                 self.watched.insert(path, now);
             }
@@ -170,7 +181,7 @@ impl Watch {
                 break;
             }
         }
-        result
+        failures
     }
 }
 
@@ -178,6 +189,15 @@ impl Target {
     fn path(&self) -> &Path {
         match self {
             Target::File(path) | Target::Directory { path, .. } => path,
+        }
+    }
+
+    /// The directory without which there is nothing to watch.
+    fn directory(&self) -> PathBuf {
+        let end = route::route(self.path()).end;
+        match self {
+            Target::File(_) => end.parent().map_or(end.clone(), Path::to_owned),
+            Target::Directory { .. } => end,
         }
     }
 

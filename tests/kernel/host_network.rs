@@ -95,6 +95,8 @@ fn each_fault_of_the_hosts_network_is_said_once_and_again_when_it_changes() {
     faults.iter().for_each(|fault| assert_eq!(running.lines(fault), 2, "{fault}"));
     running.ns.sysctl("net/ipv4/ip_forward", "0");
     running.wait_for(3, FORWARDING[0]);
+    running.ns.ip("route replace blackhole 10.96.0.0/16");
+    running.wait_for(3, ROUTES[0]);
 }
 
 /// Also where there never was one, and a route that refuses is none.

@@ -360,3 +360,7 @@ pub(super) fn jump(chain: &str) -> Statement {
 fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(Name::from(chain)))
 }
+
+#[cfg(test)]
+#[path = "program_tests.rs"]
+mod tests;
