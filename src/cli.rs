@@ -64,6 +64,8 @@ pub enum Command {
         #[arg(long)]
         kube_proxy: bool,
     },
+    /// Do nothing until SIGTERM or SIGINT, for a Pod whose init containers have done its work
+    Pause,
 }
 
 /// Where the manifests are.

@@ -18,3 +18,4 @@ pub mod source;
 pub mod sync;
 pub mod takeover;
 pub(crate) mod text;
+pub mod watch;

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             true => Owner::KubeProxy,
             false => Owner::Weir,
         }),
+        Command::Pause => commands::pause(),
     };
     end(result, error_code)
 }

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::compile::{Fragment, Map, names};
+use crate::compile::{Fragment, LOCAL_SLOTS, Map, names};
 use crate::nft::{Data, Element, Name, RawKey, Ruleset};
 
 /// Maps whose keys end with a slot.
@@ -77,18 +77,19 @@ fn moves<'a>(
     moved
 }
 
-/// What distinguishes a list of endpoints from others: its destination, and where its slots begin.
+/// What distinguishes a list of endpoints from others: its destination, and for which policy it is.
 #[derive(PartialEq, Eq)]
 struct List<'a> {
     destination: &'a [u8],
-    first_slot: &'a [u8],
+    /// Whether it is the list for policy Local.
+    is_local: bool,
 }
 
 impl<'a> List<'a> {
     fn of(key: &'a RawKey) -> Self {
-        // The slot is the last four bytes, and lists begin at multiples of 65536.
-        let (destination, slot) = key.as_bytes().split_at(key.as_bytes().len().saturating_sub(4));
-        Self { destination, first_slot: slot.get(..2).unwrap_or_default() }
+        let slot = key.last_slot();
+        let (destination, _) = key.as_bytes().split_at(key.as_bytes().len().saturating_sub(4));
+        Self { destination, is_local: slot.is_some_and(|slot| slot >= LOCAL_SLOTS) }
     }
 }
 

@@ -11,6 +11,10 @@
 //! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these |
 //! | last | what nothing needs any more: rules, chains and sets that go |
 //!
+//! Where the rules of chains that Services share come to draw other slots, as those of another version
+//! of weir do, the slots that no destination had before are filled in the first piece, and those that
+//! none has any more are emptied in the last, so that each destination has both meanwhile.
+//!
 //! So a change of the settings or of networks, such as of who may use a load balancer, holds from
 //! the first piece on for destinations that are still served as before. In each piece the
 //! operations are in the order in which they were.
@@ -20,8 +24,8 @@ mod part;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Family;
-use crate::compile::names;
-use crate::nft::{Element, Elements, Name, RawKey, SetSpec};
+use crate::compile::{Balancer, names};
+use crate::nft::{Element, Elements, Name, RawKey, Rule, Selector, SetSpec, Statement};
 use crate::transaction::{Action, Operation, Transaction};
 pub(crate) use part::owner;
 use part::{Part, Parts};
@@ -66,6 +70,10 @@ struct Places {
     created: BTreeSet<(Family, Name)>,
     /// Elements of the set of connections to oneself that come.
     hairpins: BTreeSet<(Family, RawKey)>,
+    /// From which slots on lists are elsewhere than before; `None` where they stay.
+    moved_slots: Option<u32>,
+    /// Slots that are emptied and filled again.
+    replaced: BTreeSet<(Family, Name, RawKey)>,
 }
 
 impl Places {
@@ -81,8 +89,21 @@ impl Places {
                 {
                     places.hairpins.extend(elements.keys().map(|key| (*family, *key)));
                 }
+                Action::ReplaceRules { chain, old, new } if Balancer::shared(chain).is_some() => {
+                    let (before, now) = (first_slot(old), first_slot(new));
+                    if let Some((before, now)) =
+                        before.zip(now).filter(|(before, now)| before != now)
+                    {
+                        let first = before.min(now);
+                        let known = places.moved_slots.unwrap_or(first);
+                        places.moved_slots = Some(known.min(first));
+                    }
+                }
                 _ => {}
             }
+        }
+        if places.moved_slots.is_some() {
+            places.replaced = replaced(transaction);
         }
         places
     }
@@ -121,9 +142,54 @@ impl Places {
         if spec.interval && !self.created.contains(&(family, set.clone())) {
             return Place::First;
         }
+        if self.is_moved(family, set, key) {
+            return if is_added { Place::First } else { Place::Last };
+        }
         let part = Part::of_key(family, set, key);
         part.or_else(|| Part::of_service(family, set)).map_or(Place::First, Place::With)
     }
+}
+
+impl Places {
+    /// Whether it is a slot that no rule draws from before the transaction, or none behind it.
+    fn is_moved(&self, family: Family, set: &Name, key: &RawKey) -> bool {
+        self.moved_slots.is_some_and(|first| {
+            has_slots(set)
+                && key.last_slot().is_some_and(|slot| slot >= first)
+                && !self.replaced.contains(&(family, set.clone(), *key))
+        })
+    }
+}
+
+fn has_slots(set: &Name) -> bool {
+    matches!(set.as_str(), names::ENDPOINTS | names::NODEPORT_ENDPOINTS)
+}
+
+/// The first slot that a chain's rules draw.
+fn first_slot(rules: &[Rule]) -> Option<u32> {
+    let keys =
+        rules.iter().flat_map(|rule| &rule.statements).filter_map(|statement| match statement {
+            Statement::Dnat { key, .. } => Some(key),
+            _ => None,
+        });
+    keys.flatten().find_map(|selector| match selector {
+        Selector::Random { offset, .. } => Some(*offset),
+        _ => None,
+    })
+}
+
+/// Slots that go and come.
+fn replaced(transaction: &Transaction) -> BTreeSet<(Family, Name, RawKey)> {
+    let keys = |is_added: bool| -> BTreeSet<(Family, Name, RawKey)> {
+        let elements = transaction.operations.iter().filter_map(|Operation { family, action }| {
+            let is_wanted = matches!(action, Action::AddElements { .. }) == is_added;
+            let (set, _, elements) =
+                changed(action).filter(|(set, ..)| is_wanted && has_slots(set))?;
+            Some(elements.keys().map(|key| (*family, set.clone(), *key)))
+        });
+        elements.flatten().collect()
+    };
+    keys(true).intersection(&keys(false)).cloned().collect()
 }
 
 /// Which piece each change is in.

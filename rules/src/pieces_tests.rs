@@ -85,7 +85,7 @@ fn an_endpoint_that_is_local_no_longer_goes_with_the_rule_that_led_to_it() {
     let after = compiled(&["node-b", "node-b"], &[]);
     let rule = lines(&before, &after, "-rule ip weir external-local-affinity-default/web/tcp/80 ");
     let slot =
-        lines(&before, &after, "-element ip weir endpoints { 192.0.2.10 . tcp . 80 . 65536 ");
+        lines(&before, &after, "-element ip weir endpoints { 192.0.2.10 . tcp . 80 . 2147483648 ");
     assert!(rule.len() > 1);
     let pieces_of = |lines: &[Vec<String>]| -> Vec<usize> {
         (0..lines.len()).filter(|&piece| !lines[piece].is_empty()).collect()

@@ -4,6 +4,8 @@
 mod kept;
 #[path = "properties/pieces.rs"]
 mod pieces;
+#[path = "properties/slots.rs"]
+mod slots;
 #[path = "properties/straddling.rs"]
 mod straddling;
 
@@ -40,13 +42,14 @@ fn targets(table: &Table) -> impl Iterator<Item = &Name> {
     statements.filter_map(Statement::chain).chain(of_elements)
 }
 
-/// A list of endpoints by its destination and the upper half of its slots.
-fn list_of(key: &RawKey) -> Vec<u8> {
-    key.as_bytes()[..key.as_bytes().len().saturating_sub(2)].to_vec()
+/// A list of endpoints by its destination and in which half of the slots it is.
+fn list_of(key: &RawKey) -> (Vec<u8>, bool) {
+    let is_local = key.last_slot().is_some_and(|slot| slot >= 1 << 31);
+    (key.as_bytes()[..key.as_bytes().len().saturating_sub(4)].to_vec(), is_local)
 }
 
 /// The endpoints of each list.
-fn lists(set: &Set) -> BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>> {
+fn lists(set: &Set) -> BTreeMap<(Vec<u8>, bool), BTreeSet<Vec<u8>>> {
     let mut lists: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for (key, element) in &set.elements {
         if let Data::Values(values) = &element.data {
@@ -98,7 +101,14 @@ fn udp_flows(ruleset: &Ruleset) -> Vec<Flow> {
             let reply_source = endpoint(family, target.as_bytes());
             let (source, is_translated) = (destination, true);
             let protocol = Protocol::Udp;
-            flows.push(Flow { protocol, source, destination, reply_source, is_translated });
+            flows.push(Flow {
+                protocol,
+                source,
+                destination,
+                reply_source,
+                is_translated,
+                is_in_default_zone: true,
+            });
         };
         let udp = Protocol::Udp.number();
         for (key, element) in elements(names::ENDPOINTS) {
@@ -252,7 +262,7 @@ fn whole(ruleset: &Ruleset) -> BTreeMap<Family, Part> {
 fn in_order(ruleset: &Ruleset) -> Ruleset {
     let mut ruleset = without_learned(ruleset);
     for set in ruleset.tables.values_mut().flat_map(|table| table.sets.values_mut()) {
-        let mut lists: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+        let mut lists: BTreeMap<_, Vec<Vec<u8>>> = BTreeMap::new();
         let value = |element: &Element| match &element.data {
             Data::Values(values) => Some(*values),
             _ => None,

@@ -1,6 +1,8 @@
 //! What weir sets of its host beside the ruleset: connection tracking and its own place in line when
 //! memory is short.
 //!
+//! What it does not set but needs of the host's network, it says ([`NetworkChecks`]).
+//!
 //! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are
 //! said and no more: the node serves without.
 
@@ -8,12 +10,14 @@ mod conntrack;
 mod files;
 mod knob;
 mod memory;
+mod network;
 mod oom;
 
 pub use conntrack::conntrack;
 pub use files::raise_file_limit;
 pub use knob::{Done, Knob};
 pub use memory::give_back_memory;
+pub use network::NetworkChecks;
 pub use oom::oom_score_adj;
 
 use std::io;

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use netlink_packet_core::{DefaultNla, Nla};
+use netlink_packet_core::{DefaultNla, NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol as Number, Status, Tuple,
 };
@@ -16,12 +16,14 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::stale::Flow;
 
-use super::{Connection, Error};
+use super::{ATTEMPTS, Answer, Connection, Error};
 
 /// `CTA_ID` of linux/netfilter/nfnetlink_conntrack.h.
 const CTA_ID: u16 = 12;
-/// `CTA_ZONE` of it, which is there where the zone is not 0.
+/// `CTA_ZONE` of it: the zone of both directions, where it is not 0.
 const CTA_ZONE: u16 = 18;
+/// `CTA_TUPLE_ZONE` of it: the zone of one direction, in that direction's tuple.
+const CTA_TUPLE_ZONE: u16 = 3;
 /// `NFNETLINK_V0` of linux/netfilter/nfnetlink.h.
 const NFNETLINK_V0: u8 = 0;
 /// `ENOENT` of errno.h.
@@ -30,6 +32,9 @@ const ENOENT: i32 = 2;
 /// The table of one network namespace.
 pub struct Table {
     connection: Connection,
+    /// How far it is read, if that has begun.
+    reading: Answer,
+    attempts: u32,
 }
 
 /// An entry of the table, as a dump had it.
@@ -37,6 +42,21 @@ pub struct Table {
 pub struct Entry {
     flow: Flow,
     id: [u8; 4],
+    zone: Zone,
+}
+
+/// In which direction an entry is in which conntrack zone, in network order. Two entries may be the same
+/// but for that, and what is asked for without a zone is looked for in zone 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Zone {
+    /// In zone 0, as long as nobody asks for another (`ct zone set`).
+    Default,
+    /// In this one, in both directions.
+    Both([u8; 2]),
+    /// In this one in the original direction (`ct original zone set`), else in 0.
+    Original([u8; 2]),
+    /// In this one on the way back (`ct reply zone set`), else in 0.
+    Reply([u8; 2]),
 }
 
 impl AsRef<Flow> for Entry {
@@ -49,7 +69,8 @@ impl AsRef<Flow> for Entry {
 impl Table {
     /// Opens a socket, in the calling thread's network namespace.
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { connection: Connection::open(NETLINK_NETFILTER)? })
+        let connection = Connection::open(NETLINK_NETFILTER)?;
+        Ok(Self { connection, reading: Answer::default(), attempts: 0 })
     }
 
     /// Has the kernel load connection tracking, if it is not there yet: whoever asks for this part of
@@ -58,12 +79,13 @@ impl Table {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let flow = Flow {
             is_translated: false,
+            is_in_default_zone: true,
             protocol: Protocol::Udp,
             source: nowhere,
             destination: nowhere,
             reply_source: nowhere,
         };
-        let entry = vec![ConntrackAttribute::CtaTupleOrig(tuple(&flow))];
+        let entry = vec![ConntrackAttribute::CtaTupleOrig(tuple(&flow, Zone::Default))];
         let request = message(NetfilterProtoFamily::IPv4, ConntrackMessage::Get(entry));
         match self.connection.request(request) {
             Err(Error::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(()),
@@ -71,16 +93,52 @@ impl Table {
         }
     }
 
-    /// Reads the table and gives the entries that `is_wanted`. Entries of another zone than 0 are
-    /// somebody else's, and those of protocols without ports are not looked at.
+    /// Reads the table and gives the entries that `is_wanted`, of all zones. Those of protocols without
+    /// ports are not looked at.
     pub fn select(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Entry>, Error> {
         let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
-        self.connection.dump(&request, |message| match message.inner {
-            NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => {
-                entry(&attributes).filter(|entry| is_wanted(&entry.flow))
+        self.connection
+            .dump(&request, |message| entry_of(message).filter(|entry| is_wanted(&entry.flow)))
+    }
+
+    /// Begins to read the table, which [`Self::read_on`] does. Until its end, nothing else can be asked for.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        self.attempts = 0;
+        self.begin_attempt()
+    }
+
+    fn begin_attempt(&mut self) -> Result<(), Error> {
+        self.reading = Answer::default();
+        self.attempts += 1;
+        let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
+        self.connection.send(request, NLM_F_DUMP)
+    }
+
+    /// Reads the next entries, at least so many if there are, and gives those that are wanted; `None` at
+    /// the end. Begins anew if the kernel says that some may be missing, so that one may come again.
+    pub fn read_on(
+        &mut self,
+        least: usize,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Option<Vec<Entry>>, Error> {
+        if self.reading.is_finished && !self.reading.is_interrupted {
+            return Ok(None);
+        }
+        if self.reading.is_finished {
+            if self.attempts == ATTEMPTS {
+                return Err(Error::Unsteady);
             }
-            _ => None,
-        })
+            self.begin_attempt()?;
+        }
+        let (mut count, mut found) = (0, Vec::new());
+        while !self.reading.is_finished && count < least {
+            let mut take = |message: NetfilterMessage| {
+                count += 1;
+                found.extend(entry_of(message).filter(|entry| is_wanted(&entry.flow)));
+            };
+            self.connection.receive(&mut self.reading, &mut take)?;
+        }
+        Ok(Some(found))
     }
 
     /// Deletes an entry; false if it is gone already. One that has come in its place since the
@@ -90,10 +148,13 @@ impl Table {
             Family::Ipv4 => NetfilterProtoFamily::IPv4,
             Family::Ipv6 => NetfilterProtoFamily::IPv6,
         };
-        let attributes = vec![
-            ConntrackAttribute::CtaTupleOrig(tuple(&entry.flow)),
+        let mut attributes = vec![
+            ConntrackAttribute::CtaTupleOrig(tuple(&entry.flow, entry.zone)),
             ConntrackAttribute::Other(DefaultNla::new(CTA_ID, entry.id.to_vec())),
         ];
+        if let Zone::Both(zone) = entry.zone {
+            attributes.push(ConntrackAttribute::Other(DefaultNla::new(CTA_ZONE, zone.to_vec())));
+        }
         let request = message(family, ConntrackMessage::Delete(attributes));
         match self.connection.request(request) {
             Ok(()) => Ok(true),
@@ -107,9 +168,9 @@ fn message(family: NetfilterProtoFamily, message: ConntrackMessage) -> Netfilter
     NetfilterMessage::new(NetfilterHeader::new(family, NFNETLINK_V0, 0), message)
 }
 
-/// The original direction of a flow.
-fn tuple(flow: &Flow) -> Vec<Tuple> {
-    vec![
+/// The original direction of a flow. The kernel finds an entry by it whatever its zone on the way back.
+fn tuple(flow: &Flow, zone: Zone) -> Vec<Tuple> {
+    let mut tuple = vec![
         Tuple::Ip(vec![
             IPTuple::SourceAddress(flow.source.ip()),
             IPTuple::DestinationAddress(flow.destination.ip()),
@@ -119,33 +180,67 @@ fn tuple(flow: &Flow) -> Vec<Tuple> {
             ProtoTuple::SourcePort(flow.source.port()),
             ProtoTuple::DestinationPort(flow.destination.port()),
         ]),
-    ]
+    ];
+    if let Zone::Original(zone) = zone {
+        tuple.push(Tuple::Other(DefaultNla::new(CTA_TUPLE_ZONE, zone.to_vec())));
+    }
+    tuple
+}
+
+/// The entry that a message of a dump is about.
+fn entry_of(message: NetfilterMessage) -> Option<Entry> {
+    match message.inner {
+        NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => entry(&attributes),
+        _ => None,
+    }
 }
 
 /// What a dump says of an entry; `None` for what weir never has to do with.
 fn entry(attributes: &[ConntrackAttribute]) -> Option<Entry> {
     let (mut original, mut reply, mut status, mut id) = (None, None, None, None);
+    let mut zone = Zone::Default;
     for attribute in attributes {
         match attribute {
-            ConntrackAttribute::CtaTupleOrig(tuples) => original = ends(tuples),
-            ConntrackAttribute::CtaTupleReply(tuples) => reply = ends(tuples),
-            ConntrackAttribute::CtaStatus(bits) => status = Some(*bits),
-            ConntrackAttribute::Other(other) if other.kind() == CTA_ID => {
-                let mut bytes = [0; 4];
-                if other.value_len() == bytes.len() {
-                    other.emit_value(&mut bytes);
-                    id = Some(bytes);
-                }
+            ConntrackAttribute::CtaTupleOrig(tuples) => {
+                original = ends(tuples);
+                zone = zone_of(tuples).map_or(zone, Zone::Original);
             }
-            ConntrackAttribute::Other(other) if other.kind() == CTA_ZONE => return None,
+            ConntrackAttribute::CtaTupleReply(tuples) => {
+                reply = ends(tuples);
+                zone = zone_of(tuples).map_or(zone, Zone::Reply);
+            }
+            ConntrackAttribute::CtaStatus(bits) => status = Some(*bits),
+            ConntrackAttribute::Other(other) if other.kind() == CTA_ID => id = value(other),
+            ConntrackAttribute::Other(other) if other.kind() == CTA_ZONE => {
+                zone = Zone::Both(value(other)?);
+            }
             _ => {}
         }
     }
     let (protocol, source, destination) = original?;
     let (_, reply_source, _) = reply?;
     let is_translated = status?.contains(Status::DstNat);
-    let flow = Flow { protocol, source, destination, reply_source, is_translated };
-    Some(Entry { flow, id: id? })
+    let is_in_default_zone = zone == Zone::Default;
+    let flow =
+        Flow { protocol, source, destination, reply_source, is_translated, is_in_default_zone };
+    Some(Entry { flow, id: id?, zone })
+}
+
+/// The zone of this direction alone, if it is not 0.
+fn zone_of(tuples: &[Tuple]) -> Option<[u8; 2]> {
+    tuples.iter().find_map(|tuple| match tuple {
+        Tuple::Other(other) if other.kind() == CTA_TUPLE_ZONE => value(other),
+        _ => None,
+    })
+}
+
+/// The value of an attribute that has so many bytes.
+fn value<const LEN: usize>(attribute: &DefaultNla) -> Option<[u8; LEN]> {
+    let mut bytes = [0; LEN];
+    (attribute.value_len() == LEN).then(|| {
+        attribute.emit_value(&mut bytes);
+        bytes
+    })
 }
 
 /// Protocol, source and destination of one direction.
@@ -175,8 +270,7 @@ fn ends(tuples: &[Tuple]) -> Option<(Protocol, SocketAddr, SocketAddr)> {
                     }
                 }
             }
-            // A zone of one direction only.
-            _ => return None,
+            _ => {}
         }
     }
     Some((protocol?, SocketAddr::new(from?, source_port?), SocketAddr::new(to?, port?)))
@@ -193,14 +287,15 @@ mod tests {
             destination: "10.96.0.10:53".parse().unwrap(),
             reply_source: "10.244.0.2:5353".parse().unwrap(),
             is_translated: true,
+            is_in_default_zone: true,
         }
     }
 
     fn attributes() -> Vec<ConntrackAttribute> {
         let reply = Flow { source: flow().reply_source, destination: flow().source, ..flow() };
         vec![
-            ConntrackAttribute::CtaTupleOrig(tuple(&flow())),
-            ConntrackAttribute::CtaTupleReply(tuple(&reply)),
+            ConntrackAttribute::CtaTupleOrig(tuple(&flow(), Zone::Default)),
+            ConntrackAttribute::CtaTupleReply(tuple(&reply, Zone::Default)),
             ConntrackAttribute::CtaStatus(Status::Confirmed | Status::DstNat),
             ConntrackAttribute::Other(DefaultNla::new(CTA_ID, vec![1, 2, 3, 4])),
         ]
@@ -209,7 +304,10 @@ mod tests {
     #[test]
     fn an_entry_is_made_of_all_its_parts_or_not_at_all() {
         let whole = attributes();
-        assert_eq!(entry(&whole), Some(Entry { flow: flow(), id: [1, 2, 3, 4] }));
+        assert_eq!(
+            entry(&whole),
+            Some(Entry { flow: flow(), id: [1, 2, 3, 4], zone: Zone::Default })
+        );
         for index in 0..whole.len() {
             let mut part = whole.clone();
             part.remove(index);
@@ -228,14 +326,32 @@ mod tests {
         Proto = 1,
     }
 
+    /// Wherever the kernel says it.
     #[test]
-    fn an_entry_of_another_zone_is_somebody_elses() {
-        let mut zoned = attributes();
-        zoned.push(ConntrackAttribute::Other(DefaultNla::new(CTA_ZONE, vec![0, 1])));
-        assert_eq!(entry(&zoned), None);
-        let mut zoned = attributes();
-        let ConntrackAttribute::CtaTupleOrig(tuples) = &mut zoned[0] else { panic!() };
-        tuples.push(Tuple::Other(DefaultNla::new(3, vec![0, 1])));
-        assert_eq!(entry(&zoned), None);
+    fn an_entry_is_in_the_zone_that_a_dump_says() {
+        let seven = [0, 7];
+        let of_direction = || Tuple::Other(DefaultNla::new(CTA_TUPLE_ZONE, seven.to_vec()));
+        type Add = fn(&mut Vec<ConntrackAttribute>, Tuple);
+        let cases: [(Zone, Add); 3] = [
+            (Zone::Both(seven), |attributes, _| {
+                attributes.push(ConntrackAttribute::Other(DefaultNla::new(CTA_ZONE, vec![0, 7])));
+            }),
+            (Zone::Original(seven), |attributes, zone| {
+                let ConntrackAttribute::CtaTupleOrig(tuples) = &mut attributes[0] else { panic!() };
+                tuples.push(zone);
+            }),
+            (Zone::Reply(seven), |attributes, zone| {
+                let ConntrackAttribute::CtaTupleReply(tuples) = &mut attributes[1] else {
+                    panic!()
+                };
+                tuples.push(zone);
+            }),
+        ];
+        for (zone, add) in cases {
+            let mut zoned = attributes();
+            add(&mut zoned, of_direction());
+            let flow = Flow { is_in_default_zone: false, ..flow() };
+            assert_eq!(entry(&zoned), Some(Entry { flow, id: [1, 2, 3, 4], zone }));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Interfaces.
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::{Connection, Error};
@@ -21,6 +22,44 @@ fn is_called(link: &LinkMessage, name: &str) -> bool {
     link.attributes
         .iter()
         .any(|attribute| matches!(attribute, LinkAttribute::IfName(found) if found == name))
+}
+
+/// The names of bridges by which other interfaces reach this host: those that have an address, and others
+/// that are ports of them.
+pub fn bridges_with_ports() -> Result<Vec<String>, Error> {
+    let mut connection = Connection::open(NETLINK_ROUTE)?;
+    let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+    let links = connection.dump(&request, |message| match message {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
+    })?;
+    let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+    let with_address = connection.dump(&request, |message| match message {
+        RouteNetlinkMessage::NewAddress(address) => Some(address.header.index),
+        _ => None,
+    })?;
+    let is_port_of = |index: u32| {
+        let is_controller = |it: &LinkAttribute| *it == LinkAttribute::Controller(index);
+        links.iter().any(|link| link.attributes.iter().any(is_controller))
+    };
+    let bridges = links.iter().filter(|link| {
+        let index = link.header.index;
+        is_bridge(link) && with_address.contains(&index) && is_port_of(index)
+    });
+    let name = |link: &LinkMessage| {
+        link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name.clone()),
+            _ => None,
+        })
+    };
+    Ok(bridges.filter_map(name).collect())
+}
+
+fn is_bridge(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    })
 }
 
 /// Deletes an interface, with its addresses; false if there is none of this name.

@@ -1,4 +1,5 @@
-//! Netlink beside nf_tables: connection tracking and the node's addresses, in safe code.
+//! Netlink beside nf_tables: connection tracking, the node's addresses, interfaces and routes, in safe
+//! code.
 //!
 //! The kernel answers while it is sent to, and prepares the next part of a dump while the one
 //! before is read. So the sockets never block, and an answer that is not there is an error.
@@ -8,6 +9,7 @@ pub mod conntrack;
 pub mod ipset;
 pub mod links;
 pub mod monitor;
+pub mod routes;
 
 use std::io;
 
@@ -110,6 +112,20 @@ impl Connection {
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
+        self.send(request, flags)?;
+        // Read to the end in any case, lest the rest be there when the next answer is looked for.
+        let mut answer = Answer::default();
+        while !answer.is_finished {
+            self.receive(&mut answer, take)?;
+        }
+        Ok(answer)
+    }
+
+    /// Sends a request.
+    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), Error>
+    where
+        M: NetlinkSerializable,
+    {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
@@ -118,16 +134,19 @@ impl Connection {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(Error::Exchange)?;
-        // Read to the end in any case, lest the rest be there when the next answer is looked for.
-        let mut answer = Answer::default();
-        while !answer.is_finished {
-            self.buffer.clear();
-            // It receives into what the vector has reserved.
-            self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
-            answer.read(&self.buffer, self.sequence, take)?;
-        }
-        Ok(answer)
+        self.socket.send(&bytes, 0).map_err(Error::Exchange).map(drop)
+    }
+
+    /// Reads the next datagram of the answer to the last request. The kernel makes the rest of a dump as it
+    /// is read, however long that takes.
+    fn receive<M>(&mut self, answer: &mut Answer, take: &mut impl FnMut(M)) -> Result<(), Error>
+    where
+        M: NetlinkDeserializable,
+    {
+        self.buffer.clear();
+        // It receives into what the vector has reserved.
+        self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
+        answer.read(&self.buffer, self.sequence, take)
     }
 }
 

@@ -43,7 +43,7 @@ enum Trust {
 
 /// How far a sync has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub enum SyncProgress {
     /// The kernel holds all that the cluster asks for.
     Done,
     /// It holds some of it, and more waits.
@@ -197,7 +197,7 @@ impl<K: Tables> Engine<K> {
         config: &Config,
         synced: &mut Synced,
     ) -> Result<(), SyncError> {
-        while self.sync_batch(cluster, config, synced)? == Progress::Batch {}
+        while self.sync_batch(cluster, config, synced)? == SyncProgress::Batch {}
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl<K: Tables> Engine<K> {
         cluster: &Cluster,
         config: &Config,
         synced: &mut Synced,
-    ) -> Result<Progress, SyncError> {
+    ) -> Result<SyncProgress, SyncError> {
         for service in self.aside.due() {
             let touched = Touched::services([service]);
             self.touch(touched);
@@ -235,14 +235,14 @@ impl<K: Tables> Engine<K> {
                     let result = self.change(cluster, config, (generation, is_sure), synced);
                     if result.is_ok() && !self.queue.is_empty() {
                         synced.finish(committed);
-                        return Ok(Progress::Batch);
+                        return Ok(SyncProgress::Batch);
                     }
                     result
                 }
                 Trust::Equal(_) => {
                     synced.taken.extend(self.aside.accepted());
                     synced.finish(committed);
-                    return Ok(Progress::Done);
+                    return Ok(SyncProgress::Done);
                 }
             };
             synced.shorten(committed);

@@ -43,21 +43,32 @@ pub trait Connections {
 
     /// The node's own addresses.
     fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::Error>;
-    /// The entries of the table that are wanted.
-    fn select(
+    /// Begins to read the table.
+    fn begin(&mut self) -> Result<(), netlink::Error>;
+    /// Reads the next entries of the table, about so many, and gives those that are wanted; `None` at the
+    /// end. One may come twice.
+    fn read_on(
         &mut self,
+        count: usize,
         is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Vec<Self::Entry>, netlink::Error>;
+    ) -> Result<Option<Vec<Self::Entry>>, netlink::Error>;
     /// Removes an entry; false if it is gone already.
     fn delete(&mut self, entry: &Self::Entry) -> Result<bool, netlink::Error>;
 }
 
 /// The kernel of the calling thread's network namespace.
 ///
-/// Each reading opens a socket, which the deletions after it use: what was left unread in the one
-/// before is gone with it.
+/// Each reading opens its own sockets: what was left unread in one before is gone with it. Deletions have
+/// one of their own, since the other is in the middle of a dump.
 #[derive(Default)]
-pub struct LiveConnections(Option<Table>);
+pub struct LiveConnections {
+    reading: Option<Table>,
+    deleting: Option<Table>,
+}
+
+/// How many entries are read, and removed if they are stale, until the caller may do something else: some
+/// 5 ms for reading and at most 20 ms for removing (kernel 6.18).
+const BITE: usize = 1024;
 
 /// What came of looking for stale entries.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -68,20 +79,41 @@ pub struct Cleaning {
     pub failed: bool,
 }
 
+/// How far the table has been looked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// There is more of it.
+    Begun,
+    /// To its end, and so many entries were removed.
+    Done(usize),
+}
+
 /// Knows whether entries may have become stale since they were last removed.
 pub struct Flows<C> {
     connections: C,
-    /// What has happened since then.
+    /// What has happened since the table was last begun to be looked through.
     effect: Effect,
+    /// The table is being looked through.
+    pass: Option<Pass>,
     /// What came of looking last, until it is asked for.
     last: Option<Cleaning>,
+}
+
+/// What is known of looking through the table once.
+#[derive(Default)]
+struct Pass {
+    /// Because of what.
+    effect: Effect,
+    removed: [usize; 2],
+    failed: usize,
+    first_failure: Option<(Flow, netlink::Error)>,
 }
 
 impl<C: Connections> Flows<C> {
     /// Nothing is known yet, so that the whole table will be compared once.
     pub fn new(connections: C) -> Self {
         let effect = Effect { is_any: true, ..Effect::default() };
-        Self { connections, effect, last: None }
+        Self { connections, effect, pass: None, last: None }
     }
 
     /// Takes note of what a commit means, or what changes of the cluster do that have been programmed:
@@ -101,13 +133,40 @@ impl<C: Connections> Flows<C> {
     ///
     /// The order matters: an entry that goes before the ruleset has changed comes back as it was.
     pub fn clean(&mut self, serving: &Serving) -> Result<usize, CleanError> {
-        if !self.effect.is_any {
-            return Ok(0);
+        loop {
+            if let Progress::Done(removed) = self.clean_some(serving)? {
+                return Ok(removed);
+            }
         }
-        self.last = Some(Cleaning { failed: true, ..Cleaning::default() });
-        let removed = self.remove_stale(serving)?;
-        self.effect = Effect::default();
-        Ok(removed)
+    }
+
+    /// Does the next part of that. Between two parts, what serves may change: an entry is judged and removed
+    /// by what serves in its part. What changes meanwhile asks for another look at the whole table.
+    pub fn clean_some(&mut self, serving: &Serving) -> Result<Progress, CleanError> {
+        let mut pass = match self.pass.take() {
+            Some(pass) => pass,
+            None if !self.effect.is_any => return Ok(Progress::Done(0)),
+            None => {
+                let pass = Pass { effect: std::mem::take(&mut self.effect), ..Pass::default() };
+                if let Err(error) = self.connections.begin() {
+                    return Err(self.give_up(pass, CleanError::Read(error)));
+                }
+                pass
+            }
+        };
+        match self.remove_stale(&mut pass, serving) {
+            Ok(true) => {
+                self.pass = Some(pass);
+                Ok(Progress::Begun)
+            }
+            Ok(false) => self.finish(pass),
+            Err(error) => Err(self.give_up(pass, error)),
+        }
+    }
+
+    /// Whether the table is being looked through.
+    pub fn is_reading(&self) -> bool {
+        self.pass.is_some()
     }
 
     /// What came of looking for stale entries, if that was done since this was last asked.
@@ -115,33 +174,50 @@ impl<C: Connections> Flows<C> {
         self.last.take()
     }
 
-    fn remove_stale(&mut self, serving: &Serving) -> Result<usize, CleanError> {
+    /// What was the reason for a look is one for the next.
+    fn give_up(&mut self, pass: Pass, error: CleanError) -> CleanError {
+        self.last = Some(Cleaning { removed: pass.removed, failed: true });
+        self.note(pass.effect);
+        error
+    }
+
+    fn finish(&mut self, mut pass: Pass) -> Result<Progress, CleanError> {
+        let removed = pass.removed.iter().sum();
+        match pass.first_failure.take() {
+            None => {
+                self.last = Some(Cleaning { removed: pass.removed, failed: false });
+                Ok(Progress::Done(removed))
+            }
+            Some((flow, source)) => {
+                let (flow, failed) = (Box::new(flow), pass.failed);
+                Err(self.give_up(pass, CleanError::Delete { flow, failed, removed, source }))
+            }
+        }
+    }
+
+    /// Reads the next entries and removes those that are stale; false at the end of the table.
+    fn remove_stale(&mut self, pass: &mut Pass, serving: &Serving) -> Result<bool, CleanError> {
         let own = self.connections.own_addresses().map_err(CleanError::Addresses)?;
-        let is_stale = |flow: &Flow| serving.is_stale(flow, &own, &self.effect.removed);
-        let stale = self.connections.select(is_stale).map_err(CleanError::Read)?;
-        let (mut by_family, mut failed, mut first) = ([0, 0], 0, None);
+        let is_stale = |flow: &Flow| serving.is_stale(flow, &own, &pass.effect.removed);
+        let Some(stale) = self.connections.read_on(BITE, is_stale).map_err(CleanError::Read)?
+        else {
+            return Ok(false);
+        };
         for entry in &stale {
             match self.connections.delete(entry) {
                 Ok(was_there) => {
                     let family = Family::of(entry.as_ref().destination.ip());
                     let index = usize::from(family == Family::Ipv6);
-                    by_family[index] += usize::from(was_there);
+                    pass.removed[index] += usize::from(was_there);
                 }
                 // One that is stuck does not keep the others.
                 Err(source) => {
-                    failed += 1;
-                    first.get_or_insert((*entry.as_ref(), source));
+                    pass.failed += 1;
+                    pass.first_failure.get_or_insert((*entry.as_ref(), source));
                 }
             }
         }
-        let removed = by_family.iter().sum();
-        self.last = Some(Cleaning { removed: by_family, failed: failed > 0 });
-        match first {
-            None => Ok(removed),
-            Some((flow, source)) => {
-                Err(CleanError::Delete { flow: Box::new(flow), failed, removed, source })
-            }
-        }
+        Ok(true)
     }
 }
 
@@ -152,14 +228,29 @@ impl Connections for LiveConnections {
         own_addresses()
     }
 
-    fn select(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Entry>, netlink::Error> {
-        self.0.insert(Table::open()?).select(is_wanted)
+    fn begin(&mut self) -> Result<(), netlink::Error> {
+        self.deleting = None;
+        self.reading.insert(Table::open()?).begin()
+    }
+
+    fn read_on(
+        &mut self,
+        count: usize,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Option<Vec<Entry>>, netlink::Error> {
+        let Some(table) = &mut self.reading else { return Ok(None) };
+        let read = table.read_on(count, is_wanted);
+        if !matches!(read, Ok(Some(_))) {
+            // There is nothing more to read from it.
+            self.reading = None;
+        }
+        read
     }
 
     fn delete(&mut self, entry: &Entry) -> Result<bool, netlink::Error> {
-        match &mut self.0 {
+        match &mut self.deleting {
             Some(table) => table.delete(entry),
-            None => self.0.insert(Table::open()?).delete(entry),
+            None => self.deleting.insert(Table::open()?).delete(entry),
         }
     }
 }

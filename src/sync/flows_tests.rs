@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
@@ -15,8 +16,13 @@ use super::*;
 /// A table of flows that fails as told.
 #[derive(Default)]
 struct Fake {
-    flows: Vec<Flow>,
+    /// By source.
+    flows: BTreeMap<SocketAddr, Flow>,
+    /// What is still to be read of it.
+    unread: Option<Vec<Flow>>,
     reads: u32,
+    /// How many were read at once, at most.
+    most_read: usize,
     addresses_fail: bool,
     read_fails: bool,
     delete_fails_from: Option<u16>,
@@ -42,23 +48,38 @@ impl Connections for &mut Fake {
         if self.addresses_fail { Err(failure()) } else { Ok(BTreeSet::new()) }
     }
 
-    fn select(
-        &mut self,
-        is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Vec<FakeEntry>, netlink::Error> {
+    fn begin(&mut self) -> Result<(), netlink::Error> {
         self.reads += 1;
+        self.unread = Some(self.flows.values().copied().collect());
+        Ok(())
+    }
+
+    fn read_on(
+        &mut self,
+        count: usize,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Option<Vec<FakeEntry>>, netlink::Error> {
         if self.read_fails {
             return Err(failure());
         }
-        Ok(self.flows.iter().filter(|flow| is_wanted(flow)).map(|flow| FakeEntry(*flow)).collect())
+        let Some(unread) = &mut self.unread else { return Ok(None) };
+        let next = unread.split_off(unread.len() - count.min(unread.len()));
+        if next.is_empty() {
+            self.unread = None;
+            return Ok(None);
+        }
+        self.most_read = self.most_read.max(next.len());
+        // Those that have gone since are not told.
+        let there = next.into_iter().filter(|flow| self.flows.contains_key(&flow.source));
+        Ok(Some(there.filter(|flow| is_wanted(flow)).map(FakeEntry).collect()))
     }
 
     fn delete(&mut self, FakeEntry(flow): &FakeEntry) -> Result<bool, netlink::Error> {
         if self.delete_fails_from == Some(flow.source.port()) {
             return Err(failure());
         }
-        self.flows.retain(|other| other != flow);
-        Ok(!self.vanish)
+        let was_there = self.flows.remove(&flow.source).is_some();
+        Ok(was_there && !self.vanish)
     }
 }
 
@@ -111,15 +132,27 @@ fn transaction(from: Option<&str>, to: Option<&str>) -> Transaction {
 }
 
 /// Flows from these ports to the old endpoint.
-fn flows(ports: &[u16]) -> Vec<Flow> {
+fn flows(ports: &[u16]) -> BTreeMap<SocketAddr, Flow> {
     let from = |&port| Flow {
         protocol: Protocol::Udp,
         source: SocketAddr::from(([10, 244, 0, 9], port)),
         destination: SocketAddr::from(([10, 96, 0, 10], 53)),
         reply_source: SocketAddr::from(([10, 244, 0, 2], 8080)),
         is_translated: true,
+        is_in_default_zone: true,
     };
-    ports.iter().map(from).collect()
+    ports.iter().map(from).map(|flow| (flow.source, flow)).collect()
+}
+
+/// So many flows to the old endpoint.
+fn many_flows(count: u32) -> BTreeMap<SocketAddr, Flow> {
+    let flow = *flows(&[1]).values().next().unwrap();
+    let from = |number: u32| {
+        let [a, b, high, low] = number.to_be_bytes();
+        let source = SocketAddr::from(([10, 244, a, b], u16::from_be_bytes([high, low])));
+        (source, Flow { source, ..flow })
+    };
+    (0..count).map(from).collect()
 }
 
 #[test]
@@ -172,7 +205,7 @@ fn what_failed_is_tried_again_until_it_succeeds() {
             let left = std::mem::take(&mut cleaner.connections.flows);
             *cleaner.connections = Fake { flows: left.clone(), ..Fake::default() };
             assert_eq!(cleaner.clean(&serving(after)).unwrap(), left.len());
-            assert_eq!(cleaner.connections.flows, []);
+            assert_eq!(cleaner.connections.flows, flows(&[]));
             cleaner.connections.flows = flows(&[4]);
             assert_eq!(cleaner.clean(&serving(after)).unwrap(), 0, "done");
         }
@@ -206,4 +239,61 @@ fn one_entry_that_is_stuck_does_not_keep_the_others() {
 fn an_entry_that_went_by_itself_is_not_counted() {
     let mut fake = Fake { flows: flows(&[1, 2]), vanish: true, ..Fake::default() };
     assert_eq!(Flows::new(&mut fake).clean(&serving(NEW)).unwrap(), 0);
+}
+
+/// Others wait while a part is done.
+#[test]
+fn a_long_table_is_looked_through_in_parts_each_by_what_serves_then() {
+    let mut fake = Fake { flows: many_flows(200_000), ..Fake::default() };
+    let mut cleaner = Flows::new(&mut fake);
+    let mut parts = 0;
+    let mut removed = 0;
+    // The first half goes to an endpoint that has gone; then it is back, and what is left may stay.
+    while parts < 50 {
+        assert_eq!(cleaner.clean_some(&serving(NEW)).unwrap(), Progress::Begun);
+        let left = cleaner.connections.flows.len();
+        let now = 200_000 - left - removed;
+        assert!(now > 0 && now <= BITE, "{now} in a part");
+        removed += now;
+        parts += 1;
+        assert_eq!(cleaner.take_cleaning(), None, "it goes on");
+    }
+    cleaner.note(effect(NEW, OLD));
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), removed);
+    assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [removed, 0], failed: false }));
+    assert_eq!(cleaner.connections.flows.len(), 200_000 - removed);
+    assert!(cleaner.connections.most_read <= BITE);
+    // What has changed meanwhile may concern what was read before.
+    let reads = cleaner.connections.reads;
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, reads + 1);
+    assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
+    assert_eq!(cleaner.connections.reads, reads + 1, "nothing has changed since");
+}
+
+#[test]
+fn flows_that_turn_bad_behind_the_place_that_was_read_go_at_the_next_look() {
+    let mut fake = Fake { flows: many_flows(10_000), ..Fake::default() };
+    let mut cleaner = Flows::new(&mut fake);
+    assert_eq!(cleaner.clean_some(&serving(OLD)).unwrap(), Progress::Begun);
+    cleaner.note(effect(OLD, NEW));
+    let first = cleaner.clean(&serving(NEW)).unwrap();
+    assert_eq!(first, 10_000 - BITE);
+    assert_eq!(cleaner.clean(&serving(NEW)).unwrap(), BITE);
+    assert!(fake.flows.is_empty());
+}
+
+/// What was noted while a look was under way that then failed, and what it was for, both count.
+#[test]
+fn a_look_that_fails_on_its_way_is_made_again_for_all_reasons() {
+    let mut fake = Fake { flows: many_flows(10_000), ..Fake::default() };
+    let mut cleaner = Flows::new(&mut fake);
+    cleaner.clean(&serving(OLD)).unwrap();
+    cleaner.note(effect(OLD, None));
+    assert_eq!(cleaner.clean_some(&serving(None)).unwrap(), Progress::Begun);
+    cleaner.connections.read_fails = true;
+    cleaner.clean_some(&serving(None)).unwrap_err();
+    assert_eq!(cleaner.take_cleaning(), Some(Cleaning { removed: [BITE, 0], failed: true }));
+    cleaner.connections.read_fails = false;
+    assert_eq!(cleaner.clean(&serving(None)).unwrap(), 10_000 - BITE);
 }

@@ -23,8 +23,8 @@ use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;
 pub use backoff::Backoff;
-pub use engine::{Engine, Progress};
-pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections};
+pub use engine::{Engine, SyncProgress};
+pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections, Progress};
 pub use live::{Listen, Live, MOST_HEARD};
 pub use synced::Synced;
 pub use tables::Tables;

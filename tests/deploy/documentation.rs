@@ -92,8 +92,10 @@ fn the_removal_runs_the_image_that_it_is_told() {
     let words = words(command);
     assert_eq!(words[0], "kubectl");
     let daemon_set = document(&succeed(tool("kubectl").args(&words[1..])));
-    assert_eq!(image_of(&daemon_set, "weir-cleanup"), IMAGE);
-    assert!(image_of(&daemon_set, "done").contains("/pause:"));
+    // Nodes may be cut off from registries and have no other.
+    for container in ["weir-cleanup", "done"] {
+        assert_eq!(image_of(&daemon_set, container), IMAGE);
+    }
 }
 
 #[test]

@@ -111,4 +111,5 @@ fn the_removal_of_weirs_tables_needs_no_more_and_reads_no_api() {
     assert_eq!(pod["serviceAccountName"], Value::Null);
     assert_eq!(pod["containers"][0]["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
     assert_eq!(pod["containers"][0]["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["containers"][0]["args"], json!(["pause"]));
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use weir_testbed::{Netns, tool};
+use weir_testbed::{Netns, Process, tool, wait_for};
 
 use crate::common::weir;
 use crate::listing::{json, output};
@@ -73,6 +74,25 @@ fn stderr(output: &Output) -> String {
 fn ok(output: Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     stdout(&output)
+}
+
+/// For a Pod that only has to be there: with no privilege, and whoever ends it is obeyed at once.
+#[test]
+fn pause_does_nothing_until_it_is_told_to_end() {
+    const SIGTERM: u64 = 1 << 14;
+    let limit = Duration::from_secs(20);
+    let mut pause = weir();
+    pause.arg("pause");
+    let mut process = Process::spawn(&Netns::new("pause"), pause);
+    let id = process.child().id();
+    let is_listening = || {
+        let status = fs::read_to_string(format!("/proc/{id}/status"));
+        let status = status.expect("it runs");
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        u64::from_str_radix(caught.expect("a mask").trim(), 16).expect("a number") & SIGTERM != 0
+    };
+    wait_for("a handler of SIGTERM", limit, is_listening);
+    assert!(process.terminate(limit).success());
 }
 
 #[test]

@@ -358,6 +358,83 @@ fn what_is_not_weirs_stays() {
     kept.iter().for_each(|client| client.is_answered_by("b2"));
 }
 
+/// A neighbour tracks everything on the node in a zone of its own, in both directions or one.
+fn use_zone(bed: &Testbed, set: &str) {
+    bed.node().nft(&format!(
+        "table inet zones {{
+           chain pre {{ type filter hook prerouting priority raw; {set} 7; }}
+           chain out {{ type filter hook output priority raw; {set} 7; }}
+         }}"
+    ));
+}
+
+const ZONES: [&str; 3] = ["ct zone set", "ct original zone set", "ct reply zone set"];
+
+#[test]
+fn in_whatever_zone_a_flow_is_tracked_it_leaves_an_endpoint_that_goes() {
+    for set in ZONES {
+        let bed = testbed();
+        use_zone(&bed, set);
+        apply(&bed, &manifests(FULL, &[("b1", "")]));
+        let clients = clients(&bed);
+        clients.iter().for_each(|client| client.is_answered_by("b1"));
+        let entries = bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let zoned = entries.iter().filter(|entry| !entry.as_ref().is_in_default_zone);
+        assert_eq!(zoned.count(), 12, "the premise, with {set}: {entries:?}");
+        let said = apply(&bed, &manifests(FULL, &[("b2", "")]));
+        assert!(said.contains("removed 12 stale UDP flows"), "{set}: {said}");
+        clients.iter().for_each(|client| client.is_answered_by("b2"));
+        assert_eq!(apply(&bed, &manifests(FULL, &[("b2", "")])), "nothing to change\n", "{set}");
+    }
+}
+
+/// One may be the same as weir's but for the zone: it stays, and weir's own goes.
+#[test]
+fn what_a_neighbour_tracks_in_a_zone_and_nobody_has_translated_stays() {
+    for set in ZONES {
+        let bed = testbed();
+        use_zone(&bed, set);
+        apply(&bed, NODE);
+        let clients = clients(&bed);
+        std::thread::scope(|scope| {
+            for client in &clients {
+                scope.spawn(|| assert_eq!(client.ask(SILENCE).server(), None, "{}", client.name));
+            }
+        });
+        let entries = || bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let before = entries();
+        assert_eq!(before.len(), 12, "{set}");
+        let said = apply(&bed, &manifests(FULL, &[("b1", "")]));
+        assert!(!said.contains("stale UDP flows"), "{set}: {said}");
+        assert_eq!(entries(), before, "{set}");
+    }
+}
+
+/// Two that are the same but for their zone: each goes alone.
+#[test]
+fn an_entry_is_deleted_in_its_own_zone() {
+    let bed = testbed();
+    apply(&bed, &manifests(FULL, &[("b1", "")]));
+    let clients = clients(&bed);
+    clients.iter().for_each(|client| client.is_answered_by("b1"));
+    use_zone(&bed, ZONES[0]);
+    clients.iter().for_each(|client| client.is_answered_by("b1"));
+    bed.node().run(|| {
+        let mut table = Table::open().unwrap();
+        let zoned = |flow: &Flow| is_udp(flow) && !flow.is_in_default_zone;
+        let plain = |flow: &Flow| is_udp(flow) && flow.is_in_default_zone;
+        let plain_entries = table.select(plain).unwrap();
+        let zoned_entries = table.select(zoned).unwrap();
+        assert_eq!((plain_entries.len(), zoned_entries.len()), (12, 12));
+        for entry in &zoned_entries {
+            assert!(table.delete(entry).unwrap());
+            assert!(!table.delete(entry).unwrap(), "it is gone already");
+        }
+        assert_eq!(table.select(zoned).unwrap(), []);
+        assert_eq!(table.select(plain).unwrap(), plain_entries);
+    });
+}
+
 #[test]
 fn an_entry_is_deleted_once_and_alone() {
     let bed = testbed();
@@ -405,6 +482,66 @@ fn a_namespace_in_which_nothing_is_tracked_has_nothing_to_remove() {
     assert_eq!(ns.run(|| Table::open().unwrap().select(|_| true)).unwrap(), []);
     let loopback: [IpAddr; 2] = [[127, 0, 0, 1].into(), "::1".parse().unwrap()];
     assert_eq!(ns.run(|| own_addresses().unwrap()), loopback.into());
+}
+
+/// Removing so many takes longer than a change of the cluster may wait.
+#[test]
+fn changes_are_programmed_while_many_flows_are_removed() {
+    const PORTS: std::ops::Range<u16> = 10_000..60_000;
+    let bed = testbed();
+    for timeout in ["udp_timeout", "udp_timeout_stream"] {
+        bed.node().sysctl(&format!("net/netfilter/nf_conntrack_{timeout}"), "3600");
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let hidden = folder.path().join(".hidden");
+        std::fs::write(&hidden, text).expect("it can be written");
+        std::fs::rename(hidden, folder.path().join(name)).expect("it can be renamed");
+    };
+    write("dns.yaml", &manifests(FULL, &[("b1", "")]));
+    let log = tempfile::NamedTempFile::new().expect("a file");
+    let mut command = weir();
+    command.args(["run", "--hostname-override", "node-a", "--manifests"]).arg(folder.path());
+    command.args(["--cluster-cidr", "10.244.0.0/16,fd00:10:244::/56"]);
+    command.stdout(Stdio::null()).stderr(log.reopen().expect("the file"));
+    let _process = Process::spawn(bed.node(), command);
+    let logged = || std::fs::read_to_string(log.path()).expect("the log");
+    wait_for("the first commit", LIMIT, || logged().contains("added"));
+    let is_listed = |map: &str, text: &str| {
+        bed.node().cmd("nft", ["list", "map", "ip", "weir", map]).contains(text)
+    };
+    // Nobody needs to answer: b1's port is the Service's, and what it says is not waited for.
+    bed.ns("client").run(|| {
+        for family in Family::ALL {
+            let any: IpAddr = match family {
+                Family::V4 => [0; 4].into(),
+                Family::V6 => [0; 16].into(),
+            };
+            for port in PORTS {
+                if let Ok(socket) = UdpSocket::bind((any, port)) {
+                    socket.send_to(b"?", cluster_ip(family)).expect("it can be sent");
+                }
+            }
+        }
+    });
+    write("dns.yaml", &manifests(FULL, &[("b2", "")]));
+    wait_for("b2", LIMIT, || is_listed("endpoints", "10.244.0.3"));
+    write("second.yaml", &crate::commands::service("second", "10.96.0.11", 1));
+    wait_for("the second change", LIMIT, || logged().matches("cause=").count() >= 3);
+    wait_for("the end of it", 3 * LIMIT, || logged().contains("removed stale UDP flows"));
+    let log = logged();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("cause=") || line.contains("removed stale UDP flows"))
+        .collect();
+    let removed = lines.iter().position(|line| line.contains("stale")).expect("it is there");
+    assert_eq!(
+        removed, 3,
+        "three changes, and then the flows of which they made some stale:\n{log}"
+    );
+    assert!(is_listed("services", "10.96.0.11"));
+    let count = |text: &str| text.split("removed=").nth(1)?.split(' ').next()?.parse::<u32>().ok();
+    assert!(count(lines[removed]).expect("a number") > 90_000, "{}", lines[removed]);
 }
 
 /// `weir run` compares the whole table when it starts, and what a change affects from then on.

@@ -17,6 +17,7 @@ mod dead_connection;
 mod deaf;
 mod drift;
 mod drift_goes_on;
+mod host_network;
 mod kernel_layer;
 mod listing;
 mod log_reader;

@@ -91,11 +91,13 @@ fn live(changes: &[(Change, bool)]) -> Result<(), TestCaseError> {
     engine.touch(Touched::all(&cluster));
     for (change, is_programmed) in changes {
         let mut touch = |number: u8| {
-            engine.touch(Touched { services: [name(number)].into(), surroundings: false });
+            engine.touch(Touched::services([name(number)]));
         };
         match *change {
             Change::Endpoints(number, count) => {
-                cluster.services.entry(name(number)).or_insert_with(|| service(number, None));
+                if !cluster.services.contains_key(&name(number)) {
+                    cluster.services.insert(name(number), service(number, None));
+                }
                 cluster.slices.insert(name(number), slice(number, count));
                 touch(number);
             }

@@ -114,6 +114,27 @@ fn a_mounted_config_map_is_followed() {
     running.wait_until_listed("10.96.0.2 . tcp . 80");
 }
 
+/// As `ln`, `ln -s`, `cp -l` and tools that check out a repository put files there.
+#[test]
+fn links_in_the_directory_are_followed_wherever_they_lead() {
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let target = elsewhere.path().join("target");
+    let running = Running::new(&[("web.yaml", &service("web", "10.96.0.1", 1))]);
+    running.wait_until_listed("10.96.0.1 . tcp . 80");
+    let link = running.folder.path().join("web.yaml");
+    fs::write(&target, service("web", "10.96.0.2", 1)).expect("it can be written");
+    fs::remove_file(&link).expect("it can be removed");
+    running.wait_until_gone("default/web");
+    symlink(&target, &link).expect("a link");
+    running.wait_until_listed("10.96.0.2 . tcp . 80");
+    fs::write(&target, service("web", "10.96.0.3", 1)).expect("it can be written");
+    running.wait_until_listed("10.96.0.3 . tcp . 80");
+    fs::remove_file(&link).expect("it can be removed");
+    running.wait_until_gone("default/web");
+    fs::hard_link(&target, &link).expect("a link");
+    running.wait_until_listed("10.96.0.3 . tcp . 80");
+}
+
 #[test]
 fn what_turns_bad_keeps_its_last_good_state_and_is_logged_once() {
     let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
@@ -188,7 +209,7 @@ fn a_file_that_is_being_written_is_not_read() {
     running.write("last.yaml", &service("last", "10.96.0.12", 1));
     running.wait_until_listed("default/last");
     assert!(running.listed().contains("default/web"));
-    assert!(!running.log().contains("WARN"), "{}", running.log());
+    assert!(!running.log().contains("last good state"), "{}", running.log());
 }
 
 #[test]

@@ -65,7 +65,7 @@ fn questions(family: Family) -> [(&'static str, SocketAddr); 3] {
 }
 
 /// Where the slots of a list for policy Local begin.
-const LOCAL_SLOTS: u32 = 65536;
+const LOCAL_SLOTS: u32 = 1 << 31;
 
 /// A node on which `web` has been programmed with three endpoints at every destination, and then
 /// these slots were taken away from every list.

@@ -22,19 +22,14 @@ fn name(number: u32) -> NamespacedName {
 fn ruleset(services: u32) -> Ruleset {
     let service = |number: u32| Service {
         cluster_ips: vec![Ipv4Addr::from_bits(0x0a60_0000 + number).into()],
-        external_ips: vec![],
-        load_balancer_ips: vec![],
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Tcp,
             port: PORT,
             node_port: None,
         }],
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        source_ranges: vec![],
         session_affinity: NonZeroU32::new(10_800),
-        health_check_node_port: None,
+        ..Service::default()
     };
     let slice = |number: u32| EndpointSlice {
         service: name(number),

@@ -14,8 +14,8 @@ use crate::endpoints::PortEndpoints;
 use crate::nft::{Chain, Name, Rule, Selector, Statement, Verdict};
 
 /// Where the slots of the list for policy Local begin. Those of the list for policy Cluster begin
-/// at 0.
-pub(super) const LOCAL_SLOTS: u32 = 65536;
+/// at 0: each has half of the numbers, so that neither list can reach into the other.
+pub(crate) const LOCAL_SLOTS: u32 = 1 << 31;
 
 /// A chain: what the destination is, and how an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

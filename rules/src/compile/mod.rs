@@ -9,7 +9,7 @@ mod program;
 mod service;
 
 pub(crate) use affinity::learning;
-pub(crate) use balancer::{Balancer, chain_for};
+pub(crate) use balancer::{Balancer, LOCAL_SLOTS, chain_for};
 pub(crate) use detect::pod_networks;
 pub(crate) use fragment::{Assembly, Entry, Fragment, Map};
 pub(crate) use program::node_port_networks;

@@ -33,6 +33,7 @@ const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
 const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
 const FIREWALL_CHECK: &str = "firewall-check";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
+const UNALLOCATED_CHECK: &str = "unallocated-check";
 const MASQUERADE_MARKED: &str = "masquerade-marked";
 
 /// A virtual address: the key of `services`.
@@ -110,15 +111,45 @@ fn add_sets(table: &mut Table) {
 }
 
 fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &Config) {
-    let service_cidrs = [cluster.service_cidrs.as_slice(), &config.service_cidrs].concat();
     let sets = [
         (names::CLUSTER_CIDRS, of_family(detect::pod_networks(cluster, config), family)),
-        (names::SERVICE_CIDRS, of_family(&service_cidrs, family)),
+        (names::SERVICE_CIDRS, of_family(&service_networks(cluster, config), family)),
         (names::NODEPORT_ADDRESSES, node_port_networks(family, cluster, config)),
     ];
     for (name, networks) in sets {
         table.sets.get_mut(name).expect("declared above").elements = intervals(&networks);
     }
+}
+
+/// Networks of ClusterIPs. Where such a network holds one of Pods, the smaller one says what an address
+/// is, as in a routing table: else nobody could reach these Pods.
+fn service_networks(cluster: &Cluster, config: &Config) -> Vec<IpNet> {
+    let of_node = cluster.node.as_ref().map_or(&[][..], |node| &node.pod_cidrs);
+    let pods = [detect::pod_networks(cluster, config), of_node].concat();
+    let services = cluster.service_cidrs.iter().chain(&config.service_cidrs);
+    services
+        .flat_map(|service| {
+            let is_within = |pods: &&IpNet| service.contains(*pods) && *pods != service;
+            without(
+                service.trunc(),
+                &pods.iter().filter(is_within).map(IpNet::trunc).collect::<Vec<_>>(),
+            )
+        })
+        .collect()
+}
+
+/// A network without others that it holds, as networks: it is halved until each half is in one of them
+/// or apart from all.
+fn without(network: IpNet, others: &[IpNet]) -> Vec<IpNet> {
+    let within: Vec<IpNet> = others.iter().copied().filter(|it| network.contains(it)).collect();
+    if within.is_empty() {
+        return vec![network];
+    }
+    if within.contains(&network) {
+        return Vec::new();
+    }
+    let halves = network.subnets(network.prefix_len() + 1).expect("it holds a smaller one");
+    halves.flat_map(|half| without(half, &within)).collect()
 }
 
 fn of_family(networks: &[IpNet], family: Family) -> Vec<IpNet> {
@@ -272,13 +303,18 @@ fn add_filter_chains(table: &mut Table) {
     let cluster_ips = vec![
         Rule::new([in_set(&[Selector::Daddr], names::CLUSTER_IPS), Statement::Reject])
             .comment("unused port of a ClusterIP"),
-        Rule::new([
-            in_set(&[Selector::Daddr], names::SERVICE_CIDRS),
-            Statement::Verdict(Verdict::Drop),
-        ])
-        .comment("unallocated ClusterIP"),
+        Rule::new([in_set(&[Selector::Daddr], names::SERVICE_CIDRS), goto(UNALLOCATED_CHECK)]),
     ];
     add_chain(table, CLUSTER_IPS_CHECK, "stops what no Service took", cluster_ips);
+    // A network of ClusterIPs may be as large as somebody likes. What a Service has taken is on its way
+    // to an endpoint, and what the node has itself needs no Service.
+    let verdict = |verdict| Statement::Verdict(verdict);
+    let unallocated = vec![
+        Rule::new([Statement::CtStatusDnat, verdict(Verdict::Return)]),
+        Rule::new([Statement::DestinationIsLocal, verdict(Verdict::Return)]),
+        Rule::new([verdict(Verdict::Drop)]).comment("unallocated ClusterIP"),
+    ];
+    add_chain(table, UNALLOCATED_CHECK, "drops what is nowhere", unallocated);
     add_chain(table, REJECT, "refuses", vec![Rule::new([Statement::Reject])]);
 }
 
@@ -324,3 +360,7 @@ pub(super) fn jump(chain: &str) -> Statement {
 fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(Name::from(chain)))
 }
+
+#[cfg(test)]
+#[path = "program_tests.rs"]
+mod tests;

@@ -80,7 +80,7 @@ fn goes_on(one: &Entry, next: &Entry) -> bool {
 
 /// The slot at the end of a key.
 fn slot(map: Map, key: &RawKey) -> Option<u32> {
-    map.has_slots().then(|| key.as_bytes().last_chunk().copied().map(u32::from_be_bytes))?
+    map.has_slots().then(|| key.last_slot())?
 }
 
 struct Writer<'a>(&'a mut Vec<u8>);

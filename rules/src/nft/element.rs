@@ -80,6 +80,11 @@ impl<const N: usize> Concatenation<N> {
         self.append(&slot.to_be_bytes())
     }
 
+    /// The slot at the end, where it ends with one.
+    pub fn last_slot(&self) -> Option<u32> {
+        self.as_bytes().last_chunk().copied().map(u32::from_be_bytes)
+    }
+
     fn append(mut self, value: &[u8]) -> Self {
         let start = usize::from(self.len);
         let end = start + value.len();

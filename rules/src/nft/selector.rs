@@ -70,7 +70,8 @@ impl Selector {
     }
 }
 
-/// The selector by which the endpoint maps declare their slot: wide enough for any list.
+/// The selector by which the endpoint maps declare their slot. Of it only counts what type and width it
+/// has: nft takes and lists elements with any number of 32 bits, whatever the modulus.
 pub fn slot_selector() -> Selector {
     Selector::Random { modulus: 65536, offset: 0 }
 }

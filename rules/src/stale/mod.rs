@@ -8,6 +8,10 @@
 //!   and, once it has an endpoint, those that lead to no endpoint because they are older;
 //! - of a destination that was served until now: those that lead anywhere else than to it.
 //!
+//! An entry of another conntrack zone than 0 that is not translated is somebody else's, whatever it is
+//! addressed to: a virtual switch tracks packets in a zone of its own on their way to weir's maps, and
+//! may know nothing of what comes of them there.
+//!
 //! What was served until now is read from what a commit removes, so that weir never has to guess
 //! whose an entry is: entries of other software, such as of a container's hostPort, have
 //! destinations that were never in weir's maps. An endpoint that is no longer ready but still
@@ -37,6 +41,8 @@ pub struct Flow {
     pub reply_source: SocketAddr,
     /// Whether the destination is translated (`IPS_DST_NAT`).
     pub is_translated: bool,
+    /// Whether it is in conntrack zone 0 in both directions, as is all that nobody has put elsewhere.
+    pub is_in_default_zone: bool,
 }
 
 /// What UDP flows can be addressed to: a virtual address, or a node port of one family.

@@ -32,7 +32,7 @@ pub struct Serving {
 /// Who may answer at one destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answerers {
-    /// All endpoints of the port that still serve.
+    /// All endpoints of the port that still serve, sorted by address and port.
     endpoints: Arc<[PortEndpoint]>,
     locality: Locality,
 }
@@ -168,7 +168,7 @@ impl Serving {
             return false;
         }
         // An entry from before the destination was served does no harm until there is an endpoint.
-        flow.is_translated || !answerers.endpoints.is_empty()
+        flow.is_translated || flow.is_in_default_zone && !answerers.endpoints.is_empty()
     }
 
     /// Who answers at a destination, if it is served.
@@ -203,11 +203,30 @@ impl Serving {
             Locality::Local => true,
             Locality::LocalFromOutside => !is_inside(),
         };
-        answerers.endpoints.iter().any(|endpoint| {
-            SocketAddr::new(endpoint.address, endpoint.port.get()) == flow.reply_source
-                && (endpoint.local || !only_local)
-        })
+        answerers.find(&flow.reply_source).is_some_and(|endpoint| endpoint.local || !only_local)
     }
+}
+
+impl Answerers {
+    /// The endpoint that has this address and port: there may be as many endpoints as flows to look at.
+    fn find(&self, at: &SocketAddr) -> Option<&PortEndpoint> {
+        let found = self.endpoints.binary_search_by(|endpoint| {
+            count_step();
+            (endpoint.address, endpoint.port.get()).cmp(&(at.ip(), at.port()))
+        });
+        found.ok().map(|index| &self.endpoints[index])
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many endpoints this thread has compared with a flow.
+    pub(super) static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn count_step() {
+    #[cfg(test)]
+    STEPS.with(|steps| steps.set(steps.get() + 1));
 }
 
 /// The UDP destinations of a Service on a node of this name, and who answers there.

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
+use super::serving::STEPS;
 use super::*;
 use crate::cluster::{
     Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, NamespacedName, Node, Service,
@@ -110,6 +112,7 @@ fn flow(source: &str, destination: &str, port: u16, endpoint: Option<&str>) -> F
         destination,
         reply_source: endpoint.map_or(destination, |address| SocketAddr::new(ip(address), 8080)),
         is_translated: endpoint.is_some(),
+        is_in_default_zone: true,
     }
 }
 
@@ -151,6 +154,31 @@ fn without_endpoints_what_is_translated_goes_and_what_is_not_stays() {
     for (address, port) in DESTINATIONS {
         assert!(is_stale(&serving, &flow(POD, address, port, Some("10.244.0.2"))));
         assert!(!is_stale(&serving, &flow(POD, address, port, None)));
+    }
+}
+
+/// A virtual switch tracks packets to a virtual address before weir's maps do, and again behind them.
+#[test]
+fn in_another_zone_only_what_is_translated_goes() {
+    let full = Serving::new(&cluster(service(), endpoints()), &config());
+    let without_endpoints = Serving::new(&cluster(service(), vec![]), &config());
+    let none = Serving::default();
+    for (address, port) in DESTINATIONS {
+        let removed = [Destination::Address(ip(address), number(port))].into();
+        let zoned =
+            |endpoint| Flow { is_in_default_zone: false, ..flow(POD, address, port, endpoint) };
+        for (serving, endpoint, expected) in [
+            (&full, Some("10.244.0.2"), false),
+            (&full, Some("10.244.0.6"), true),
+            (&full, None, false),
+            (&without_endpoints, Some("10.244.0.2"), true),
+            (&without_endpoints, None, false),
+            (&none, Some("10.244.0.2"), true),
+            (&none, None, false),
+        ] {
+            let flow = zoned(endpoint);
+            assert_eq!(serving.is_stale(&flow, &own(), &removed), expected, "{flow:?}");
+        }
     }
 }
 
@@ -366,4 +394,25 @@ fn removed_tables_and_maps_count() {
     table.sets.remove(names::NO_ENDPOINT_SERVICES).expect("it is there");
     let effect = Effect::of(&diff(&full, &without_map));
     assert_eq!(effect.removed, [at("fd00:96::10")].into());
+}
+
+/// A busy DNS server has thousands of endpoints and a hundred thousand flows.
+#[test]
+fn looking_at_a_flow_takes_few_steps_however_many_endpoints_there_are() {
+    let at = |number: u32| Ipv4Addr::from(0x0a40_0000 + number).to_string();
+    for count in [1_u32, 100, 5_000, 20_000] {
+        let endpoints = (0..count).map(|number| Endpoint::new(ip(&at(number)))).collect();
+        let serving = Serving::new(&cluster(service(), endpoints), &config());
+        STEPS.with(|steps| steps.set(0));
+        let flows = 1_000;
+        for number in 0..flows {
+            // Half of them go to endpoints that there are.
+            let endpoint = at(number * 2 * count / flows);
+            let flow = flow(POD, CLUSTER_IP, 53, Some(&endpoint));
+            assert_eq!(is_stale(&serving, &flow), number * 2 * count / flows >= count);
+        }
+        let steps = STEPS.with(std::cell::Cell::get);
+        let most = u64::from(flows) * u64::from(count.ilog2() + 2);
+        assert!(steps > 0 && steps <= most, "{steps} steps for {count} endpoints");
+    }
 }

@@ -2,10 +2,12 @@
 
 mod sync;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
+use weir_rules::cluster::Family;
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -19,7 +21,7 @@ use super::retry::Retry;
 use super::triggers::Triggers;
 use crate::commands::Failure;
 use crate::config::{Periods, Settings};
-use crate::host;
+use crate::host::{self, NetworkChecks};
 use crate::kernel::{DumpError, Heard};
 use crate::observe::{Cause, Observed};
 use crate::source::api::Update;
@@ -60,6 +62,7 @@ pub(super) struct Agent {
     is_waiting: bool,
     /// What to set on the host once it does not wait any more.
     host_settings: Option<Box<Settings>>,
+    network: NetworkChecks,
     /// Once kube-proxy's leftovers are seen to.
     takeover: Option<Takeover>,
 }
@@ -99,6 +102,7 @@ impl Agent {
             observed,
             is_waiting: false,
             host_settings: None,
+            network: NetworkChecks::default(),
             takeover: None,
         }
     }
@@ -326,14 +330,36 @@ impl Agent {
         }
     }
 
+    /// Says what of the host's network keeps Services from working.
+    pub(super) fn look_at_network(&mut self) {
+        let Some(cluster) = self.reader.cluster() else { return };
+        let one_of = |family| {
+            let mut addresses = cluster.services.values().flat_map(|it| &it.cluster_ips);
+            addresses.find(|address| Family::of(**address) == family).copied()
+        };
+        let cluster_ips: Vec<IpAddr> = Family::ALL.into_iter().filter_map(one_of).collect();
+        self.network.look(&cluster_ips);
+    }
+
     /// Whether changes of the cluster were programmed since this was last asked.
     pub(super) fn take_programmed(&mut self) -> bool {
         std::mem::take(&mut self.has_programmed)
     }
 
-    fn clean_flows(&mut self) {
+    /// Whether flows are left to be looked at, and may be: only what is programmed tells which are stale.
+    pub(super) fn is_cleaning(&self) -> bool {
+        self.cleaner.is_busy() && !self.tables_retry.is_failing()
+    }
+
+    /// Looks at some more flows.
+    pub(super) fn clean_on(&mut self) {
         let serving = self.programmed.facts().serving();
-        self.cleaner.clean(serving, &self.observed, self.periods.sync);
+        self.cleaner.clean_some(serving, &self.observed, self.periods.sync);
+    }
+
+    fn clean_flows(&mut self) {
         self.cleaned = Some(Instant::now());
+        self.cleaner.want();
+        self.clean_on();
     }
 }

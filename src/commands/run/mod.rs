@@ -5,7 +5,6 @@ mod agent;
 mod changes;
 mod cleaner;
 mod configuration;
-mod directory;
 mod events;
 mod keeping;
 mod logging;
@@ -54,6 +53,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest time from one hearing of commits to the next: beside a neighbour that commits all the
 /// time, weir wakes up so often and not for each of them.
 const HEAR_INTERVAL: Duration = Duration::from_millis(10);
+/// How often weir looks at what it needs of the host's network and does not set itself.
+const NETWORK_INTERVAL: Duration = Duration::from_secs(10);
 /// How many `syncPeriod`s work may wait until it is unhealthy.
 const HEALTH_LIMIT_PERIODS: u32 = 2;
 
@@ -222,8 +223,11 @@ async fn follow(
     let mut addresses = Notices::watch();
     let mut step: Step = Box::new(Agent::start);
     let mut hear_from = Instant::now();
+    let mut was_cleaning = false;
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut network = tokio::time::interval(NETWORK_INTERVAL);
+    network.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let full = changes.full_interval();
     let mut full = tokio::time::interval_at(Instant::now() + full, full);
     loop {
@@ -236,6 +240,12 @@ async fn follow(
         if agent.take_programmed() {
             pace.synced();
         }
+        // Removing flows takes turns with everything else, each for a short time.
+        if !std::mem::take(&mut was_cleaning) && agent.is_cleaning() {
+            was_cleaning = true;
+            step = Box::new(Agent::clean_on);
+            continue;
+        }
         step = tokio::select! {
             asked = signals.next() => match asked {
                 Asked::End => break,
@@ -245,6 +255,11 @@ async fn follow(
                     Box::new(Agent::reload_all)
                 }
             },
+            // Ready when it is asked for the second time, if nothing else is at the first.
+            () = tokio::task::yield_now(), if agent.is_cleaning() => {
+                was_cleaning = true;
+                Box::new(Agent::clean_on)
+            }
             updates = changes.next() => {
                 let (updates, is_held) = (updates?, pace.is_holding());
                 Box::new(move |agent| agent.read(updates, is_held))
@@ -269,13 +284,8 @@ async fn follow(
             }
             () = std::future::ready(()), if agent.has_more() => Box::new(Agent::go_on),
             () = until(agent.due()) => Box::new(Agent::keep_up),
-            _ = look.tick() => {
-                if changes.renew() {
-                    Box::new(|agent| agent.read(Vec::new(), false))
-                } else {
-                    Box::new(Agent::look)
-                }
-            }
+            _ = look.tick() => Box::new(Agent::look),
+            _ = network.tick() => Box::new(Agent::look_at_network),
             _ = full.tick() => Box::new(Agent::reload_all),
         };
     }

@@ -56,6 +56,7 @@ fn is_stale(programmed: &Programmed, endpoint: u8) -> bool {
         destination: at([10, 96, 0, 1]),
         reply_source: at([10, 244, 0, endpoint]),
         is_translated: true,
+        is_in_default_zone: true,
     };
     programmed.facts().serving().is_stale(&flow, &[].into(), &[].into())
 }

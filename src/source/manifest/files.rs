@@ -48,7 +48,8 @@ pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
     list().map_err(|error| unreadable(directory, error))
 }
 
-fn is_manifest(path: &Path) -> bool {
+/// Whether a file in a directory holds manifests, by its name.
+pub fn is_manifest(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
     !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))

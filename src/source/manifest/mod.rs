@@ -31,7 +31,7 @@ use self::decode::Decoded;
 use self::parse::{Text, parse};
 
 pub use self::directory::{Directory, Reload};
-pub use self::files::Input;
+pub use self::files::{Input, is_manifest};
 pub(crate) use self::notes::note;
 pub use self::problem::{Place, Problem, Reason};
 pub(crate) use self::transcode::{SyntaxError, last_wins_json};

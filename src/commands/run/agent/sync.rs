@@ -10,7 +10,7 @@ use super::{Agent, Reader};
 use crate::commands::{chain, input};
 use crate::host;
 use crate::observe::Cause;
-use crate::sync::{Change, Progress, Synced};
+use crate::sync::{Change, SyncProgress, Synced};
 use crate::takeover::Takeover;
 
 /// How often flows are cleaned, at most, while more waits to be programmed.
@@ -25,23 +25,27 @@ impl Agent {
         let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
         let mut synced = Synced::default();
         let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
-        self.has_more = matches!(result, Ok(Progress::Batch));
+        self.has_more = matches!(result, Ok(SyncProgress::Batch));
         self.observed.worked(&synced, self.engine.set_aside());
         self.tell(start, cause, &synced);
         match result {
-            Ok(Progress::Batch) => {
+            Ok(SyncProgress::Batch) => {
                 self.note_programmed();
                 // Reading all flows behind each batch would hold up the next.
                 if self.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEAN_INTERVAL) {
                     self.clean_flows();
                 }
             }
-            Ok(Progress::Done) => {
+            Ok(SyncProgress::Done) => {
                 self.note_programmed();
                 self.note_equal(start, cause);
                 let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
-                if !std::mem::replace(&mut self.was_equal, true) && is_all_there {
+                let is_first = !std::mem::replace(&mut self.was_equal, true);
+                if is_first && is_all_there {
                     info!("the kernel holds all of it already");
+                }
+                if is_first {
+                    self.look_at_network();
                 }
                 if self.tables_retry.succeeded() {
                     info!("the kernel is equal to the {} again", self.reader.name());
