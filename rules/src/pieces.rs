@@ -8,7 +8,7 @@
 //! | piece | holds |
 //! |---|---|
 //! | first | what is for all destinations at once: tables, sets, chains and rules that Services share, networks; and what does no harm where it is not needed yet |
-//! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these |
+//! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these and with the endpoints that its clients may stay with |
 //! | last | what nothing needs any more: rules, chains and sets that go |
 //!
 //! Where the rules of chains that Services share come to draw other slots, as those of another version

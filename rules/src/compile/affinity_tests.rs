@@ -15,7 +15,7 @@ use crate::transaction::Action;
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 
 fn name(number: u32) -> NamespacedName {
-    NamespacedName::new("default", &format!("web-{number}"))
+    NamespacedName::new("default", format!("web-{number}"))
 }
 
 /// So many Services whose clients stay, each with two endpoints.
