@@ -3,9 +3,7 @@ use std::net::Ipv4Addr;
 use std::num::{NonZeroU16, NonZeroU32};
 
 use super::*;
-use crate::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Slices, TrafficPolicy,
-};
+use crate::cluster::{Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Slices};
 use crate::compile::compile;
 use crate::config::Config;
 use crate::diff::diff;

@@ -14,18 +14,14 @@ fn of_policy_local(count: u32) -> Cluster {
     let service = Service {
         cluster_ips: vec![[10, 96, 0, 10].into()],
         external_ips: vec![[203, 0, 113, 20].into()],
-        load_balancer_ips: vec![],
         ports: vec![ServicePort {
             name: "".into(),
             protocol: Protocol::Tcp,
             port,
             node_port: 30080.try_into().ok(),
         }],
-        internal_traffic_policy: TrafficPolicy::Cluster,
         external_traffic_policy: TrafficPolicy::Local,
-        source_ranges: vec![],
-        session_affinity: None,
-        health_check_node_port: None,
+        ..Service::default()
     };
     let endpoint = |number: u32, node| Endpoint {
         place: EndpointPlace::on(node),
@@ -118,10 +114,11 @@ proptest! {
         size in 1..60usize,
     ) {
         let mut cluster = well_served(cluster);
-        for (service, is_local) in cluster.services.values_mut().zip(policies) {
-            if is_local {
+        let names: Vec<_> = cluster.services.keys().cloned().collect();
+        for (name, _) in names.iter().zip(policies).filter(|(_, is_local)| *is_local) {
+            cluster.services.update(name, |service| {
                 service.external_traffic_policy = TrafficPolicy::Local;
-            }
+            });
         }
         let own = BTreeSet::from(NODE_ADDRESSES.map(|address| address.parse().expect("one")));
         let desired = compile(&cluster, &config);
