@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use weir_rules::address::parse_network;
 use weir_rules::cluster::Family;
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
+use weir_rules::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 use weir_rules::nft::INTERFACE_NAME_BYTES;
 
 use crate::config::Flags;
@@ -173,6 +174,38 @@ pub struct NodeArgs {
     #[arg(long, value_name = "BIT", default_value_t = DEFAULT_MASQUERADE_BIT,
           value_parser = clap::value_parser!(u8).range(0..=31))]
     iptables_masquerade_bit: u8,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// How much one Service may take of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Args)]
+pub struct LimitArgs {
+    /// How many addresses with a port, and node ports, a Service has at most; further ones are not
+    /// served (with --config, too)
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SERVICE_KEYS)]
+    pub max_service_keys: usize,
+    /// How many map elements the endpoints of a Service take at most in one family, one for each
+    /// address with a port and each endpoint; further endpoints are not used (with --config, too)
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SERVICE_ELEMENTS)]
+    pub max_service_elements: usize,
+}
+
+impl Default for LimitArgs {
+    fn default() -> Self {
+        Self {
+            max_service_keys: DEFAULT_MAX_SERVICE_KEYS,
+            max_service_elements: DEFAULT_MAX_SERVICE_ELEMENTS,
+        }
+    }
+}
+
+impl LimitArgs {
+    /// The settings with these limits.
+    pub fn apply(self, config: Config) -> Config {
+        let Self { max_service_keys, max_service_elements } = self;
+        Config { max_service_keys, max_service_elements, ..config }
+    }
 }
 
 /// kube-proxy's `--detect-local-mode`.
@@ -228,14 +261,14 @@ impl NodeArgs {
             Some(name) => name.clone(),
             None => host_name().map_err(ConfigError::Hostname)?,
         };
-        Ok(Config {
+        Ok(self.limits.apply(Config {
             detect_local: self.detect_local()?,
             service_cidrs: self.service_cluster_ip_range.iter().flatten().copied().collect(),
             node_port_addresses: node_port_addresses(&self.nodeport_addresses)?,
             masquerade_all: self.masquerade_all,
             masquerade_bit: self.iptables_masquerade_bit,
             ..Config::new(node_name.trim().to_lowercase())
-        })
+        }))
     }
 }
 

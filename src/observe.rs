@@ -171,9 +171,9 @@ impl Observed {
     }
 
     /// So many claims of each kind are another Service's, in the order of
-    /// [`ClaimKind::ALL`](weir_rules::claims::ClaimKind::ALL).
-    pub fn claims_lost(&self, counts: [usize; 4]) {
-        self.metrics.claims_lost(counts);
+    /// [`ClaimKind::ALL`](weir_rules::claims::ClaimKind::ALL), and so many Services are over their limits.
+    pub fn services_told(&self, lost_claims: [usize; 4], over_limit: usize) {
+        self.metrics.services_told(lost_claims, over_limit);
     }
 
     /// So many transactions of others have changed weir's tables.

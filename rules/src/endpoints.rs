@@ -31,6 +31,14 @@ pub struct PortEndpoints {
     pub any: bool,
 }
 
+impl PortEndpoints {
+    /// Keeps so many of each list, the first by address and port: the same on every node.
+    pub(crate) fn truncate(&mut self, count: usize) {
+        self.cluster.truncate(count);
+        self.local.truncate(count);
+    }
+}
+
 /// Where the proxy is.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {

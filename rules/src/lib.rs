@@ -27,6 +27,7 @@ pub mod facts;
 #[cfg(feature = "testing")]
 pub mod large;
 pub mod learned;
+pub mod limits;
 mod namespaced;
 pub mod nft;
 pub mod numbers;

@@ -8,19 +8,45 @@ use crate::cluster::{NamespacedName, Service};
 use crate::compact::compact;
 
 /// Services by identity. Who has what they claim is kept up to date at the cost of each change.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Services {
     by_name: BTreeMap<NamespacedName, Service>,
     claims: Claims,
+    /// How many keys each has at most.
+    max_keys: usize,
+}
+
+impl Default for Services {
+    /// Without a limit.
+    fn default() -> Self {
+        Self { by_name: BTreeMap::new(), claims: Claims::default(), max_keys: usize::MAX }
+    }
 }
 
 impl Services {
     /// Puts a Service in, and tells what that means for the claims of others.
-    pub fn insert(&mut self, name: NamespacedName, service: Service) -> Handover {
+    pub fn insert(&mut self, name: NamespacedName, mut service: Service) -> Handover {
+        service.limit_keys(self.max_keys);
         let before = self.by_name.get(&name);
         let handover = self.claims.replace(&name, before, Some(&service));
         self.by_name.insert(name, service);
         handover
+    }
+
+    /// From now on each Service has so many keys at most ([`limits`](crate::limits)), also those that are
+    /// there.
+    pub fn limit(&mut self, max_keys: usize) {
+        self.max_keys = max_keys;
+        let too_large = self.by_name.iter().filter(|(_, service)| service.keys() > max_keys);
+        for (name, service) in too_large.map(|(n, of)| (n.clone(), of.clone())).collect::<Vec<_>>()
+        {
+            self.insert(name, service);
+        }
+    }
+
+    /// How many keys each Service has at most.
+    pub fn max_keys(&self) -> usize {
+        self.max_keys
     }
 
     /// Keeps only the Services of which `is_to_stay` says so.

@@ -287,6 +287,7 @@ fn service() -> impl Strategy<Value = Service> {
                     session_affinity: affinity.and_then(NonZeroU32::new),
                     health_check_node_port: check,
                     created,
+                    excess_keys: 0,
                 }
             },
         )

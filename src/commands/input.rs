@@ -3,6 +3,7 @@
 use weir_rules::cluster::{Cluster, Family, Node, Service};
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, NodePortAddresses};
+use weir_rules::limits::excess;
 use weir_rules::nft::Ruleset;
 use weir_rules::stale::Serving;
 
@@ -30,7 +31,7 @@ impl Desired {
 /// pipe gives when the program in front of it has failed.
 pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
-    let Loaded { cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
+    let Loaded { mut cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
     if !problems.is_empty() {
         return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
     }
@@ -38,10 +39,16 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
         let empty = "there is nothing in the input: no document, not even an empty List";
         return Err(Failure(notes.into_iter().chain([empty.to_owned()]).collect()));
     }
+    cluster.services.limit(config.max_service_keys);
     let has_node_ports = cluster.services.values().any(Service::has_node_port);
     let closed = closed_node_ports(has_node_ports, cluster.node.as_ref(), &config);
     let remarks = [nothing_to_serve(&cluster), closed];
-    for note in notes.iter().chain(remarks.iter().flatten()) {
+    let excesses = cluster.services.iter().filter_map(|(name, service)| {
+        let excess = excess(service, &cluster.slices.of(name), &config)?;
+        Some(format!("Service {name}: {excess}"))
+    });
+    let excesses: Vec<_> = excesses.collect();
+    for note in notes.iter().chain(remarks.iter().flatten()).chain(&excesses) {
         super::say(&format!("note: {note}"));
     }
     Ok(Desired::new(&cluster, &config))

@@ -13,6 +13,7 @@ use super::duration::GoDuration;
 use super::logging::{FlushFrequency, LoggingConfiguration, VModuleItem, is_quantity};
 use super::net;
 use super::types::KubeProxyConfiguration;
+use crate::cli::LimitArgs;
 
 /// kube-proxy's flags, each by its name and with its default. With --config all are ignored but
 /// those that say so.
@@ -40,6 +41,10 @@ pub struct Flags {
     /// Feature gates; none has a meaning here
     #[arg(long, value_name = "NAME=BOOL,…", value_delimiter = ',', value_parser = feature_gate)]
     pub feature_gates: Vec<Option<(String, bool)>>,
+
+    /// weir's own.
+    #[command(flatten)]
+    pub limits: LimitArgs,
 
     /// Name of this Node; the host's name by default (with --config, too)
     #[arg(long, value_name = "NAME")]

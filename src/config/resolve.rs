@@ -93,7 +93,8 @@ pub fn resolve(flags: &Flags) -> Result<Resolved, ConfigurationError> {
         "" => node_name(&host_name().map_err(ConfigurationError::Hostname)?),
         name => node_name(name),
     };
-    let settings = Settings::new(&configuration, &name, flags.master.as_deref());
+    let mut settings = Settings::new(&configuration, &name, flags.master.as_deref());
+    settings.rules = flags.limits.apply(settings.rules);
     found.extend(notes(&configuration));
     found.extend(flags.notes(has_file));
     Ok(Resolved { configuration, settings, notes: found })

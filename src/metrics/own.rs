@@ -23,6 +23,7 @@ pub(super) struct Own {
     pub(super) refusals: IntCounter,
     pub(super) set_aside: IntGauge,
     pub(super) lost_claims: IntGaugeVec,
+    pub(super) over_limit: IntGauge,
     pub(super) update: Histogram,
     pub(super) flow_failures: IntCounter,
     pub(super) config_is_good: IntGauge,
@@ -88,6 +89,10 @@ impl Own {
             set_aside: book.gauge(
                 "weir_set_aside_services",
                 "Services that the kernel refuses. They stay as they were, and are tried again.",
+            ),
+            over_limit: book.gauge(
+                "weir_limited_services",
+                "Services that have more addresses with ports, or endpoints, than they may.",
             ),
             lost_claims: book.gauges(
                 "weir_lost_claims",

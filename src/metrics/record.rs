@@ -50,9 +50,11 @@ impl Metrics {
         }
     }
 
-    /// So many claims of each kind are another Service's, in the order of [`ClaimKind::ALL`].
-    pub(crate) fn claims_lost(&self, counts: [usize; 4]) {
-        for (kind, count) in ClaimKind::ALL.into_iter().zip(counts) {
+    /// So many claims of each kind are another Service's, in the order of [`ClaimKind::ALL`], and so many
+    /// Services are over their limits.
+    pub(crate) fn services_told(&self, lost_claims: [usize; 4], over_limit: usize) {
+        self.own.over_limit.set(over_limit as i64);
+        for (kind, count) in ClaimKind::ALL.into_iter().zip(lost_claims) {
             self.own.lost_claims.with_label_values(&[kind.label()]).set(count as i64);
         }
     }

@@ -94,6 +94,7 @@ pub(crate) struct Frame {
     node_name: String,
     zone: Option<String>,
     node_address: Option<IpAddr>,
+    max_elements: usize,
 }
 
 impl Frame {
@@ -109,12 +110,14 @@ impl Frame {
             node_name: config.node_name.clone(),
             zone: node.and_then(|node| node.zone.clone()),
             node_address: config.primary_address(node, family),
+            max_elements: config.max_service_elements,
         }
     }
 
     /// Whether every Service has the same fragment in the other.
     pub(crate) fn makes_the_same_of_services(&self, other: &Frame) -> bool {
-        let parts = |of: &Self| (of.node_name.clone(), of.zone.clone(), of.node_address);
+        let parts =
+            |of: &Self| (of.node_name.clone(), of.zone.clone(), of.node_address, of.max_elements);
         parts(self) == parts(other)
     }
 
@@ -131,6 +134,7 @@ impl Frame {
             family: self.family,
             place: Place { node: &self.node_name, zone: self.zone.as_deref() },
             node_address: self.node_address,
+            max_elements: self.max_elements,
         };
         let lost = cluster.services.lost(name);
         service::fragment(name, service, lost, &cluster.slices.of(name), around)

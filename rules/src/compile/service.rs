@@ -22,6 +22,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) place: Place<'a>,
     /// The node's primary address of the family.
     pub(super) node_address: Option<IpAddr>,
+    /// How many elements its endpoints take at most.
+    pub(super) max_elements: usize,
 }
 
 /// Puts together what one Service adds.
@@ -29,6 +31,8 @@ struct Builder<'a> {
     name: &'a NamespacedName,
     service: &'a Service,
     around: Surroundings<'a>,
+    /// How many endpoints each port has at most.
+    max_endpoints: usize,
     addresses: Addresses,
     firewall: Option<Firewall>,
     is_guarded: bool,
@@ -78,6 +82,7 @@ pub(super) fn fragment(
         name,
         service,
         around,
+        max_endpoints: service.max_endpoints(around.family, around.max_elements),
         firewall: Firewall::new(name, service, &addresses.load_balancer, around),
         addresses,
         is_guarded: false,
@@ -108,7 +113,8 @@ struct Addresses {
 
 impl Builder<'_> {
     fn add_port(&mut self, index: usize, port: &ServicePort, slices: &PortSlices<'_>) {
-        let endpoints = choose(self.service, port, slices, self.around.place);
+        let mut endpoints = choose(self.service, port, slices, self.around.place);
+        endpoints.truncate(self.max_endpoints);
         let comment = port_comment(self.name, port);
         let internal = Traffic::new(self.service, Side::Internal, &endpoints);
         let external = Traffic::new(self.service, Side::External, &endpoints);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
-use weir_rules::cluster::Family;
+use weir_rules::cluster::{Family, Touched};
 use weir_rules::config::Config;
 
 use super::addresses::Addresses;
@@ -15,6 +15,7 @@ use super::cleaner::Cleaner;
 use super::events::Events;
 use super::lost_claims::{LostClaims, Notice};
 use super::others::Others;
+use super::over_limit::OverLimit;
 use super::programmed::Programmed;
 use super::reader::Reader;
 use super::retry::Retry;
@@ -38,6 +39,7 @@ pub(super) struct Agent {
     periods: Periods,
     events: Events,
     lost_claims: LostClaims,
+    over_limit: OverLimit,
     programmed: Programmed,
     engine: Engine<Live>,
     others: Others,
@@ -83,6 +85,7 @@ impl Agent {
             periods,
             events,
             lost_claims: LostClaims::default(),
+            over_limit: OverLimit::default(),
             programmed: Programmed::default(),
             engine: Engine::new(kernel),
             others: Others::default(),
@@ -239,20 +242,7 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
-        let notices = self.lost_claims.update(cluster, &touched);
-        self.observed.claims_lost(self.lost_claims.counts());
-        for notice in notices {
-            match notice {
-                Notice::Lost { service, text } => {
-                    if self.events.lost_claims(&service, &text) {
-                        warn!(%service, "{text}");
-                    }
-                }
-                Notice::Regained { service } => {
-                    info!(%service, "the Service has all that it claims again");
-                }
-            }
-        }
+        self.tell_of_services(&touched);
         self.programmed.expect(touched.clone());
         self.engine.touch(touched);
         self.observed.wants();
@@ -261,6 +251,38 @@ impl Agent {
         if !self.tables_retry.is_failing() || self.tables_retry.is_due() {
             self.sync(start, cause);
         }
+    }
+
+    /// Tells which of these Services do not have what they ask for.
+    fn tell_of_services(&mut self, touched: &Touched) {
+        let Some(cluster) = self.reader.cluster() else { return };
+        for notice in self.lost_claims.update(cluster, touched) {
+            match notice {
+                Notice::Lost { service, text } => {
+                    if self.events.lost_claims(&service, &text) {
+                        warn!(%service, "{text}");
+                    }
+                }
+                Notice::Regained { service } if self.events.has_room_for_a_line() => {
+                    info!(%service, "the Service has all that it claims again");
+                }
+                Notice::Regained { .. } => {}
+            }
+        }
+        for (service, excess) in self.over_limit.update(cluster, &self.config, touched) {
+            match excess {
+                Some(excess) => {
+                    if self.events.over_limit(&service, &excess.to_string()) {
+                        warn!(%service, "{excess}");
+                    }
+                }
+                None if self.events.has_room_for_a_line() => {
+                    info!(%service, "the Service is within its limits again");
+                }
+                None => {}
+            }
+        }
+        self.observed.services_told(self.lost_claims.counts(), self.over_limit.len());
     }
 
     /// Does what waits for its time or for somebody else, and looks whether the kernel has been

@@ -10,7 +10,7 @@ use super::manifests::Manifests;
 use super::reader::Reader;
 use crate::commands::Failure;
 use crate::observe::Observed;
-use crate::source::api::{Server, Update, Watches};
+use crate::source::api::{Server, State, Update, Watches};
 use crate::source::manifest::{Directory, is_manifest};
 use crate::watch::{Target, Watch};
 
@@ -28,7 +28,10 @@ impl Changes {
         let watch = Watch::new(target)?;
         info!(directory = %path.display(), node = config.node_name, "following manifests");
         let directory = Directory::new(PathBuf::from(path), config.node_name.as_str());
-        Ok((Self::Directory(Some(watch)), Reader::Manifests(Box::new(Manifests::new(directory)))))
+        Ok((
+            Self::Directory(Some(watch)),
+            Reader::Manifests(Box::new(Manifests::new(directory, config.max_service_keys))),
+        ))
     }
 
     pub(super) fn of_server(
@@ -38,7 +41,7 @@ impl Changes {
     ) -> (Self, Reader) {
         let watches = Watches::start(server, &config.node_name, observed.metrics().api());
         info!(node = config.node_name, server = server.host(), "following the API server");
-        (Self::Server(watches), Reader::Api(Box::default()))
+        (Self::Server(watches), Reader::Api(Box::new(State::new(config.max_service_keys))))
     }
 
     /// Waits until there is something to read. Nothing is lost if the wait is given up.

@@ -74,6 +74,12 @@ impl Events {
         self.record(about, Severity::Warning, "InvalidObject", SYNC, problem.text)
     }
 
+    /// A Service has more than it may. Says whether that is told in words of its own.
+    pub(super) fn over_limit(&self, service: &NamespacedName, text: &str) -> bool {
+        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
+        self.record(about, Severity::Warning, "LimitExceeded", SYNC, text.to_owned())
+    }
+
     /// Another Service has what this one claims. Says whether that is told in words of its own.
     pub(super) fn lost_claims(&self, service: &NamespacedName, text: &str) -> bool {
         let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);

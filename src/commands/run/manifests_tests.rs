@@ -22,7 +22,7 @@ fn a_directory_that_is_read_again_touches_what_is_new_in_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     write(path, "a", "10.96.0.1");
-    let mut manifests = Manifests::new(Directory::new(path, "node-a"));
+    let mut manifests = Manifests::new(Directory::new(path, "node-a"), 1000);
     assert!(manifests.cluster().is_none() && manifests.take_touched().is_empty());
     manifests.reload();
     assert_eq!(manifests.take_touched(), Touched { surroundings: true, ..services(&["a"]) });
@@ -42,7 +42,7 @@ fn a_directory_that_is_read_again_touches_what_is_new_in_it() {
 #[test]
 fn a_directory_that_is_empty_from_the_start_touches_something() {
     let directory = tempfile::tempdir().unwrap();
-    let mut manifests = Manifests::new(Directory::new(directory.path(), "node-a"));
+    let mut manifests = Manifests::new(Directory::new(directory.path(), "node-a"), 1000);
     manifests.reload();
     assert!(!manifests.take_touched().is_empty());
     assert_eq!(manifests.cluster(), Some(&Cluster::default()));

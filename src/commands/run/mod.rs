@@ -11,6 +11,7 @@ mod logging;
 mod lost_claims;
 mod manifests;
 mod others;
+mod over_limit;
 mod pace;
 mod programmed;
 mod reader;

@@ -42,6 +42,13 @@ pub struct State {
 }
 
 impl State {
+    /// Nothing is known yet. Each Service has so many keys at most.
+    pub fn new(max_service_keys: usize) -> Self {
+        let mut state = Self::default();
+        state.cluster.services.limit(max_service_keys);
+        state
+    }
+
     /// Applies an update.
     pub fn apply(&mut self, update: Update) -> Vec<News> {
         let mut news = Vec::new();
@@ -162,6 +169,7 @@ impl State {
 
     fn put_service(&mut self, name: NamespacedName, mut service: Service) {
         self.names.share_ports(&mut service);
+        service.limit_keys(self.cluster.services.max_keys());
         if self.cluster.services.get(&name) == Some(&service) {
             return;
         }

@@ -110,6 +110,7 @@ pub fn service(service: &object::Service<'_>) -> Result<Converted, InvalidField>
         session_affinity: session_affinity(spec, &mut left_out),
         health_check_node_port: left_out.good(health_check_node_port(spec)).flatten(),
         created: created(service),
+        excess_keys: 0,
     };
     Ok(Converted { object: Object::Service(service, selection), remarks, left_out })
 }

@@ -1,0 +1,116 @@
+//! How much one Service may take of a node: of the kernel's memory, of the time of each transaction, and
+//! of weir's own.
+//!
+//! Whoever may edit Services can ask for thousands of ports at hundreds of addresses. What is beyond the
+//! limits is left out, the least of its claims first; everything else of the Service is served.
+
+use std::fmt;
+
+use crate::cluster::{EndpointSlice, Family, Service};
+use crate::config::Config;
+
+/// How many keys a Service has at most: its ports times its addresses, and its node ports. 2,000 ports
+/// at eight addresses are fewer.
+pub const DEFAULT_MAX_SERVICE_KEYS: usize = 16_384;
+
+/// How many elements the endpoints of a Service take at most in one family: each key has all of them.
+/// 131,072 endpoints of one port at two addresses are as many. An element takes the kernel some 180 bytes.
+pub const DEFAULT_MAX_SERVICE_ELEMENTS: usize = 262_144;
+
+/// What is left out of a Service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Excess {
+    /// How many of its keys.
+    pub keys: u32,
+    /// Whether some of its endpoints are, in each family.
+    pub endpoints: [bool; 2],
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut texts = Vec::new();
+        if self.keys > 0 {
+            texts.push(format!(
+                "{} more addresses with a port and node ports than a Service may have are not served \
+                 (--max-service-keys)",
+                self.keys
+            ));
+        }
+        if self.endpoints.contains(&true) {
+            texts.push(
+                "it has more endpoints than it may with so many addresses and ports, and not all are \
+                 used (--max-service-elements)"
+                    .to_owned(),
+            );
+        }
+        f.write_str(&texts.join("; "))
+    }
+}
+
+impl Service {
+    /// Leaves out what is beyond so many keys: external IPs from the last on, then load balancers'
+    /// addresses, node ports, and in the end ports.
+    pub fn limit_keys(&mut self, max_keys: usize) {
+        let before = self.keys();
+        let mut excess = before.saturating_sub(max_keys);
+        if excess == 0 {
+            return;
+        }
+        let ports = self.ports.len().max(1);
+        for addresses in [&mut self.external_ips, &mut self.load_balancer_ips] {
+            let gone = excess.div_ceil(ports).min(addresses.len());
+            addresses.truncate(addresses.len() - gone);
+            excess = excess.saturating_sub(gone * ports);
+        }
+        for port in self.ports.iter_mut().rev().filter(|port| port.node_port.is_some()) {
+            if excess == 0 {
+                break;
+            }
+            port.node_port = None;
+            excess -= 1;
+        }
+        if excess > 0 {
+            self.ports.truncate(max_keys / self.cluster_ips.len().max(1));
+        }
+        self.excess_keys += u32::try_from(before - self.keys()).unwrap_or(u32::MAX);
+    }
+
+    /// How many keys it has: each port at each address, and node ports.
+    pub fn keys(&self) -> usize {
+        let addresses = [&self.cluster_ips, &self.external_ips, &self.load_balancer_ips];
+        let addresses: usize = addresses.iter().map(|list| list.len()).sum();
+        addresses * self.ports.len() + self.node_ports()
+    }
+
+    /// How many keys it has in a family.
+    fn keys_of(&self, family: Family) -> usize {
+        let addresses = [&self.cluster_ips, &self.external_ips, &self.load_balancer_ips];
+        let addresses = addresses.into_iter().flatten();
+        let of_family = addresses.filter(|address| Family::of(**address) == family).count();
+        of_family * self.ports.len() + self.node_ports()
+    }
+
+    fn node_ports(&self) -> usize {
+        self.ports.iter().filter(|port| port.node_port.is_some()).count()
+    }
+
+    /// How many endpoints a port of it has at most in a family.
+    pub(crate) fn max_endpoints(&self, family: Family, max_elements: usize) -> usize {
+        (max_elements / self.keys_of(family).max(1)).max(1)
+    }
+}
+
+/// What is left out of a Service with these slices, if anything is.
+pub fn excess(service: &Service, slices: &[&EndpointSlice], config: &Config) -> Option<Excess> {
+    let endpoints = Family::ALL.map(|family| {
+        let of_family = slices.iter().filter(|slice| slice.family == family);
+        let endpoints: usize = of_family.map(|slice| slice.endpoints.len()).sum();
+        endpoints > service.max_endpoints(family, config.max_service_elements)
+    });
+    let excess = Excess { keys: service.excess_keys, endpoints };
+    (excess.keys > 0 || endpoints.contains(&true)).then_some(excess)
+}
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;
