@@ -43,4 +43,5 @@ mod settings;
 mod soak;
 mod straddle;
 mod takeover;
+mod tenants;
 mod two_weirs;

@@ -1,6 +1,7 @@
 //! The engine against a kernel in memory that fails at every point.
 
 mod agent;
+mod batches;
 mod faults;
 mod faulty;
 mod meddling;

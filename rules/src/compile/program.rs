@@ -201,14 +201,17 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
 
     let mut services = Vec::new();
     services.extend(masquerade_to_cluster_ips(table, config));
+    // Before other addresses: nobody's externalIPs take a node port at an address of the node. The set
+    // first: it spares packets to elsewhere the route lookup.
+    let [is_node_port_address, not_loopback, is_local] = node_port_destination();
+    services.push(Rule::new([
+        is_node_port_address,
+        not_in_set(&[Selector::Daddr], names::CLUSTER_IPS),
+        not_loopback,
+        is_local,
+        verdict_map(&NODE_PORT, names::NODEPORTS),
+    ]));
     services.push(Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::SERVICES)]));
-    // The set first: it spares packets to elsewhere the route lookup.
-    services.push(Rule::new(
-        node_port_destination()
-            .into_iter()
-            .chain([verdict_map(&NODE_PORT, names::NODEPORTS)])
-            .collect::<Vec<_>>(),
-    ));
     add_chain(table, SERVICES_CHAIN, "where a new connection meets its Service", services);
     add_chain(
         table,
@@ -347,6 +350,10 @@ pub(super) fn add_chain(table: &mut Table, name: &str, comment: &str, rules: Vec
 
 fn in_set(key: &[Selector], set: &str) -> Statement {
     Statement::InSet { key: key.to_vec(), set: Name::from(set), negated: false }
+}
+
+fn not_in_set(key: &[Selector], set: &str) -> Statement {
+    Statement::InSet { key: key.to_vec(), set: Name::from(set), negated: true }
 }
 
 pub(super) fn verdict_map(key: &[Selector], map: &str) -> Statement {

@@ -176,8 +176,8 @@ impl Serving {
         self.destinations.get(destination)?.first().map(|(_, answerers)| answerers)
     }
 
-    /// What a flow may be addressed to, in the order in which the ruleset looks: a virtual
-    /// address, then a node port, which is one only at one of the node's own addresses.
+    /// What a flow may be addressed to, in the order in which the ruleset looks: a node port, which is
+    /// one only at one of the node's own addresses, then a virtual address.
     fn destinations_of(&self, flow: &Flow, own: &BTreeSet<IpAddr>) -> [Option<Destination>; 2] {
         let address = flow.destination.ip();
         let Some(port) = NonZeroU16::new(flow.destination.port()) else { return [None, None] };
@@ -185,7 +185,7 @@ impl Serving {
             && own.contains(&address)
             && self.node_port_networks.iter().any(|network| network.contains(&address));
         let node_port = serves_node_ports.then(|| Destination::NodePort(Family::of(address), port));
-        [Some(Destination::Address(address, port)), node_port]
+        [node_port, Some(Destination::Address(address, port))]
     }
 
     fn may_answer(&self, answerers: &Answerers, flow: &Flow, own: &BTreeSet<IpAddr>) -> bool {
