@@ -16,7 +16,7 @@ help:
 	@echo '             for example, BENCH=change,packet SERVICES=10000, which leaves the page alone'
 	@echo 'make bench-code'
 	@echo '             parts of the code by themselves, with criterion'
-	@echo 'make count   the instructions of a change, against the recorded figure'
+	@echo 'make count   the instructions of a change, against the recorded figure, and how they grow'
 	@echo 'make lint    format, clippy and documentation'
 	@echo 'make deps    Debian packages that these need (done by them, too)'
 
@@ -91,6 +91,7 @@ bench-code: deps
 .PHONY: count
 count: deps
 	tests/tools/count-instructions
+	tests/tools/count-growth
 
 .PHONY: lint
 lint: deps

@@ -125,7 +125,7 @@ impl Parts {
     /// because of an endpoint that came or went, and all destinations that have the list change by
     /// the same. Those that only share such an endpoint may be joined too, which does no harm.
     pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
-        let learnable = self.learnable(transaction);
+        let mut learnable = self.learnable(transaction);
         if learnable.is_empty() {
             return;
         }
@@ -136,12 +136,17 @@ impl Parts {
             for (key, element) in elements {
                 let Data::Values(endpoint) = element.data else { continue };
                 let Some(lists) = address(&endpoint.to_key())
-                    .and_then(|address| learnable.get(&(family, address)))
+                    .and_then(|address| learnable.get_mut(&(family, address)))
                 else {
                     continue;
                 };
                 let Some(part) = Part::of_key(family, set, key) else { continue };
                 let index = self.add(part, 0);
+                // All of them become one with the first destination, and stay so.
+                while lists.len() > 1 {
+                    let list = lists.pop_first().expect("there are two");
+                    self.join(index, list);
+                }
                 lists.iter().for_each(|&list| self.join(index, list));
             }
         }
