@@ -5,12 +5,17 @@ mod cold_start;
 mod dice;
 mod history;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use weir::source::manifest::{Input, load};
+use weir::sync::{Connections, LiveConnections};
+use weir_rules::config::Config;
+use weir_rules::stale::{Flow, Serving};
 use weir_testbed::{ANSWER, Outcome, Protocol, ask_here, eventually, tcp_ask, wait_for};
 
 use crate::common::weir;
@@ -114,8 +119,8 @@ impl Scene {
     /// that this has overtaken.
     fn come_to_rest(&self) {
         self.cluster().is_changing = false;
-        // weir takes one thing after the other: when it programs the second signal, it has done all
-        // that it does about what came with the first.
+        // weir takes one thing after the other: when it programs the second signal, it has programmed
+        // all that came with the first. Flows take turns with that.
         for _ in 0..2 {
             let canary = self.cluster().signal(&self.running.server);
             let client = self.running.bed.ns("client");
@@ -123,9 +128,34 @@ impl Scene {
             let is_there = eventually(LIMIT, || answers().then_some(()));
             assert!(is_there.is_some(), "no {canary} within {LIMIT:?}:\n{}", self.running.log());
         }
+        wait_for("stale flows to go", LIMIT, || !self.has_stale_flows());
         self.cluster().history.all_is_programmed();
     }
+
+    /// Whether a UDP flow is left that leads to an endpoint that has gone.
+    fn has_stale_flows(&self) -> bool {
+        let path = self.running.folder.path().join("served.yaml");
+        fs::write(&path, self.cluster().manifests()).expect("it can be written");
+        let cluster = load(&[Input::Path(path)], "node-a").cluster;
+        let serving = Serving::new(&cluster, &Config::new("node-a"));
+        self.running.bed.node().run(|| {
+            let mut connections = LiveConnections::default();
+            let own = connections.own_addresses().expect("the node has some");
+            connections.begin().expect("it can be read");
+            let is_stale = |flow: &Flow| serving.is_stale(flow, &own, &BTreeSet::new());
+            loop {
+                match connections.read_on(ENTRIES, is_stale).expect("it can be read") {
+                    Some(stale) if stale.is_empty() => {}
+                    Some(_) => return true,
+                    None => return false,
+                }
+            }
+        })
+    }
 }
+
+/// How many entries of the table are read at a time.
+const ENTRIES: usize = 4096;
 
 /// What is wrong with an answer, if anything, that was asked for when this was programmed and has
 /// just come.
