@@ -82,9 +82,8 @@ fn decide(
 ) -> usize {
     let config = Config { max_service_elements: usize::MAX, ..Config::new("node") };
     let (mut desired, mut facts) = (Desired::default(), Facts::default());
-    let mut cluster = Cluster::default();
-    cluster.slices = slices.into_iter().collect();
-    cluster.services = services.into_iter().collect();
+    let (services, slices) = (services.into_iter().collect(), slices.into_iter().collect());
+    let mut cluster = Cluster { services, slices, ..Cluster::default() };
     let all = Touched::all(&cluster);
     let mut total = 0;
     for _ in 0..2 {

@@ -271,11 +271,10 @@ impl Agent {
         }
         for (service, excess) in self.over_limit.update(cluster, &self.config, touched) {
             match excess {
-                Some(excess) => {
-                    if self.events.over_limit(&service, &excess.to_string()) {
-                        warn!(%service, "{excess}");
-                    }
+                Some(excess) if self.events.over_limit(&service, &excess.to_string()) => {
+                    warn!(%service, "{excess}");
                 }
+                Some(_) => {}
                 None if self.events.has_room_for_a_line() => {
                     info!(%service, "the Service is within its limits again");
                 }

@@ -46,6 +46,7 @@ pub(super) struct Page {
 
 /// An event of a watch.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
 pub(super) enum Event {
     Applied { object: Listed, uid: Option<Uid>, version: String },
     Deleted { key: ObjectKey, version: String },

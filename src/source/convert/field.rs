@@ -66,8 +66,12 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// Entries of an object's lists, and settings of it, that make no sense. The rest of the object is used.
+/// Of nearly all objects that is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct LeftOut(Option<Box<Entries>>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Entries {
     /// The first few.
     first: Vec<InvalidField>,
     count: usize,
@@ -82,9 +86,10 @@ impl LeftOut {
         match value {
             Ok(value) => Some(value),
             Err(bad) => {
-                self.count += 1;
-                if self.first.len() < MAX_NAMED {
-                    self.first.push(bad);
+                let entries = self.0.get_or_insert_default();
+                entries.count += 1;
+                if entries.first.len() < MAX_NAMED {
+                    entries.first.push(bad);
                 }
                 None
             }
@@ -93,15 +98,16 @@ impl LeftOut {
 
     /// The first entry that is left out, if any is.
     pub fn first(&self) -> Option<&InvalidField> {
-        self.first.first()
+        self.0.as_ref()?.first.first()
     }
 }
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named: Vec<String> = self.first.iter().map(ToString::to_string).collect();
+        let Some(Entries { first, count }) = self.0.as_deref() else { return Ok(()) };
+        let named: Vec<String> = first.iter().map(ToString::to_string).collect();
         f.write_str(&named.join("; "))?;
-        match self.count - self.first.len() {
+        match count - first.len() {
             0 => Ok(()),
             more => write!(f, "; and {more} more"),
         }
