@@ -94,7 +94,7 @@ fn the_kernel_gives_every_packet_what_its_case_says() {
 }
 
 /// The files of tests/kernel/ whose tests docs/behaviour.md names.
-const KERNEL_TESTS: [&str; 8] = [
+const KERNEL_TESTS: [&str; 9] = [
     "affinity",
     "conntrack",
     "drift",
@@ -102,6 +102,7 @@ const KERNEL_TESTS: [&str; 8] = [
     "order",
     "own_commits",
     "pace",
+    "tenants",
     "two_weirs",
 ];
 

@@ -25,7 +25,7 @@ pub enum Selector {
         offset: u32,
     },
     /// `jhash ip saddr mod M seed S`, or of `ct original ip saddr`: which of `M` values the source
-    /// address has, 4 bytes in the host's byte order ([`jhash`](mod@super::jhash)).
+    /// address has, 4 bytes in the host's byte order (Linux's `jhash`).
     SourceHash {
         /// Whether it is the source of the connection's first packet before any translation, else
         /// that of the packet.
