@@ -93,7 +93,8 @@ async fn many_nodes_do_not_tell_of_an_object_at_once() {
         times.push((queue.next().expect("it waits") - start).as_secs_f64());
     }
     let within = |from: f64| times.iter().filter(|time| (from..from + 1.0).contains(time)).count();
-    assert!((0..30).all(|second| within(f64::from(second)) < 80), "{times:?}");
+    // 67 on average, and 120 or more hardly once in ten billion.
+    assert!((0..30).all(|second| within(f64::from(second)) < 120), "{times:?}");
     // What concerns one node alone is told at once.
     let mut queue = Queue::new();
     queue.offer(about("node-a", Scope::Node, "repaired"), OCCURRENCE, start);
