@@ -305,6 +305,14 @@ fn changed(before: &Table, after: &Table) -> TableSuspects {
 fn as_kernel_has(set: &Name, key: &RawKey) -> RawKey {
     let bytes = key.as_bytes();
     match (set.as_str(), bytes.split_last_chunk::<4>()) {
+        // Three numbers that name the list, then an address.
+        (names::AFFINITY_ENDPOINTS, _) => {
+            let mut bytes = key.as_bytes().to_vec();
+            for number in bytes.as_chunks_mut::<4>().0.iter_mut().take(3) {
+                *number = u32::from_be_bytes(*number).to_ne_bytes();
+            }
+            RawKey::from_bytes(&bytes).expect("as long as before")
+        }
         (names::ENDPOINTS | names::NODEPORT_ENDPOINTS, Some((rest, slot))) => {
             let slot = u32::from_be_bytes(*slot).to_ne_bytes();
             RawKey::from_bytes(&[rest, &slot].concat()).expect("as long as before")
