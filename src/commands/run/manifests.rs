@@ -9,7 +9,6 @@ use crate::source::manifest::Directory;
 /// The cluster that a directory asks for, as it was read last.
 pub(super) struct Manifests {
     directory: Directory,
-    max_service_keys: usize,
     /// None until it has been read.
     cluster: Option<Cluster>,
     touched: Touched,
@@ -17,8 +16,9 @@ pub(super) struct Manifests {
 
 impl Manifests {
     /// A directory that has not been read yet, and how many keys a Service has at most.
-    pub(super) fn new(directory: Directory, max_service_keys: usize) -> Self {
-        Self { directory, max_service_keys, cluster: None, touched: Touched::default() }
+    pub(super) fn new(mut directory: Directory, max_service_keys: usize) -> Self {
+        directory.limit(max_service_keys);
+        Self { directory, cluster: None, touched: Touched::default() }
     }
 
     /// The cluster, once it has been read.
@@ -34,8 +34,7 @@ impl Manifests {
     /// Reads the directory again. The files do not tell what has changed: all of the cluster is
     /// compared with the one before.
     pub(super) fn reload(&mut self) {
-        let mut reload = self.directory.reload();
-        reload.cluster.services.limit(self.max_service_keys);
+        let reload = self.directory.reload();
         for problem in &reload.new_problems {
             let is_first = self.cluster.is_none();
             let outcome = if is_first { "left out" } else { "its last good state is kept" };

@@ -129,9 +129,10 @@ impl Assembly {
 }
 
 impl Accepted {
-    /// The cluster that these objects are.
-    pub(super) fn into_cluster(self) -> Cluster {
+    /// The cluster that these objects are, in which each Service has so many keys at most.
+    pub(super) fn into_cluster(self, max_service_keys: usize) -> Cluster {
         let mut cluster = Cluster::default();
+        cluster.services.limit(max_service_keys);
         let mut pods = Vec::new();
         let mut selections = Vec::new();
         for (key, kept) in self.objects {

@@ -25,6 +25,7 @@ use super::problem::Problem;
 pub struct Directory {
     path: PathBuf,
     node_name: String,
+    max_service_keys: usize,
     /// The files that were read last, and a hash of the text of each.
     files: HashMap<Arc<str>, (u64, Arc<File>)>,
     accepted: Accepted,
@@ -52,11 +53,17 @@ impl Directory {
         Self {
             path: path.into(),
             node_name: node_name.into(),
+            max_service_keys: usize::MAX,
             files: HashMap::new(),
             accepted: Accepted::default(),
             problems: BTreeMap::new(),
             notes: HashSet::new(),
         }
+    }
+
+    /// From now on each Service has so many keys at most: the rest of a large one costs nothing then.
+    pub fn limit(&mut self, max_service_keys: usize) {
+        self.max_service_keys = max_service_keys;
     }
 
     /// Reads the directory, and parses what is new in it.
@@ -79,7 +86,7 @@ impl Directory {
         self.notes = notes.into_iter().collect();
         let (new_problems, resolved) = self.compare(problems);
         Reload {
-            cluster: self.accepted.clone().into_cluster(),
+            cluster: self.accepted.clone().into_cluster(self.max_service_keys),
             new_problems,
             resolved,
             notes: new_notes,

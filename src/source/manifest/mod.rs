@@ -117,7 +117,7 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
     // The objects have no other owner then, and need not be copied.
     drop(files);
     let places = Places::new(&accepted);
-    let cluster = accepted.into_cluster();
+    let cluster = accepted.into_cluster(usize::MAX);
     problems.extend(places.conflicts(&cluster));
     problems.sort_by_key(|problem| (order.get(&problem.file).copied(), problem.document));
     Loaded { cluster, problems, notes, is_blank }
