@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 use weir_rules::claims::{Claim, claims};
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
 use weir_rules::desired::Desired;
 
 /// Services in the order in which they are programmed.
@@ -157,12 +157,7 @@ impl Batch<'_> {
 pub(super) fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
     let slices = cluster.slices.of(service).into_iter();
     let endpoints = slices.map(|slice| slice.endpoints.len()).sum::<usize>();
-    let keys = cluster.services.get(service).map_or(0, |of| {
-        let addresses = [&of.cluster_ips, &of.external_ips, &of.load_balancer_ips];
-        let addresses = addresses.map(Vec::len).iter().sum::<usize>();
-        let node_ports = of.ports.iter().filter(|port| port.node_port.is_some()).count();
-        addresses * of.ports.len() + node_ports
-    });
+    let keys = cluster.services.get(service).map_or(0, Service::keys);
     // Most Services have slices of one family for addresses of one, or as much of each.
     keys * (1 + endpoints) + 1
 }
