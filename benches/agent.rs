@@ -10,12 +10,12 @@ use serde_json::json;
 use weir::kernel::{Kernel, encoder};
 use weir::source::convert;
 use weir::source::object::EndpointSlice;
-use weir_rules::align::align;
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
-use weir_rules::large::{large, replace_endpoint};
 use weir_rules::nft::Ruleset;
+use weir_rules::testing::scale::{large, replace_endpoint};
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_testbed::Netns;
 
 const SERVICES: u32 = 10_000;

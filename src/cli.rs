@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
-use weir_rules::address::parse_network;
 use weir_rules::cluster::Family;
+use weir_rules::cluster::address::parse_network;
+use weir_rules::cluster::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
-use weir_rules::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 use weir_rules::nft::INTERFACE_NAME_BYTES;
 
 use crate::config::Flags;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use weir_rules::checks::{Check, check_addresses};
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
 use weir_rules::facts::Facts;
-use weir_rules::numbers::Numbers;
+use weir_rules::facts::counts::Numbers;
+use weir_rules::facts::health_checks::{Check, check_addresses};
 use weir_rules::transaction::Tally;
 
 use crate::health::{Health, Moment};
@@ -171,7 +171,7 @@ impl Observed {
     }
 
     /// So many claims of each kind are another Service's, in the order of
-    /// [`ClaimKind::ALL`](weir_rules::claims::ClaimKind::ALL), and so many Services are over their limits.
+    /// [`ClaimKind::ALL`](weir_rules::cluster::claims::ClaimKind::ALL), and so many Services are over their limits.
     pub fn services_told(&self, lost_claims: [usize; 4], over_limit: usize) {
         self.metrics.services_told(lost_claims, over_limit);
     }

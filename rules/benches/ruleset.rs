@@ -3,12 +3,12 @@
 use std::net::Ipv4Addr;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use weir_rules::align::align;
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
-use weir_rules::large::{large, replace_endpoint};
 use weir_rules::nft::Ruleset;
+use weir_rules::testing::scale::{large, replace_endpoint};
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 
 /// Services and endpoints of each.
 const SHAPES: [(u32, u32); 2] = [(1000, 10), (10_000, 10)];

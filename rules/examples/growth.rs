@@ -13,11 +13,11 @@ use weir_rules::cluster::{
     ServicePort, Touched,
 };
 use weir_rules::config::Config;
-use weir_rules::desired::Desired;
-use weir_rules::diff::diff;
 use weir_rules::facts::Facts;
-use weir_rules::pieces::pieces;
-use weir_rules::stale::Flow;
+use weir_rules::facts::stale_flows::Flow;
+use weir_rules::reconcile::mirror::Desired;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::split::pieces;
 
 /// What a cluster has of everything.
 #[derive(Clone, Copy)]

@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::Desired;
-use weir_rules::diff::diff;
 use weir_rules::facts::Facts;
-use weir_rules::large::{large, replace_endpoint};
+use weir_rules::reconcile::mirror::Desired;
+use weir_rules::testing::scale::{large, replace_endpoint};
+use weir_rules::transaction::diff::diff;
 
 const SERVICES: u32 = 10_000;
 const ENDPOINTS: u32 = 10;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::cluster::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 use crate::cluster::{Family, Node};
-use crate::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 
 /// kube-proxy's `masqueradeBit`: the bit of the packet mark that asks for masquerade.
 pub const DEFAULT_MASQUERADE_BIT: u8 = 14;
@@ -27,7 +27,7 @@ pub struct Config {
     pub masquerade_all: bool,
     /// The bit, 0 to 31, of the packet mark that asks for masquerade (`masqueradeBit`).
     pub masquerade_bit: u8,
-    /// How many keys a Service has at most ([`limits`](crate::limits)). The sources see to that.
+    /// How many keys a Service has at most ([`limits`](crate::cluster::limits)). The sources see to that.
     pub max_service_keys: usize,
     /// How many elements the endpoints of a Service take at most in one family.
     pub max_service_elements: usize,

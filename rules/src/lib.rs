@@ -12,31 +12,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod align;
-pub mod checks;
-pub mod claims;
 pub mod cluster;
-mod compact;
 pub mod compile;
 pub mod config;
-pub mod desired;
-pub mod diff;
 pub mod endpoints;
 pub mod facts;
-#[cfg(feature = "testing")]
-pub mod large;
-pub mod learned;
-pub mod limits;
-mod namespaced;
 pub mod nft;
-pub mod numbers;
-pub mod pieces;
-mod services;
-mod slices;
-pub mod stale;
+pub mod reconcile;
+pub mod simulate;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod touched;
 pub mod transaction;
-pub mod walk;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_rules::claims::{Claim, ClaimKind, claims};
+use weir_rules::cluster::claims::{Claim, ClaimKind, claims};
 use weir_rules::cluster::{Cluster, NamespacedName, Services};
-use weir_rules::testing::{change, cluster, seeded};
+use weir_rules::testing::random::{change, cluster, seeded};
 
 /// Each claim with the Service that has the best right to it, found without any index.
 fn owners(services: &Services) -> BTreeMap<Claim, NamespacedName> {
@@ -65,7 +65,7 @@ proptest! {
     ) {
         let before = seen(&cluster.services);
         let names = cluster.services.keys().chain(other.services.keys());
-        let Some(name) = weir_rules::testing::one(names, index) else { return Ok(()) };
+        let Some(name) = weir_rules::testing::random::one(names, index) else { return Ok(()) };
         let handover = match other.services.get(&name) {
             Some(service) => cluster.services.insert(name.clone(), service.clone()),
             None => cluster.services.remove(&name).map(|(_, handover)| handover).unwrap_or_default(),

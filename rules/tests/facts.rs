@@ -3,15 +3,15 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_rules::checks::{Check, checks};
-use weir_rules::claims::claims;
+use weir_rules::cluster::claims::claims;
 use weir_rules::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Service, Touched};
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
 use weir_rules::facts::Facts;
-use weir_rules::numbers::Numbers;
-use weir_rules::stale::Serving;
-use weir_rules::testing::{NODE, change, cluster, config, seeded};
+use weir_rules::facts::counts::Numbers;
+use weir_rules::facts::health_checks::{Check, checks};
+use weir_rules::facts::stale_flows::Serving;
+use weir_rules::testing::random::{NODE, change, cluster, config, seeded};
 
 /// What follows from each of the Services, asked one by one.
 fn each<T>(

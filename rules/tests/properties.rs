@@ -15,25 +15,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_rules::align::align;
-use weir_rules::claims::Claim;
+use weir_rules::cluster::claims::Claim;
 use weir_rules::cluster::{
     Cluster, Family, NamespacedName, Protocol, Service, ServicePort, Touched, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
-use weir_rules::desired::{Desired, Part};
-use weir_rules::diff::diff;
 use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
-use weir_rules::learned::adopt;
+use weir_rules::facts::stale_flows::{Flow, Serving};
 use weir_rules::nft::{
     Chain, Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector,
     Set, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
-use weir_rules::stale::{Flow, Serving};
-use weir_rules::testing::{change, cluster, compiled, config, observed, seeded};
+use weir_rules::reconcile::mirror::{Desired, Part};
+use weir_rules::simulate::{Delivery, End, Outcome, Packet, Probability, walk};
+use weir_rules::testing::random::{change, cluster, compiled, config, observed, seeded};
+use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_rules::transaction::{Action, Sign, Tally};
-use weir_rules::walk::{Delivery, End, Outcome, Packet, Probability, walk};
 
 fn targets(table: &Table) -> impl Iterator<Item = &Name> {
     let statements = table.chains.values().flat_map(Chain::statements);

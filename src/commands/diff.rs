@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use weir_rules::align::align;
-use weir_rules::learned::adopt;
+use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::slots::align;
 
 use super::{Failure, input, write_out};
 use crate::cli::ManifestArgs;
@@ -13,8 +13,10 @@ use crate::kernel::Kernel;
 pub fn diff(args: &ManifestArgs) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?.ruleset;
     let observed = Kernel::open()?.dump()?.ruleset;
-    let transaction =
-        weir_rules::diff::diff(&observed, &adopt(&observed, align(&observed, &desired)));
+    let transaction = weir_rules::transaction::diff::diff(
+        &observed,
+        &adopt(&observed, align(&observed, &desired)),
+    );
     write_out(|out| {
         transaction.lines().try_for_each(|(sign, line)| writeln!(out, "{sign} {line}"))
     })?;

@@ -1,11 +1,11 @@
 //! What the commands that run once have in common: manifests in, a ruleset out.
 
+use weir_rules::cluster::limits::excess;
 use weir_rules::cluster::{Cluster, Family, Node, Service};
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, NodePortAddresses};
-use weir_rules::limits::excess;
+use weir_rules::facts::stale_flows::Serving;
 use weir_rules::nft::Ruleset;
-use weir_rules::stale::Serving;
 
 use super::Failure;
 use crate::cli::ManifestArgs;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-pub(super) use weir_rules::address::{parse_address as ip, parse_network as cidr};
+pub(super) use weir_rules::cluster::address::{parse_address as ip, parse_network as cidr};
 
 /// Host and port of `host:port` or `[host]:port`, as Go's `net.SplitHostPort` cuts them.
 pub(super) fn split_host_port(text: &str) -> Option<(&str, &str)> {

@@ -3,8 +3,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
 use weir_rules::nft::{Data, Element, Elements, RawKey, Ruleset};
+use weir_rules::transaction::diff::diff;
 use weir_testbed::Netns;
 
 use super::*;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use weir_rules::claims::ClaimKind;
 use weir_rules::cluster::Family;
-use weir_rules::numbers::Numbers;
+use weir_rules::cluster::claims::ClaimKind;
+use weir_rules::facts::counts::Numbers;
 use weir_rules::transaction::Tally;
 
 use super::{Metrics, family_name};

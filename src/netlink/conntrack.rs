@@ -14,7 +14,7 @@ use netlink_packet_netfilter::{
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use weir_rules::cluster::{Family, Protocol};
-use weir_rules::stale::Flow;
+use weir_rules::facts::stale_flows::Flow;
 
 use super::{ATTEMPTS, Answer, Connection, Error};
 

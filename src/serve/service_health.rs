@@ -10,8 +10,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
-use weir_rules::checks::Check;
 use weir_rules::cluster::NamespacedName;
+use weir_rules::facts::health_checks::Check;
 
 use super::answer::{Answer, Handler, JSON, answer, with};
 use super::listen::{Families, listen, serve};

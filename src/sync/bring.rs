@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use weir_rules::align::align;
-use weir_rules::diff::diff;
-use weir_rules::learned::{adopt, may_outlive};
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::Transaction;
+use weir_rules::transaction::carry_over::{adopt, may_outlive};
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 
 use super::commit::{Setback, commit};
 use super::{Change, SyncError, Tables};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
-use weir_rules::desired::Object;
-use weir_rules::pieces::pieces;
+use weir_rules::reconcile::mirror::Object;
+use weir_rules::transaction::split::pieces;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
 use super::order::{chains_first, chains_last};

@@ -9,7 +9,7 @@ use std::mem;
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::Desired;
+use weir_rules::reconcile::mirror::Desired;
 use weir_rules::transaction::Tally;
 
 use super::aside::Aside;

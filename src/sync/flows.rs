@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weir_rules::cluster::Family;
-use weir_rules::stale::{Effect, Flow, Serving};
+use weir_rules::facts::stale_flows::{Effect, Flow, Serving};
 
 use crate::netlink;
 use crate::netlink::addresses::own_addresses;

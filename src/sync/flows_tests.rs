@@ -7,9 +7,9 @@ use weir_rules::cluster::{Cluster, Family, NamespacedName, Protocol, Service, Se
 use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Touched};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
 use weir_rules::facts::Facts;
 use weir_rules::transaction::Transaction;
+use weir_rules::transaction::diff::diff;
 
 use super::*;
 

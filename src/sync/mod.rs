@@ -17,8 +17,8 @@ mod views;
 
 use std::sync::Arc;
 
+use weir_rules::facts::stale_flows::Effect;
 use weir_rules::nft::Ruleset;
-use weir_rules::stale::Effect;
 use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
-use weir_rules::claims::{Claim, claims};
+use weir_rules::cluster::claims::{Claim, claims};
 use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
-use weir_rules::desired::Desired;
+use weir_rules::reconcile::mirror::Desired;
 
 /// Services in the order in which they are programmed.
 ///

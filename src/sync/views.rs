@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use weir_rules::cluster::{Family, NamespacedName};
-use weir_rules::desired::{Desired, Part};
-use weir_rules::diff::diff;
-use weir_rules::learned::{may_outlive, of_lists};
 use weir_rules::nft::{Elements, Ruleset};
+use weir_rules::reconcile::mirror::{Desired, Part};
+use weir_rules::transaction::carry_over::{may_outlive, of_lists};
+use weir_rules::transaction::diff::diff;
 use weir_rules::transaction::{Action, Transaction};
 
 use super::Tables;

@@ -11,9 +11,9 @@ use weir::cli::{Cli, Command};
 use weir::source::manifest::load;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::compile;
-use weir_rules::learned::adopt;
 use weir_rules::nft::{Data, Element, Lifetime, Name, RawKey, RawValue, Ruleset};
-use weir_rules::walk::{Learned, Outcome, Packet, Probability, Step, Walk, walk};
+use weir_rules::simulate::{Learned, Outcome, Packet, Probability, Step, Walk, walk};
+use weir_rules::transaction::carry_over::adopt;
 use weir_testbed::Testbed;
 
 use crate::case::{

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use weir::netlink::addresses::own_addresses;
 use weir::netlink::conntrack::Table;
-use weir_rules::stale::Flow;
+use weir_rules::facts::stale_flows::Flow;
 use weir_testbed::{Family, Netns, Outcome, Process, SILENCE, Testbed, wait_for};
 
 use crate::common::weir;

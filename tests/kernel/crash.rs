@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use weir::source::manifest::{Input, load};
 use weir::sync::{Connections, LiveConnections};
 use weir_rules::config::Config;
-use weir_rules::stale::{Flow, Serving};
+use weir_rules::facts::stale_flows::{Flow, Serving};
 use weir_testbed::{ANSWER, Outcome, Protocol, ask_here, eventually, tcp_ask, wait_for};
 
 use crate::common::weir;

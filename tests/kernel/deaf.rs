@@ -13,8 +13,8 @@ use weir::sync::{Live, Tables};
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
 use weir_rules::nft::{Data, Element, RawKey, Ruleset};
+use weir_rules::transaction::diff::diff;
 use weir_testbed::Netns;
 
 /// More elements than are listened to.

@@ -10,11 +10,11 @@ use weir::kernel::{CommitError, Kernel};
 use weir::sync::reconcile;
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
-use weir_rules::diff::diff;
 use weir_rules::nft::{
     Chain, Data, Element, Elements, Name, RawKey, Rule, Ruleset, Statement, Verdict,
 };
-use weir_rules::testing::{self, observed};
+use weir_rules::testing::random::{self, observed};
+use weir_rules::transaction::diff::diff;
 use weir_rules::transaction::{Action, Operation, Transaction};
 use weir_testbed::Netns;
 
@@ -47,7 +47,7 @@ fn addresses(count: u32) -> Elements {
 fn a_dump_is_what_was_programmed() {
     let ns = Netns::new("dump");
     let kernel = open(&ns);
-    let mut runner = TestRunner::new(testing::seeded(150));
+    let mut runner = TestRunner::new(random::seeded(150));
     let outcome = runner.run(&observed(), |desired| {
         let before = kernel.generation().unwrap();
         let changes = reconcile(&mut kernel.clone(), desired.clone())
@@ -169,7 +169,7 @@ fn a_refused_transaction_is_reported_with_the_operation_and_leaves_no_trace() {
     for (case, transaction, expected, errno) in cases {
         // Beside the bad operation, one before it and one behind it that are good.
         let mut operations = Vec::new();
-        let note = |octet| add(names::CLUSTER_IPS, [testing::new_cluster_ip(octet)].into());
+        let note = |octet| add(names::CLUSTER_IPS, [random::new_cluster_ip(octet)].into());
         operations.extend(note(1).operations);
         operations.extend(transaction.operations);
         operations.extend(note(2).operations);

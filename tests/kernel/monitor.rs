@@ -12,8 +12,8 @@ use weir::kernel::{
 };
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
-use weir_rules::diff::diff;
 use weir_rules::nft::{RawKey, Ruleset};
+use weir_rules::transaction::diff::diff;
 use weir_testbed::{Netns, tool, wait_for};
 
 use crate::kernel_layer::is_initial_user_namespace;

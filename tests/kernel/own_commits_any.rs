@@ -7,16 +7,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use weir::kernel::{Kernel, Monitor};
 use weir::sync::{Engine, Live, Synced};
-use weir_rules::align::align;
 use weir_rules::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
     ServicePort, Touched,
 };
 use weir_rules::compile::compile;
 use weir_rules::config::{Config, DetectLocal};
-use weir_rules::diff::diff;
-use weir_rules::learned::adopt;
-use weir_rules::testing::seeded;
+use weir_rules::testing::random::seeded;
+use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_testbed::Netns;
 
 const SERVICES: u8 = 3;

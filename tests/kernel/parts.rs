@@ -7,10 +7,10 @@ use std::time::Instant;
 use weir::kernel::{Kernel, Keys, Parts, SetParts, Snapshot, TableParts};
 use weir_rules::cluster::{Cluster, Family, Protocol};
 use weir_rules::compile::{compile, names};
-use weir_rules::diff::diff;
 use weir_rules::nft::{
     Chain, Data, Element, Elements, Name, RawKey, RawValue, Ruleset, Set, Table, Verdict,
 };
+use weir_rules::transaction::diff::diff;
 use weir_rules::transaction::{Action, Operation, Transaction};
 use weir_testbed::Netns;
 

@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir::sync::{Engine, Live, Synced};
-use weir_rules::align::align;
 use weir_rules::cluster::{
     Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
     ServicePort, Touched, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
-use weir_rules::learned::adopt;
 use weir_rules::nft::{RawKey, Rule, Ruleset, Statement};
+use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_rules::transaction::{Action, Operation, Sign, Tally, Transaction};
 
 use crate::faulty::{Faulty, Plan, Refusal, Request, Told};

@@ -9,7 +9,7 @@ use weir::sync::Synced;
 use weir_rules::cluster::Family;
 use weir_rules::config::DetectLocal;
 use weir_rules::nft::{Data, Element, Lifetime, RawKey, RawValue, Ruleset};
-use weir_rules::testing::{edit, seeded};
+use weir_rules::testing::random::{edit, seeded};
 
 use crate::agent::{Agent, name};
 use crate::faulty::{FAULTS, Fault, Request, Told};

@@ -6,9 +6,9 @@ use super::*;
 use crate::cluster::{Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Slices};
 use crate::compile::compile;
 use crate::config::Config;
-use crate::diff::diff;
 use crate::nft::Ruleset;
 use crate::transaction::Action;
+use crate::transaction::diff::diff;
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 

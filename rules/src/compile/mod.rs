@@ -67,7 +67,7 @@ pub(crate) fn own_spec(name: &Name) -> Option<SetSpec> {
 /// The ruleset that serves this cluster on this node: a table of each family.
 ///
 /// Where several Services claim one address, protocol and port, the one with the best right has it
-/// ([`claims`](crate::claims)) and the others are not served there.
+/// ([`claims`](crate::cluster::claims)) and the others are not served there.
 pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
     let tables = Family::ALL.map(|family| (family, compile_table(family, cluster, config)));
     Ruleset { tables: tables.into() }

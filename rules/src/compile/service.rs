@@ -8,7 +8,7 @@ use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
-use crate::claims::{Claim, Lost};
+use crate::cluster::claims::{Claim, Lost};
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
 use crate::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
 use crate::nft::{self, Data, Element, Name, RawKey, RawValue, Table, Verdict};

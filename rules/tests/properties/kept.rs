@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice};
-use weir_rules::testing::edit;
+use weir_rules::testing::random::edit;
 
 fn desired(cluster: &Cluster, config: &Config) -> Desired {
     let mut desired = Desired::default();

@@ -1,8 +1,8 @@
 //! What holds for a transaction in pieces, whatever the clusters and the size.
 
 use weir_rules::cluster::{EndpointPlace, EndpointPort, EndpointSlice, Slices};
-use weir_rules::pieces::pieces;
 use weir_rules::transaction::Transaction;
+use weir_rules::transaction::split::pieces;
 
 use super::*;
 

@@ -1,7 +1,7 @@
 //! Where lists of endpoints are in the maps, however long they are, and how they get there.
 
 use weir_rules::cluster::{Endpoint, EndpointPlace, EndpointPort, EndpointSlice};
-use weir_rules::pieces::pieces;
+use weir_rules::transaction::split::pieces;
 
 use super::pieces::{NODE_ADDRESSES, packets, well_served};
 use super::*;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
-use weir_rules::stale::{Effect, Serving};
+use weir_rules::facts::stale_flows::{Effect, Serving};
 
 use super::retry::Retry;
 use crate::commands::chain;

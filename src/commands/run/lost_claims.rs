@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_rules::claims::{Claim, ClaimKind};
+use weir_rules::cluster::claims::{Claim, ClaimKind};
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 
 /// How many claims a message names.

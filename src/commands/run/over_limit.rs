@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use weir_rules::cluster::limits::{Excess, excess};
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::limits::{Excess, excess};
 
 /// What has been told of Services that are over their limits.
 #[derive(Debug, Default)]

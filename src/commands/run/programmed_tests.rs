@@ -5,7 +5,7 @@ use weir_rules::cluster::{
     Endpoint, EndpointPlace, EndpointPort, EndpointSlice, Family, Protocol, Service, ServicePort,
 };
 use weir_rules::config::NodePortAddresses;
-use weir_rules::stale::Flow;
+use weir_rules::facts::stale_flows::Flow;
 
 use super::*;
 

@@ -1,8 +1,8 @@
 //! With a real kernel and a receive buffer that is full at once.
 
 use weir_rules::cluster::Family;
-use weir_rules::diff::diff;
 use weir_rules::nft::{Ruleset, Table};
+use weir_rules::transaction::diff::diff;
 use weir_testbed::Netns;
 
 use super::*;

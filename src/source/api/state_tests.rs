@@ -1,8 +1,8 @@
 use std::num::NonZeroU16;
 
 use serde::Deserialize;
-use weir_rules::claims::Claim;
 use weir_rules::cluster::Protocol;
+use weir_rules::cluster::claims::Claim;
 
 use super::*;
 use crate::source::convert;

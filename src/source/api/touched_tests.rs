@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use weir_rules::claims::claims;
+use weir_rules::cluster::claims::claims;
 use weir_rules::cluster::{EndpointSlice, Service};
-use weir_rules::testing::{cluster, one, seeded};
+use weir_rules::testing::random::{cluster, one, seeded};
 
 use super::*;
 

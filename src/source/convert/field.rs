@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
-use weir_rules::address::{parse_address, parse_network};
 use weir_rules::cluster::Protocol;
+use weir_rules::cluster::address::{parse_address, parse_network};
 
 /// A field whose value means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use weir_rules::claims::{Claim, ClaimKind};
+use weir_rules::cluster::claims::{Claim, ClaimKind};
 use weir_rules::cluster::{Cluster, NamespacedName};
 
 use super::assemble::Accepted;

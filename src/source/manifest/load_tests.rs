@@ -256,7 +256,7 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 proptest! {
-    #![proptest_config(weir_rules::testing::seeded(256))]
+    #![proptest_config(weir_rules::testing::random::seeded(256))]
 
     /// The order of documents decides nothing.
     #[test]

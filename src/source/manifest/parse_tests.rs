@@ -105,7 +105,7 @@ fn kinds_of_others_are_counted_and_other_nodes_left_out() {
 }
 
 proptest! {
-    #![proptest_config(weir_rules::testing::seeded(256))]
+    #![proptest_config(weir_rules::testing::random::seeded(256))]
 
     /// Cuts never show.
     #[test]

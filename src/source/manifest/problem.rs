@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use weir_rules::claims::Claim;
+use weir_rules::cluster::claims::Claim;
 
 use crate::source::ObjectKey;
 

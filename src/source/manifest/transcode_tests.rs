@@ -97,7 +97,7 @@ fn any_value() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
-    #![proptest_config(weir_rules::testing::seeded(256))]
+    #![proptest_config(weir_rules::testing::random::seeded(256))]
 
     /// JSON is YAML.
     #[test]

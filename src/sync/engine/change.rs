@@ -5,10 +5,10 @@ use std::mem;
 
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::{Desired, Object, Plan};
-use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
+use weir_rules::reconcile::mirror::{Desired, Object, Plan};
 use weir_rules::transaction::Tally;
+use weir_rules::transaction::diff::diff;
 
 use super::{Engine, Trust};
 use crate::kernel::CommitError;

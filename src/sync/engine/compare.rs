@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, Family, Touched};
 use weir_rules::config::Config;
-use weir_rules::desired::{Desired, Object};
-use weir_rules::diff::diff;
+use weir_rules::reconcile::mirror::{Desired, Object};
+use weir_rules::transaction::diff::diff;
 
 use super::{Engine, Trust};
 use crate::kernel::{Parts, TableParts};

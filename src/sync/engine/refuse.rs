@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use weir_rules::cluster::{Family, NamespacedName};
-use weir_rules::desired::Object;
+use weir_rules::reconcile::mirror::Object;
 
 use super::Engine;
 use crate::kernel::CommitError;

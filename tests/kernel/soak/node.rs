@@ -12,14 +12,14 @@ use weir::kernel::{Kernel, Monitor};
 use weir::source::Kind;
 use weir::source::api::{State, Update};
 use weir::sync::{Engine, Live, SyncError, Synced};
-use weir_rules::align::align;
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::diff::diff;
-use weir_rules::learned::adopt;
 use weir_rules::nft::{Ruleset, Table};
-use weir_rules::testing::NODE;
+use weir_rules::testing::random::NODE;
+use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_rules::transaction::{Sign, Tally, Transaction};
 use weir_testbed::{Netns, tool};
 

@@ -11,9 +11,9 @@ use weir::source::api::{Listed, Update};
 use weir::source::convert::{NodeFuture, Object};
 use weir::source::{Kind, ObjectKey};
 use weir_rules::cluster::{Cluster, NamespacedName};
-use weir_rules::diff::diff;
 use weir_rules::nft::{Element, Ruleset};
-use weir_rules::testing::{cluster, config, edit, one};
+use weir_rules::testing::random::{cluster, config, edit, one};
+use weir_rules::transaction::diff::diff;
 use weir_rules::transaction::{Action, Operation};
 
 use super::faulty::{FAULTS, Refusal, Told};
@@ -250,7 +250,7 @@ fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
 
 /// A complete list of a kind.
 fn all_of(cluster: &Cluster, kind: Kind) -> Update {
-    let own = NamespacedName::new("", weir_rules::testing::NODE);
+    let own = NamespacedName::new("", weir_rules::testing::random::NODE);
     let objects = match kind {
         Kind::Service => {
             let object = |of: &weir_rules::cluster::Service| Object::Service(of.clone(), None);

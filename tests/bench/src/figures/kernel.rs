@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use weir::kernel::Kernel;
-use weir_rules::align::align;
 use weir_rules::cluster::Cluster;
 use weir_rules::compile::compile;
-use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
+use weir_rules::transaction::diff::diff;
+use weir_rules::transaction::slots::align;
 use weir_rules::transaction::{Action, Transaction};
 
 use super::change::PAUSE;

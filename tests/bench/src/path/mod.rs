@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use weir::kernel::Kernel;
 use weir_rules::cluster::Cluster;
 use weir_rules::compile::compile;
-use weir_rules::diff::diff;
 use weir_rules::nft::Ruleset;
+use weir_rules::transaction::diff::diff;
 use weir_testbed::Testbed;
 
 use crate::cluster;

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::mem;
 
+use crate::cluster::compact::compact;
 use crate::cluster::{EndpointSlice, NamespacedName};
-use crate::compact::compact;
 
 /// EndpointSlices by identity. Those of one Service are found at a cost that does not depend on
 /// how many others there are.

@@ -161,5 +161,5 @@ fn with_timeout(lifetime: Lifetime, timeout: u64) -> Option<Lifetime> {
 }
 
 #[cfg(test)]
-#[path = "learned_tests.rs"]
+#[path = "carry_over_tests.rs"]
 mod tests;

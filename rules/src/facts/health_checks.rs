@@ -83,5 +83,5 @@ pub fn check_addresses(
 }
 
 #[cfg(test)]
-#[path = "checks_tests.rs"]
+#[path = "health_checks_tests.rs"]
 mod tests;

@@ -2,14 +2,14 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use super::*;
-use crate::align::align;
 use crate::cluster::{
     Endpoint, EndpointPort, EndpointSlice, Node, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::compile;
 use crate::config::DetectLocal;
-use crate::diff::diff;
 use crate::transaction::Counts;
+use crate::transaction::diff::diff;
+use crate::transaction::slots::align;
 
 fn name(number: u8) -> NamespacedName {
     NamespacedName::new("default", format!("web-{number}"))

@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use crate::cluster::Family;
-use crate::diff::diff;
 use crate::nft::{Chain, RawKey, RawValue, Rule, Selector, Set, SetData, SetSpec, slot_selector};
+use crate::transaction::diff::diff;
 
 const MAP: &str = "affinity-clients-0";
 const MEMBERS: &str = names::AFFINITY_ENDPOINTS;

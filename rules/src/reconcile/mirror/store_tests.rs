@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::compile::Map;
 use crate::nft::{Data, Element, RawKey, RawValue};
-use crate::testing::seeded;
+use crate::testing::random::seeded;
 
 /// A fragment with so many endpoints.
 fn fragment(endpoints: u32) -> Fragment {

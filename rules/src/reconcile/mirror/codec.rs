@@ -3,7 +3,7 @@
 //! A list of endpoints is most of it. Its elements differ in slot and endpoint only, so that it is
 //! written as one destination, its first slot, and endpoint after endpoint.
 
-use super::users::destination;
+use super::owners::destination;
 use crate::compile::{Balancer, Entry, Fragment, Map};
 use crate::nft::{Data, Element, Name, RawKey, RawValue, Verdict};
 
@@ -190,5 +190,5 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "packed_tests.rs"]
+#[path = "codec_tests.rs"]
 mod tests;

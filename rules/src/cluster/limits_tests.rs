@@ -1,7 +1,7 @@
 use std::num::NonZeroU16;
 
 use super::*;
-use crate::claims::{ClaimKind, claims};
+use crate::cluster::claims::{ClaimKind, claims};
 use crate::cluster::{Endpoint, EndpointPort, NamespacedName, Protocol, ServicePort};
 
 /// A Service with so many ports and addresses of each kind.

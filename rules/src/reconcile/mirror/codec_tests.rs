@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cluster::Family;
 use crate::compile::Frame;
-use crate::testing::{cluster, config, seeded};
+use crate::testing::random::{cluster, config, seeded};
 
 /// A list of endpoints at slots.
 fn list(map: Map, slots: &[u32]) -> Vec<Entry> {

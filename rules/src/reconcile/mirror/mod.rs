@@ -5,30 +5,30 @@
 //! the two has been committed, the plan is accepted. So what is kept here is what the kernel holds,
 //! as long as nobody else changes it.
 //!
-//! No two Services have the same destination: [`crate::claims`] sees to that.
+//! No two Services have the same destination: [`crate::cluster::claims`] sees to that.
 
-mod fragments;
-mod kept;
-mod packed;
-mod part;
+mod codec;
+mod delta;
+mod owners;
 mod partial;
-mod sides;
-mod users;
+mod recover;
+mod select;
+mod store;
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use self::fragments::Fragments;
-pub use self::part::Part;
+use self::delta::Sides;
+pub use self::owners::Object;
 use self::partial::{distance, towards};
-use self::sides::Sides;
-pub use self::users::Object;
-use crate::align::align_fragment;
+pub use self::select::Part;
+use self::store::Fragments;
 use crate::cluster::{Cluster, Family, NamespacedName, Touched};
 use crate::compile::{Assembly, Balancer, Fragment, Frame, Map, learning};
 use crate::config::Config;
 use crate::nft::{RawKey, Ruleset, Table};
 use crate::transaction::Tally;
+use crate::transaction::slots::align_fragment;
 
 /// What a cluster asks for. At first nothing: not even tables.
 #[derive(Debug, Clone, Default)]
@@ -295,7 +295,7 @@ impl<'a> Draft<'a> {
 
 impl Plan {
     /// Puts endpoints into the slots that they have in what is programmed of it, as
-    /// [`align`](crate::align::align) gives that: where a destination passes from one Service to another,
+    /// [`align`](crate::transaction::slots::align) gives that: where a destination passes from one Service to another,
     /// the endpoints of both are in one list.
     pub fn adopt_slots(&mut self, programmed: &Ruleset) {
         for (family, plan) in Family::ALL.into_iter().zip(&mut self.tables) {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Index;
 
-use crate::claims::{Claim, Claims, Handover, Lost};
+use crate::cluster::claims::{Claim, Claims, Handover, Lost};
+use crate::cluster::compact::compact;
 use crate::cluster::{NamespacedName, Service};
-use crate::compact::compact;
 
 /// Services by identity. Who has what they claim is kept up to date at the cost of each change.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl Services {
         handover
     }
 
-    /// From now on each Service has so many keys at most ([`limits`](crate::limits)), also those that are
+    /// From now on each Service has so many keys at most ([`limits`](crate::cluster::limits)), also those that are
     /// there.
     pub fn limit(&mut self, max_keys: usize) {
         self.max_keys = max_keys;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::packed::{pack, unpack};
+use super::codec::{pack, unpack};
 use crate::cluster::NamespacedName;
 use crate::compile::Fragment;
 use crate::nft::Table;
@@ -108,5 +108,5 @@ impl Fragments {
 }
 
 #[cfg(test)]
-#[path = "fragments_tests.rs"]
+#[path = "store_tests.rs"]
 mod tests;

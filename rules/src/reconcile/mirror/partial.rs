@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::users::destination;
+use super::owners::destination;
 use crate::compile::Fragment;
 use crate::nft::{RawKey, Table};
 

@@ -1,5 +1,10 @@
 //! Changes to the kernel's tables, to be committed together or not at all.
 
+pub mod carry_over;
+pub mod diff;
+pub mod slots;
+pub mod split;
+
 use std::fmt;
 
 use crate::cluster::Family;

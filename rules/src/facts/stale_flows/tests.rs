@@ -9,9 +9,9 @@ use crate::cluster::{
 };
 use crate::compile::{compile, names};
 use crate::config::{Config, DetectLocal, NodePortAddresses};
-use crate::diff::diff;
 use crate::facts::Facts;
 use crate::nft::Ruleset;
+use crate::transaction::diff::diff;
 
 const HERE: &str = "node-a";
 const NODE: &str = "192.0.2.1";

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::claims::{Claim, Handover, claims};
+use crate::cluster::claims::{Claim, Handover, claims};
 use crate::cluster::{Cluster, NamespacedName};
 
 /// What of a cluster may be another than before.
@@ -108,5 +108,5 @@ impl Touched {
 }
 
 #[cfg(test)]
-#[path = "touched_tests.rs"]
+#[path = "changes_tests.rs"]
 mod tests;

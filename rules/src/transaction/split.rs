@@ -19,7 +19,7 @@
 //! the first piece on for destinations that are still served as before. In each piece the
 //! operations are in the order in which they were.
 
-mod part;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,8 +27,8 @@ use crate::cluster::Family;
 use crate::compile::{Balancer, names};
 use crate::nft::{Element, Elements, Name, RawKey, Rule, Selector, SetSpec, Statement};
 use crate::transaction::{Action, Operation, Transaction};
-pub(crate) use part::owner;
-use part::{Part, Parts};
+pub(crate) use unit::owner;
+use unit::{Part, Parts};
 
 /// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
 /// many elements, unless what must stay together are more. Empty sets that go count for nothing.
@@ -314,5 +314,5 @@ impl Room {
 }
 
 #[cfg(test)]
-#[path = "pieces_tests.rs"]
+#[path = "split_tests.rs"]
 mod tests;

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::users::destination;
+use super::owners::destination;
 use super::{Desired, State, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, learning, own_spec};
-use crate::learned::{list_of_member, lists_of};
 use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
-use crate::pieces::owner;
+use crate::transaction::carry_over::{list_of_member, lists_of};
+use crate::transaction::split::owner;
 
 impl Desired {
     /// Desires of these Services what they have in a ruleset, and nothing else. This walks all

@@ -2,23 +2,27 @@
 //!
 //! What a Service adds to a total is kept with it, so that it can be taken out again.
 
+pub mod counts;
+pub mod health_checks;
+pub mod stale_flows;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{Check, checks};
-use crate::claims::Lost;
+use crate::cluster::claims::Lost;
+use crate::cluster::compact::compact;
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, Touched, TrafficPolicy,
 };
-use crate::compact::compact;
 use crate::config::{Config, NodePortAddresses};
 use crate::endpoints::{Place, PortSlices, choose, has_usable};
-use crate::numbers::Numbers;
-use crate::stale::{Effect, Serving};
+use crate::facts::counts::Numbers;
+use crate::facts::health_checks::{Check, checks};
+use crate::facts::stale_flows::{Effect, Serving};
 
 /// What follows from the Services of a cluster on one node. By default, of an empty cluster.
 ///
 /// Where several Services claim one destination, each counts for itself in the numbers; [`Serving`]
-/// goes by who has it ([`claims`](crate::claims)).
+/// goes by who has it ([`claims`](crate::cluster::claims)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The node that decides which endpoints are local: the only thing beside a Service and its
@@ -232,5 +236,4 @@ fn sends(
 }
 
 #[cfg(test)]
-#[path = "facts_tests.rs"]
 mod tests;

@@ -7,8 +7,8 @@ use crate::cluster::{
 };
 use crate::compile::compile;
 use crate::config::Config;
-use crate::diff::diff;
 use crate::nft::Ruleset;
+use crate::transaction::diff::diff;
 
 const PORT: NonZeroU16 = NonZeroU16::new(80).unwrap();
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Destination, Effect, Flow};
-use crate::claims::{Claim, Lost};
+use crate::cluster::claims::{Claim, Lost};
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
 };

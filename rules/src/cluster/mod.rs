@@ -3,6 +3,15 @@
 //!
 //! Field names follow the Kubernetes API (`v1.Service`, `discovery.k8s.io/v1.EndpointSlice`).
 
+pub mod address;
+mod changes;
+pub mod claims;
+pub(crate) mod compact;
+pub mod limits;
+mod name;
+mod services;
+mod slices;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -10,10 +19,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-pub use crate::namespaced::NamespacedName;
-pub use crate::services::Services;
-pub use crate::slices::Slices;
-pub use crate::touched::Touched;
+pub use changes::Touched;
+pub use name::NamespacedName;
+pub use services::Services;
+pub use slices::Slices;
 
 /// An IP family: each has its own nftables table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,7 +134,7 @@ pub struct Service {
     /// `metadata.creationTimestamp` in seconds since 1970, if there is one. Of two Services that claim
     /// one address and port in the same way, the older has it.
     pub created: Option<u32>,
-    /// How many of its keys were left out because it has more than it may ([`limits`](crate::limits)).
+    /// How many of its keys were left out because it has more than it may ([`limits`](crate::cluster::limits)).
     pub excess_keys: u32,
 }
 

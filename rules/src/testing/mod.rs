@@ -1,0 +1,4 @@
+//! Clusters for tests and benchmarks.
+
+pub mod random;
+pub mod scale;
