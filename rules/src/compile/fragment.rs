@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use super::balancer::Balancer;
 use super::{affinity, names};
+use crate::compile::lists::lists_of;
 use crate::nft::{Data, Element, Name, RawKey, Rule, Statement, Table};
-use crate::transaction::carry_over::lists_of;
 
 /// A set or map that Services share. The order is that of [`Fragment::elements`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

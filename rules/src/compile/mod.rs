@@ -5,6 +5,7 @@ mod balancer;
 mod detect;
 mod firewall;
 mod fragment;
+pub(crate) mod lists;
 mod program;
 mod service;
 

@@ -3,23 +3,16 @@
 //! What is compiled from the cluster has these maps empty. Here they get the elements that the
 //! kernel has, but for those that point to an endpoint that is no longer in its list, so that the
 //! difference takes away just these.
-//!
-//! A map holds the clients of many lists. Its keys begin with the client, in four bytes; the rest
-//! names the list, as do the keys of what may be learned before the endpoint's address.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
+use crate::compile::lists::{list_named, list_of_client};
 use crate::compile::names;
 use crate::nft::{
-    Data, Element, Elements, Lifetime, Name, RawKey, Rule, Ruleset, Selector, Statement, Table,
+    Data, Element, Elements, Lifetime, Name, RawKey, Rule, Ruleset, Statement, Table,
 };
 use crate::transaction::{Action, Transaction};
-
-/// How many bytes of a key are the client's.
-const CLIENT_BYTES: usize = 4;
-/// How many bytes name a list.
-const LIST_BYTES: usize = 12;
 
 /// The desired ruleset with what the observed one has learned, as far as it is still good.
 ///
@@ -76,24 +69,6 @@ pub fn of_lists(map: &Name, learned: Elements, tables: [&Table; 2]) -> Elements 
     learned.into_iter().filter(|(key, _)| is_of(key)).collect()
 }
 
-/// The list that the key of a client names.
-pub(crate) fn list_of_client(key: &RawKey) -> Option<RawKey> {
-    RawKey::from_bytes(key.as_bytes().get(CLIENT_BYTES..)?)
-}
-
-/// The list that the key of an endpoint names that clients may stay with.
-pub(crate) fn list_of_member(key: &RawKey) -> Option<RawKey> {
-    RawKey::from_bytes(key.as_bytes().get(..LIST_BYTES)?)
-}
-
-/// The lists that the statements of a rule name.
-pub(crate) fn lists_of(rule: &Rule) -> impl Iterator<Item = RawKey> {
-    rule.statements.iter().filter_map(|statement| match statement {
-        Statement::Update { key, .. } | Statement::DnatToPort { key, .. } => list_named(key),
-        _ => None,
-    })
-}
-
 /// A list of what may be learned.
 struct List<'a> {
     members: &'a Elements,
@@ -120,17 +95,6 @@ fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, List<'_>>> {
         found.entry(map).or_default().insert(id, list);
     }
     found
-}
-
-/// The list that is named behind the client in a key: by numbers that its selectors always are.
-fn list_named(key: &[Selector]) -> Option<RawKey> {
-    let id = key.get(1..)?.iter().try_fold(RawKey::new(), |id, selector| match *selector {
-        Selector::Random { modulus: 1, offset } if id.as_bytes().len() < LIST_BYTES => {
-            Some(id.slot(offset))
-        }
-        _ => None,
-    })?;
-    (id.as_bytes().len() == LIST_BYTES).then_some(id)
 }
 
 /// What is still good of what was learned.

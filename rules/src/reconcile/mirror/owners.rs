@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use super::{Desired, Plan, State, index};
 use crate::cluster::{Family, NamespacedName};
+use crate::compile::lists::list_of_client;
 use crate::compile::{Entry, Fragment, Map, names};
 use crate::nft::{Name, RawKey};
-use crate::transaction::carry_over::list_of_client;
 use crate::transaction::{Action, Operation};
 
 /// Something in a table of which an operation is.

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use super::owners::destination;
 use super::{Desired, State, index};
 use crate::cluster::{Family, NamespacedName};
+use crate::compile::lists::{list_of_member, lists_of};
 use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, learning, own_spec};
 use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
-use crate::transaction::carry_over::{list_of_member, lists_of};
 use crate::transaction::split::owner;
 
 impl Desired {

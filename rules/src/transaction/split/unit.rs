@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::cluster::Family;
+use crate::compile::lists::{list_of_client, list_of_member, lists_of};
 use crate::compile::names;
 use crate::nft::{Data, Element, Elements, Name, RawKey, Rule, Verdict};
-use crate::transaction::carry_over::{list_of_client, list_of_member, lists_of};
 use crate::transaction::{Action, Transaction};
 
 /// Changes that must stay together.
