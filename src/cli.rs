@@ -7,14 +7,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use weir_rules::cluster::Family;
 use weir_rules::cluster::address::parse_network;
-use weir_rules::cluster::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};
 use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAddresses};
-use weir_rules::nft::INTERFACE_NAME_BYTES;
+use weir_rules::nft::is_interface_name;
 
-use crate::config::Flags;
-use crate::serve::Serving;
+use crate::config::{Flags, LimitArgs, host_name};
 use crate::source::api::Access;
 use crate::source::manifest::Input;
+use crate::telemetry::serve::Serving;
 
 /// A Kubernetes Service proxy on nftables.
 #[derive(Debug, Parser)]
@@ -178,36 +177,6 @@ pub struct NodeArgs {
     limits: LimitArgs,
 }
 
-/// How much one Service may take of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Args)]
-pub struct LimitArgs {
-    /// How many addresses with a port, and node ports, a Service has at most; further ones are not
-    /// served (with --config, too)
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SERVICE_KEYS)]
-    pub max_service_keys: usize,
-    /// How many map elements the endpoints of a Service take at most in one family, one for each
-    /// address with a port and each endpoint; further endpoints are not used (with --config, too)
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_MAX_SERVICE_ELEMENTS)]
-    pub max_service_elements: usize,
-}
-
-impl Default for LimitArgs {
-    fn default() -> Self {
-        Self {
-            max_service_keys: DEFAULT_MAX_SERVICE_KEYS,
-            max_service_elements: DEFAULT_MAX_SERVICE_ELEMENTS,
-        }
-    }
-}
-
-impl LimitArgs {
-    /// The settings with these limits.
-    pub fn apply(self, config: Config) -> Config {
-        let Self { max_service_keys, max_service_elements } = self;
-        Config { max_service_keys, max_service_elements, ..config }
-    }
-}
-
 /// kube-proxy's `--detect-local-mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DetectLocalMode {
@@ -299,12 +268,6 @@ fn interface(name: Option<&str>, option: &'static str) -> Result<String, ConfigE
         .ok_or(ConfigError::Interface { option })
 }
 
-/// Whether an interface can have this name, and nft can show it.
-pub(crate) fn is_interface_name(name: &str) -> bool {
-    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/*\"\\".contains(c);
-    !name.is_empty() && name.len() < INTERFACE_NAME_BYTES && !name.contains(is_bad)
-}
-
 /// A network; an empty value is none, as it is for kube-proxy.
 fn network(value: &str) -> Result<Option<IpNet>, &'static str> {
     if value.is_empty() {
@@ -338,9 +301,4 @@ fn node_port_addresses(values: &[String]) -> Result<NodePortAddresses, ConfigErr
         parse_network(value).ok_or_else(|| ConfigError::NodePortAddress { value: value.clone() })
     };
     values.iter().map(parse).collect::<Result<_, _>>().map(NodePortAddresses::Cidrs)
-}
-
-/// The host's name, from which the Node's is made as the kubelet makes it: trimmed, in lower case.
-pub(crate) fn host_name() -> std::io::Result<String> {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
 }

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use weir::cli::{Cli, Command};
-use weir::commands::{self, Failure, Owner};
+use weir::commands::{self, Owner};
 use weir::config::flags::normalized;
+use weir::error::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(normalized(std::env::args_os()));

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use super::{Failure, chain, input, say, write_out};
+use super::{input, write_out};
 use crate::cli::ManifestArgs;
+use crate::error::{Failure, chain, say};
 use crate::kernel::Kernel;
 use crate::sync::{Flows, LiveConnections, reconcile};
 

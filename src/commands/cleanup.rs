@@ -6,7 +6,8 @@ use weir_rules::cluster::Family;
 use weir_rules::nft::{TABLE, Table};
 use weir_rules::transaction::{Action, Operation, Transaction};
 
-use super::{Failure, say, write_out};
+use super::write_out;
+use crate::error::{Failure, say};
 use crate::kernel::{CommitError, Kernel};
 use crate::takeover::{IpvsConnections, Report, remove_leftovers};
 

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use weir_rules::transaction::carry_over::adopt;
 use weir_rules::transaction::slots::align;
 
-use super::{Failure, input, write_out};
+use super::{input, write_out};
 use crate::cli::ManifestArgs;
+use crate::error::Failure;
 use crate::kernel::Kernel;
 
 /// Shows how the kernel differs from the manifests.

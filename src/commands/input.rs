@@ -1,14 +1,15 @@
 //! What the commands that run once have in common: manifests in, a ruleset out.
 
 use weir_rules::cluster::limits::excess;
-use weir_rules::cluster::{Cluster, Family, Node, Service};
+use weir_rules::cluster::{Cluster, Service};
 use weir_rules::compile::compile;
-use weir_rules::config::{Config, NodePortAddresses};
+use weir_rules::config::Config;
 use weir_rules::facts::stale_flows::Serving;
 use weir_rules::nft::Ruleset;
 
-use super::Failure;
 use crate::cli::ManifestArgs;
+use crate::config::closed_node_ports;
+use crate::error::{Failure, chain, say};
 use crate::source::manifest::{Loaded, load};
 
 /// What the manifests ask for.
@@ -33,7 +34,7 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
     let Loaded { mut cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
     if !problems.is_empty() {
-        return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
+        return Err(Failure(problems.iter().map(|problem| chain(problem)).collect()));
     }
     if is_blank {
         let empty = "there is nothing in the input: no document, not even an empty List";
@@ -44,12 +45,12 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let closed = closed_node_ports(has_node_ports, cluster.node.as_ref(), &config);
     let remarks = [nothing_to_serve(&cluster), closed];
     let excesses = cluster.services.iter().filter_map(|(name, service)| {
-        let excess = excess(service, &cluster.slices.of(name), &config)?;
+        let excess = excess(service, &cluster.slices.of(name), config.max_service_elements)?;
         Some(format!("Service {name}: {excess}"))
     });
     let excesses: Vec<_> = excesses.collect();
     for note in notes.iter().chain(remarks.iter().flatten()).chain(&excesses) {
-        super::say(&format!("note: {note}"));
+        say(&format!("note: {note}"));
     }
     Ok(Desired::new(&cluster, &config))
 }
@@ -60,21 +61,4 @@ fn nothing_to_serve(cluster: &Cluster) -> Option<String> {
         .services
         .is_empty()
         .then(|| "there is no Service with a ClusterIP in the input".to_owned())
-}
-
-/// A word on node ports that are not served because the Node is not known.
-pub(super) fn closed_node_ports(
-    has_node_ports: bool,
-    node: Option<&Node>,
-    config: &Config,
-) -> Option<String> {
-    let unknown = config.node_port_addresses == NodePortAddresses::Primary
-        && Family::ALL.iter().all(|&f| config.primary_address(node, f).is_none());
-    (has_node_ports && unknown).then(|| {
-        format!(
-            "node ports are not served: there is no Node {} with an address in the input; add it, \
-             or give --hostname-override or --nodeport-addresses",
-            config.node_name
-        )
-    })
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Failure;
+use crate::error::Failure;
 
 /// Does nothing until SIGTERM or SIGINT. A DaemonSet's Pods never end: where an init container has
 /// done the work, this is what stays, so that a node needs no other image.

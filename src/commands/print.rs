@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::{Failure, input, write_out};
+use super::{input, write_out};
 use crate::cli::ManifestArgs;
+use crate::error::Failure;
 
 /// Prints the ruleset that the manifests ask for.
 pub fn print(args: &ManifestArgs) -> Result<ExitCode, Failure> {

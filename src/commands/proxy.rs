@@ -4,23 +4,55 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::run::run_as_proxy;
-use super::{Failure, Owner, all_reasons, chain, cleanup, say, write_out};
-use crate::config::{Flags, Resolved, resolve, to_yaml};
+use tracing::{error, info, warn};
+
+use super::{Owner, cleanup, write_out};
+use crate::agent::logging::{self, Logs};
+use crate::agent::run_as_proxy;
+use crate::config::{Flags, Resolved, Settings, resolve, to_yaml};
+use crate::error::{Failure, chain, say};
+use crate::host;
+use crate::kernel::Kernel;
 
 /// Does what the flags ask for, in kube-proxy's order (`Run` of cmd/kube-proxy/app/options.go).
 pub fn proxy(flags: &Flags) -> Result<ExitCode, Failure> {
     if let Some(version) = flags.version.as_deref().filter(|value| !is_false(value)) {
         return print_version(version);
     }
-    let resolved = resolve(flags).map_err(|error| Failure(all_reasons(error)))?;
+    let resolved = resolve(flags).map_err(|error| Failure(error.reasons()))?;
     let is_cleanup = flags.cleanup == Some(true);
     if flags.write_config_to.is_none() && !is_cleanup {
-        return run_as_proxy(flags, resolved);
+        return run(flags, resolved);
     }
     let Some(file) = &flags.write_config_to else { return cleanup(Owner::Both) };
     resolved.notes.iter().for_each(|note| say(note));
     write_config(&resolved, file)
+}
+
+/// Does what kube-proxy does all the time, or what `--init-only` asks for. All that it says from here
+/// on is in the log, also why it ends.
+fn run(flags: &Flags, resolved: Resolved) -> Result<ExitCode, Failure> {
+    let logs = Logs::init(resolved.settings.logging);
+    resolved.notes.iter().for_each(|note| warn!("{note}"));
+    let result = match flags.init_only {
+        Some(true) => init_only(&resolved.settings),
+        _ => run_as_proxy(flags, logs),
+    };
+    let result = result.or_else(|Failure(reasons)| {
+        reasons.iter().for_each(|reason| error!("{reason}"));
+        Ok(ExitCode::FAILURE)
+    });
+    logging::flush();
+    result
+}
+
+/// Does what may need more privileges than the agent has, and ends: sets what it sets on the host,
+/// and has the kernel load nf_tables. A kernel without it is a failure.
+fn init_only(settings: &Settings) -> Result<ExitCode, Failure> {
+    host::apply(settings, host::Setter::InitOnly);
+    Kernel::open()?.dump()?;
+    info!("initialized");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn is_false(value: &str) -> bool {

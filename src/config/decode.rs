@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::types::{API_VERSION, KIND, KubeProxyConfiguration};
-use crate::source::manifest::{SyntaxError, last_wins_json};
+use crate::yaml::{SyntaxError, last_wins_json};
 
 /// A configuration file that was read.
 #[derive(Debug, Clone, PartialEq)]

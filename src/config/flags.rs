@@ -13,7 +13,7 @@ use super::duration::GoDuration;
 use super::logging::{FlushFrequency, LoggingConfiguration, VModuleItem, is_quantity};
 use super::net;
 use super::types::KubeProxyConfiguration;
-use crate::cli::LimitArgs;
+use crate::config::LimitArgs;
 
 /// kube-proxy's flags, each by its name and with its default. With --config all are ignored but
 /// those that say so.

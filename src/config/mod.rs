@@ -16,6 +16,7 @@ mod defaults;
 mod duration;
 mod encode;
 pub mod flags;
+mod limits;
 mod logging;
 mod net;
 mod notes;
@@ -29,12 +30,14 @@ pub use decode::{DecodeError, Decoded, decode};
 pub use duration::{GoDuration, ParseDurationError};
 pub use encode::{EncodeError, to_configz, to_yaml};
 pub use flags::Flags;
+pub use limits::LimitArgs;
 pub use logging::{
     FlushFrequency, FormatOptions, LoggingConfiguration, OutputOptions, VModuleItem,
 };
-pub use notes::notes;
+pub use notes::{closed_node_ports, notes};
+pub(crate) use resolve::host_name;
 pub use resolve::{ConfigurationError, Resolved, resolve};
-pub use settings::{ClientConnection, Conntrack, Logging, Periods, Settings};
+pub use settings::{ClientConnection, Conntrack, Limits, Logging, Periods, Settings};
 pub use types::*;
 pub use validate::{FieldError, validate};
 

@@ -1,5 +1,8 @@
 //! What is accepted and has no effect in weir, to be said once.
 
+use weir_rules::cluster::{Family, Node};
+use weir_rules::config::{Config, NodePortAddresses};
+
 use super::flags::Flags;
 use super::types::KubeProxyConfiguration;
 
@@ -109,4 +112,21 @@ impl Flags {
         }
         notes
     }
+}
+
+/// A word on node ports that are not served because the Node is not known.
+pub fn closed_node_ports(
+    has_node_ports: bool,
+    node: Option<&Node>,
+    config: &Config,
+) -> Option<String> {
+    let unknown = config.node_port_addresses == NodePortAddresses::Primary
+        && Family::ALL.iter().all(|&f| config.primary_address(node, f).is_none());
+    (has_node_ports && unknown).then(|| {
+        format!(
+            "node ports are not served: there is no Node {} with an address in the input; add it, \
+             or give --hostname-override or --nodeport-addresses",
+            config.node_name
+        )
+    })
 }

@@ -9,7 +9,7 @@ use super::notes::notes;
 use super::settings::Settings;
 use super::types::KubeProxyConfiguration;
 use super::validate::{FieldError, validate};
-use crate::cli::host_name;
+use crate::error::chain;
 
 /// A configuration that is complete and valid, and what it means.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +50,16 @@ pub enum ConfigurationError {
     /// The host's name is needed and cannot be read.
     #[error("cannot read the host's name; give --hostname-override")]
     Hostname(#[source] io::Error),
+}
+
+impl ConfigurationError {
+    /// Why there is no configuration, a line each: every invalid field is a reason of its own.
+    pub fn reasons(&self) -> Vec<String> {
+        match self {
+            ConfigurationError::Invalid(errors) => errors.iter().map(ToString::to_string).collect(),
+            error => vec![chain(error)],
+        }
+    }
 }
 
 fn lines(errors: &[FieldError]) -> String {
@@ -109,6 +119,11 @@ fn read(path: &Path) -> Result<Decoded, ConfigurationError> {
 /// The Node's name from a host's, as the kubelet makes it.
 fn node_name(host: &str) -> String {
     host.trim().to_lowercase()
+}
+
+/// The host's name, from which the Node's is made as the kubelet makes it: trimmed, in lower case.
+pub(crate) fn host_name() -> std::io::Result<String> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
 }
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use weir_rules::config::{DetectLocal, NodePortAddresses};
 
 use super::*;
+use crate::config::Limits;
 use crate::config::Periods;
 use crate::config::testing::{KUBEADM, document, flags};
-use crate::source::api::Limits;
 
 /// Resolves a file with these fields and these flags.
 fn with_file(text: &str, line: &[&str]) -> Result<Resolved, ConfigurationError> {
@@ -159,7 +159,7 @@ fn what_does_not_apply_is_accepted_and_said_once() {
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
     let error = |result: Result<Resolved, ConfigurationError>| {
-        crate::commands::chain(&result.expect_err("refused"))
+        crate::error::chain(&result.expect_err("refused"))
     };
     let missing = error(resolve(&flags(&["--config=/no/such/file"])));
     assert!(missing.starts_with("cannot read /no/such/file: No such file"), "{missing}");

@@ -12,7 +12,6 @@ use super::defaults::PRIMARY;
 use super::duration::GoDuration;
 use super::net;
 use super::types::{ConntrackConfiguration, KubeProxyConfiguration};
-use crate::source::api::Limits;
 
 /// What the agent needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +51,23 @@ impl Default for Periods {
     /// kube-proxy's.
     fn default() -> Self {
         Self { sync: Duration::from_secs(30), min_sync: Duration::from_secs(1) }
+    }
+}
+
+/// How many requests may be made (`clientConnection.qps` and `burst`).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Requests per second in the long run; without bound if it is negative, 5 if it is 0, as for
+    /// client-go.
+    pub qps: f32,
+    /// How many may come at once; 10 if it is 0.
+    pub burst: u32,
+}
+
+impl Default for Limits {
+    /// Those of client-go (`DefaultQPS` and `DefaultBurst` of its rest/config.go).
+    fn default() -> Self {
+        Self { qps: 5.0, burst: 10 }
     }
 }
 

@@ -3,11 +3,12 @@
 
 use std::fmt;
 
+use weir_rules::nft::is_interface_name;
+
 use super::duration::GoDuration;
 use super::logging::{LoggingConfiguration, OutputOptions};
 use super::net;
 use super::types::{ConntrackConfiguration, IpvsConfiguration, KubeProxyConfiguration};
-use crate::cli::is_interface_name;
 
 /// The one release whose hidden metrics kube-proxy 1.36 can show.
 const PREVIOUS_RELEASE: &str = "1.35";

@@ -26,8 +26,8 @@ use std::path::Path;
 use tracing::{debug, info, warn};
 
 use self::oom::OOM_SCORE_ADJ;
-use crate::commands::chain;
 use crate::config::Settings;
+use crate::error::chain;
 use crate::netlink::conntrack::Table;
 
 /// Who sets them, which decides what to say where that fails.

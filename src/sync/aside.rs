@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::NamespacedName;
 
-use super::Backoff;
+use crate::backoff::Backoff;
 
 /// Longest pause before such a Service is tried again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);

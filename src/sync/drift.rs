@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Backoff;
+use crate::backoff::Backoff;
 use crate::kernel::{Heard, Suspects};
 
 /// So many repairs in a row are made at once; from then on pauses grow.

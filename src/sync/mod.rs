@@ -1,7 +1,6 @@
 //! Making the kernel equal to what is wanted.
 
 mod aside;
-mod backoff;
 mod bring;
 mod commit;
 mod drift;
@@ -22,7 +21,6 @@ use weir_rules::nft::Ruleset;
 use weir_rules::transaction::{Counts, Transaction};
 
 pub use aside::SetAside;
-pub use backoff::Backoff;
 pub use engine::{Engine, SyncProgress};
 pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections, Progress};
 pub use live::{Listen, Live, MOST_HEARD};

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::{Error, IpvsConnections, Report, remove_leftovers};
-use crate::commands::chain;
+use crate::backoff::Backoff;
+use crate::error::chain;
 use crate::kernel::{Kernel, OpenError};
-use crate::sync::Backoff;
 
 /// How long after a removal weir looks whether something has come back.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::commands::chain;
+use crate::error::chain;
 
 /// How often it is looked whether the directories are still those that are watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);

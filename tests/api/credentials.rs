@@ -9,7 +9,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
-use weir::source::api::{Access, AccessError, Limits, Server};
+use weir::config::Limits;
+use weir::source::api::{Access, AccessError, Server};
 use weir_apiserver::{Authority, Break, Identity, Resource};
 
 use crate::world::{World, has_service, service};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use weir::source::api::{Access, Event, Limits, News, Recorder, Scope, Server, Severity};
+use weir::config::Limits;
+use weir::source::api::{Access, Event, News, Recorder, Scope, Server, Severity};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{Fault, Resource, Verb};
 

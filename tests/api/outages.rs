@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir::source::api::{Access, Limits, Server, Watches};
+use weir::config::Limits;
+use weir::source::api::{Access, Server, Watches};
 use weir_apiserver::{Fault, Request, Resource, Verb};
 
 use crate::faults::FAULTS;

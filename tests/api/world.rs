@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use weir::metrics::Metrics;
-use weir::source::api::{Access, Limits, News, Recorder, Server, State, Watches};
+use weir::config::Limits;
+use weir::source::api::{Access, News, Recorder, Server, State, Watches};
+use weir::telemetry::metrics::Metrics;
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
 

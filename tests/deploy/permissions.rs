@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use weir::metrics::Metrics;
-use weir::source::api::{Access, Event, Limits, Recorder, Scope, Server, Severity, State, Watches};
+use weir::config::Limits;
+use weir::source::api::{Access, Event, Recorder, Scope, Server, Severity, State, Watches};
 use weir::source::{Kind, ObjectKey};
+use weir::telemetry::metrics::Metrics;
 use weir_apiserver::{ApiServer, Fault, Request, Resource, Verb};
 
 use crate::render::{base, objects, only};

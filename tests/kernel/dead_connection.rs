@@ -5,8 +5,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir::metrics::Metrics;
-use weir::source::api::{Access, Limits, Liveness, Server, State, Watches};
+use weir::config::Limits;
+use weir::source::api::{Access, Liveness, Server, State, Watches};
+use weir::telemetry::metrics::Metrics;
 use weir_apiserver::ApiServer;
 use weir_testbed::{Testbed, wait_for};
 

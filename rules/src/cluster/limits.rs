@@ -7,7 +7,6 @@
 use std::fmt;
 
 use crate::cluster::{EndpointSlice, Family, Service};
-use crate::config::Config;
 
 /// How many keys a Service has at most: its ports times its addresses, and its node ports. 2,000 ports
 /// at eight addresses are fewer.
@@ -101,11 +100,11 @@ impl Service {
 }
 
 /// What is left out of a Service with these slices, if anything is.
-pub fn excess(service: &Service, slices: &[&EndpointSlice], config: &Config) -> Option<Excess> {
+pub fn excess(service: &Service, slices: &[&EndpointSlice], max_elements: usize) -> Option<Excess> {
     let endpoints = Family::ALL.map(|family| {
         let of_family = slices.iter().filter(|slice| slice.family == family);
         let endpoints: usize = of_family.map(|slice| slice.endpoints.len()).sum();
-        endpoints > service.max_endpoints(family, config.max_service_elements)
+        endpoints > service.max_endpoints(family, max_elements)
     });
     let excess = Excess { keys: service.excess_keys, endpoints };
     (excess.keys > 0 || endpoints.contains(&true)).then_some(excess)

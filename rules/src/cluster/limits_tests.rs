@@ -80,12 +80,11 @@ fn what_is_left_out_is_told() {
         endpoints: (0..100).map(|number| Endpoint::new([10, 244, 0, number].into())).collect(),
     };
     let mut service = service(10, 1, 0, false);
-    let config = |max_service_elements| Config { max_service_elements, ..Config::new("node-a") };
-    assert_eq!(excess(&service, &[&slice], &config(2000)), None);
-    let found = excess(&service, &[&slice], &config(1999)).expect("too many endpoints");
+    assert_eq!(excess(&service, &[&slice], 2000), None);
+    let found = excess(&service, &[&slice], 1999).expect("too many endpoints");
     assert_eq!((found.keys, found.endpoints), (0, [true, false]));
     service.limit_keys(10);
-    let found = excess(&service, &[&slice], &config(2000)).expect("too many keys");
+    let found = excess(&service, &[&slice], 2000).expect("too many keys");
     assert_eq!((found.keys, found.endpoints), (10, [false, false]));
     assert!(found.to_string().starts_with("10 more addresses"), "{found}");
 }

@@ -264,3 +264,9 @@ pub fn comment(text: &str) -> String {
     }
     format!("{}...", &text[..end])
 }
+
+/// Whether an interface can have this name, and nft can show it.
+pub fn is_interface_name(name: &str) -> bool {
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "/*\"\\".contains(c);
+    !name.is_empty() && name.len() < INTERFACE_NAME_BYTES && !name.contains(is_bad)
+}

@@ -1,7 +1,7 @@
 //! What a watch tells of itself.
 
-use crate::metrics::ApiMetrics;
 use crate::source::Kind;
+use crate::source::api::ApiMetrics;
 
 /// Counts for one kind.
 pub(super) struct Measure {

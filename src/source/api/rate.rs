@@ -5,22 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// How many requests may be made (`clientConnection.qps` and `burst`).
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
-    /// Requests per second in the long run; without bound if it is negative, 5 if it is 0, as for
-    /// client-go.
-    pub qps: f32,
-    /// How many may come at once; 10 if it is 0.
-    pub burst: u32,
-}
-
-impl Default for Limits {
-    /// Those of client-go (`DefaultQPS` and `DefaultBurst` of its rest/config.go).
-    fn default() -> Self {
-        Self { qps: 5.0, burst: 10 }
-    }
-}
+use crate::config::Limits;
 
 /// Longer than any process lives.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

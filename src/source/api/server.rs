@@ -13,9 +13,10 @@ use kube::core::response::StatusDetails;
 use tokio::sync::Mutex;
 
 use super::access::{Access, AccessError};
-use super::rate::{Limiter, Limits};
+use super::rate::Limiter;
 use super::transport::Liveness;
 use super::uids::Uids;
+use crate::config::Limits;
 use crate::text;
 
 /// How much of an answer that is a refusal is read. A Status is shorter, and so is the page of a proxy.

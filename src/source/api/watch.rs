@@ -16,7 +16,7 @@ use super::recovery::{Recovery, SHORT_WATCH};
 use super::server::Server;
 use super::uids::ListedUids;
 use super::wire::{Listed, Update};
-use crate::commands::chain;
+use crate::error::chain;
 use crate::source::Kind;
 
 /// How many failures in a row it takes to speak of a watch that ends too early.

@@ -115,7 +115,7 @@ fn what_kubectl_prints_is_read() {
 
 #[test]
 fn yaml_and_json_of_one_state_are_one_cluster() {
-    let json = transcode::to_json(KUBECTL).unwrap().unwrap();
+    let json = crate::yaml::to_json(KUBECTL).unwrap().unwrap();
     assert_eq!(load_all(&[&json]).cluster, load_all(&[KUBECTL]).cluster);
 }
 

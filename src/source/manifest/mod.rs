@@ -16,8 +16,7 @@ mod files;
 mod notes;
 mod parse;
 mod problem;
-mod transcode;
-mod yaml;
+mod split;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,7 +33,6 @@ pub use self::directory::{Directory, Reload};
 pub use self::files::{Input, is_manifest};
 pub(crate) use self::notes::note;
 pub use self::problem::{Place, Problem, Reason};
-pub(crate) use self::transcode::{SyntaxError, last_wins_json};
 
 /// What manifests hold.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 
 use super::decode::{Decoded, Decoder, ListKind};
 use super::problem::Reason;
-use super::transcode;
-use super::yaml::{self, Piece};
+use super::split::{self, Piece};
+use crate::yaml;
 
 /// About how much text one thread takes at a time, in bytes.
 const PIECE_SIZE: usize = 256 << 10;
@@ -133,7 +133,7 @@ fn in_parallel<T: Sync, R: Send>(
 }
 
 fn yaml_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<'a>>) {
-    for document in yaml::documents(text) {
+    for document in split::documents(text) {
         let whole = document.piece;
         match yaml_list(whole, size) {
             None => units.push(Unit { file, document: document.number, work: Work::Yaml(whole) }),
@@ -147,8 +147,8 @@ fn yaml_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<
 
 /// The pieces of a long document that is a list.
 fn yaml_list(document: Piece<'_>, size: usize) -> Option<(ListKind, Vec<(usize, Piece<'_>)>)> {
-    let list = yaml::split_list(document, size)?;
-    let frame = transcode::to_json(&list.frame).ok()??;
+    let list = split::split_list(document, size)?;
+    let frame = yaml::to_json(&list.frame).ok()??;
     let frame: ListFrame<'_> = serde_json::from_str(&frame).ok()?;
     let kind = ListKind::of(frame.api_version.as_deref(), frame.kind.as_deref())?;
     // Items that the cut has left behind show that it was wrong.
@@ -227,7 +227,7 @@ impl Unit<'_> {
             ..Decoded::default()
         };
         Some(match &self.work {
-            Work::Yaml(piece) => match transcode::to_json(piece.text) {
+            Work::Yaml(piece) => match yaml::to_json(piece.text) {
                 Ok(None) => Decoded::default(),
                 Ok(Some(json)) => decoder.document(&json),
                 Err(mut error) => {
@@ -236,7 +236,7 @@ impl Unit<'_> {
                 }
             },
             Work::YamlItems { list, first, piece, .. } => {
-                let json = transcode::to_json(piece.text).ok()??;
+                let json = yaml::to_json(piece.text).ok()??;
                 let items: Vec<&RawValue> = serde_json::from_str(&json).ok()?;
                 decoder.items(list, *first, items)
             }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{Event, NOTE_LIMIT, Occurrence, Severity};
-use crate::commands::chain;
+use crate::error::chain;
 use crate::source::Kind;
 use crate::source::api::backoff::Backoff;
 use crate::source::api::server::Server;

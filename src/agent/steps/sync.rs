@@ -1,0 +1,157 @@
+//! A sync of the agent: what follows from it, and what is told of it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+use weir_rules::cluster::NamespacedName;
+
+use super::{Agent, Reader};
+use crate::config::closed_node_ports;
+use crate::error::chain;
+use crate::host;
+use crate::sync::{Change, SyncProgress, Synced};
+use crate::takeover::Takeover;
+use crate::telemetry::status::Cause;
+
+/// How often flows are cleaned, at most, while more waits to be programmed.
+const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many lines of a transaction are logged at level debug.
+const LINES_LOGGED: usize = 1000;
+
+impl Agent {
+    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time.
+    pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
+        let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
+        let mut synced = Synced::default();
+        let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
+        self.has_more = matches!(result, Ok(SyncProgress::Batch));
+        self.observed.worked(&synced, self.engine.set_aside());
+        self.tell(start, cause, &synced);
+        match result {
+            Ok(SyncProgress::Batch) => {
+                self.note_programmed();
+                // Reading all flows behind each batch would hold up the next.
+                if self.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEAN_INTERVAL) {
+                    self.clean_flows();
+                }
+            }
+            Ok(SyncProgress::Done) => {
+                self.note_programmed();
+                self.note_equal(start, cause);
+                let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
+                let is_first = !std::mem::replace(&mut self.was_equal, true);
+                if is_first && is_all_there {
+                    info!("the kernel holds all of it already");
+                }
+                if is_first {
+                    self.look_at_network();
+                }
+                if self.tables_retry.succeeded() {
+                    info!("the kernel is equal to the {} again", self.reader.name());
+                }
+                self.clean_flows();
+                self.take_over();
+            }
+            Err(failure) => {
+                self.is_cut_off = failure.is_final();
+                self.observed.sync_failed();
+                if let Some(news) = self.tables_retry.failed(chain(&failure), self.periods.sync) {
+                    error!("{news}; trying again");
+                    self.events.not_programmed(news);
+                }
+            }
+        }
+        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
+            host::give_back_memory();
+        }
+    }
+
+    /// The kernel is equal to the cluster, but for what is set aside or waits: takes note of what follows.
+    fn note_programmed(&mut self) {
+        let Some(cluster) = self.reader.cluster() else { return };
+        let is_queued = |service: &NamespacedName| self.engine.is_queued(service);
+        let change = self.programmed.update(cluster, &self.config, self.engine.aside(), is_queued);
+        let facts = self.programmed.facts();
+        self.cleaner.note(change.effect);
+        if change.checks {
+            let own = self.addresses.known();
+            self.observed.checks_programmed(facts, cluster, &self.config, own);
+        }
+        let node = cluster.node.as_ref();
+        let closed = closed_node_ports(facts.has_node_ports(), node, &self.config);
+        if let Some(note) = closed.as_ref().filter(|_| !self.ports_are_closed) {
+            warn!("{note}");
+        }
+        self.ports_are_closed = closed.is_some();
+    }
+
+    /// The kernel is equal to the cluster, but for what is set aside.
+    fn note_equal(&mut self, start: Instant, cause: Cause) {
+        let (took, triggers) = (start.elapsed(), self.triggers.take());
+        let numbers = self.programmed.facts().numbers();
+        self.observed.synced(cause, took, self.engine.objects(), numbers, triggers);
+    }
+
+    /// Tells what a sync has done.
+    fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
+        self.note_heard(&synced.heard);
+        if synced.repairs() > 0 {
+            warn!("{}", self.others.text(synced.pause));
+            self.events.repaired(&self.others.note(synced.pause.is_some()));
+        }
+        // Who has changed what is still to be repaired is told with that repair.
+        if !self.engine.has_drifted() {
+            self.others.forget();
+        }
+        for refused in &synced.set_aside {
+            let (service, reason) = (&refused.service, &refused.reason);
+            error!(%service, "{reason}; the Service stays as it was, and is tried again");
+            self.events.refused(service, reason);
+        }
+        for service in &synced.taken {
+            info!(%service, "the kernel takes the Service now");
+        }
+        // A repair is no reason to hold back what the cluster asks for.
+        self.has_programmed |= synced.changes.iter().any(|change| !change.is_repair);
+        for change in &synced.changes {
+            self.cleaner.note(change.effect.clone());
+            let cause = match cause {
+                _ if change.is_repair => "repair",
+                // What others have done may have been found while looking for it, or may not.
+                Cause::Update | Cause::Repair => self.reader.name(),
+                Cause::Retry => "retry",
+                Cause::Full => "full",
+            };
+            log(change, cause, start);
+        }
+    }
+
+    /// Has kube-proxy's leftovers removed, once weir's own tables are there. Only who follows an API
+    /// server has taken kube-proxy's place on the node; and every cluster has at least the Service
+    /// of its API server, so that one without is no reason to remove what may still serve.
+    fn take_over(&mut self) {
+        // What the kernel refuses of weir's, kube-proxy's rules may still serve.
+        let serves = self.programmed.facts().has_endpoints() && self.engine.set_aside() == 0;
+        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
+            self.takeover = Some(Takeover::start());
+        }
+    }
+}
+
+/// Logs a commit, and at level debug each line of it.
+fn log(change: &Change, cause: &str, start: Instant) {
+    let elapsed_us = start.elapsed().as_micros();
+    info!(cause, bytes = change.bytes, elapsed_us, "{}", change.counts);
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    if change.transaction.is_none() {
+        debug!("too much to be listed");
+    }
+    let lines = change.transaction.iter().flat_map(|it| it.lines());
+    for (sign, line) in lines.take(LINES_LOGGED) {
+        debug!("{sign} {line}");
+    }
+}

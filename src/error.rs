@@ -1,0 +1,36 @@
+//! Why something failed, in one line.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure(pub(crate) Vec<String>);
+
+impl Failure {
+    /// Says why on standard error, a line each.
+    pub fn report(&self) {
+        self.0.iter().for_each(|line| say(line));
+    }
+}
+
+/// An error with its causes makes one line.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(vec![chain(&error)])
+    }
+}
+
+/// An error and its causes in one line. Some errors have their cause in their own text already.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| {
+        let cause = cause.to_string();
+        if line.ends_with(&cause) { line } else { format!("{line}: {cause}") }
+    })
+}
+
+/// Says a line on standard error, if there is anybody to hear it.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "weir: {line}");
+}
