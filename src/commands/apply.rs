@@ -10,6 +10,7 @@ use crate::kernel::Kernel;
 use crate::sync::{Flows, LiveConnections, reconcile};
 
 /// Makes the kernel equal to the manifests.
+#[allow(clippy::disallowed_methods, reason = "what is printed is the time that passed")]
 pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
     let desired = input::desired(args)?;
     let mut kernel = Kernel::open()?;

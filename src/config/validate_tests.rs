@@ -17,6 +17,7 @@ fn errors(fields: &str) -> Vec<String> {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn each_rule_names_its_field_its_value_and_what_is_expected() {
     let cases = [
         (

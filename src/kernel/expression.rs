@@ -49,6 +49,7 @@ const LOOKUP_F_INV: u32 = libc::NFT_LOOKUP_F_INV as u32;
 const REG_VERDICT: u32 = libc::NFT_REG_VERDICT as u32;
 
 /// The expression for an instruction; `None` where libnftnl does not know it.
+#[allow(clippy::too_many_lines, reason = "one arm for each kind of instruction")]
 pub(super) fn encode(instruction: &Instruction) -> Option<Expression> {
     let mut e = Expression::new(instruction.expression())?;
     match instruction {

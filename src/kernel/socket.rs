@@ -119,6 +119,10 @@ impl Socket {
         self.receive_within(SILENCE)
     }
 
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the thread that talks to the kernel has no runtime"
+    )]
     fn receive_within(&mut self, limit: Duration) -> io::Result<mnl::NlMessages<'_>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -137,6 +141,10 @@ impl Socket {
 
     /// Waits until there is something to receive, or a signal comes. Behind the deadline that is an
     /// error.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the thread that talks to the kernel has no runtime"
+    )]
     fn wait(&self, deadline: Instant) -> io::Result<()> {
         let mut poll =
             libc::pollfd { fd: self.inner.as_raw_fd(), events: libc::POLLIN, revents: 0 };

@@ -24,6 +24,7 @@ fn handle_signal() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the kernel counts real time")]
 fn signals_neither_end_the_wait_for_an_answer_nor_make_it_longer() {
     const LIMIT: Duration = Duration::from_millis(200);
     handle_signal();

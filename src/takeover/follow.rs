@@ -47,6 +47,7 @@ impl Takeover {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
 fn run(has_removed: &AtomicBool) {
     let mut progress = Progress::default();
     loop {

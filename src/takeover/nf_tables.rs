@@ -63,6 +63,7 @@ fn is_refused(error: &CommitError, kind: io::ErrorKind) -> bool {
 }
 
 /// Removes what is there: first what packets meet, then what is out of their reach.
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
 pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
     let mut pauses = pauses();
     loop {

@@ -183,6 +183,7 @@ async fn a_file_is_seen_whatever_way_it_comes_there() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 async fn the_target_of_a_link_is_followed_wherever_it_is() {
     fn linked(files: &Files) {
         files.write("other/file", "one");

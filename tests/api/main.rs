@@ -4,6 +4,11 @@
 //! (`make test-apiserver`). What only happens on command is tested with the server in the process of
 //! the test.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
+
 mod any_server;
 mod control_plane;
 mod credentials;

@@ -2,6 +2,11 @@
 //!
 //! The tools are those that tests/tools/deploy-tools provides.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
+
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "only the program is needed of it")]
 mod common;

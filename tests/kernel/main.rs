@@ -2,6 +2,11 @@
 //!
 //! They need root or user namespaces, and fail without.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../common/image.rs"]

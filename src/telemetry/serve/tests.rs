@@ -209,6 +209,7 @@ fn program(observed: &Observed, cluster: &Cluster) {
 
 /// Asks until the answer is as it should be, for the server follows what is programmed in its own
 /// time; gives it.
+#[allow(clippy::disallowed_methods, reason = "real connections take real time")]
 async fn until(
     address: SocketAddr,
     what: &str,

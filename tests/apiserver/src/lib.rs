@@ -9,6 +9,10 @@
 //! It asks nobody who he is, until it is told to: [`ApiServer::use_tls`],
 //! [`ApiServer::require_token`], [`ApiServer::require_certificate_of`], [`ApiServer::grant`].
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
 #![forbid(unsafe_code)]
 
 mod admission;

@@ -7,6 +7,10 @@
 //! it prints some figures of kube-proxy, and of weir with the same server. [`options`] tells how to
 //! choose what is measured. `make bench` does all this.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
 #![forbid(unsafe_code)]
 
 mod client;

@@ -25,6 +25,10 @@
 //! `unshare -rn`. Without them it panics, so that a test fails and does not pass unseen. A namespace
 //! has no name in the file system and ends with its [`Netns`] and the sockets in it.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
 #![forbid(unsafe_code)]
 
 mod ask;

@@ -1,5 +1,10 @@
 //! The testbed against a ruleset written by hand: what the clients report is what the kernel does.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 

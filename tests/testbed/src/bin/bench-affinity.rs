@@ -5,6 +5,10 @@
 //! The kernel does all up to the endpoint's socket within the call that sends, which is timed. All
 //! Services are asked in turn, a batch each, so that what disturbs the machine disturbs all.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;

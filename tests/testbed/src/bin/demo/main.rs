@@ -2,6 +2,10 @@
 //!
 //! Exits with 0 if all was as it should be, and with 1 and a list of what was not otherwise.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is waited for here lives by the clock of the machine"
+)]
 #![forbid(unsafe_code)]
 
 mod change;
