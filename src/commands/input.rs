@@ -31,7 +31,8 @@ impl Desired {
 /// pipe gives when the program in front of it has failed.
 pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
-    let Loaded { mut cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
+    let Loaded { cluster, problems, notes, is_blank } =
+        load(&args.inputs(), &config.node_name, config.max_service_keys);
     if !problems.is_empty() {
         return Err(Failure(problems.iter().map(|problem| super::chain(problem)).collect()));
     }
@@ -39,7 +40,6 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
         let empty = "there is nothing in the input: no document, not even an empty List";
         return Err(Failure(notes.into_iter().chain([empty.to_owned()]).collect()));
     }
-    cluster.services.limit(config.max_service_keys);
     let has_node_ports = cluster.services.values().any(Service::has_node_port);
     let closed = closed_node_ports(has_node_ports, cluster.node.as_ref(), &config);
     let remarks = [nothing_to_serve(&cluster), closed];

@@ -49,8 +49,9 @@ pub struct Loaded {
     pub is_blank: bool,
 }
 
-/// Reads manifests once, for the proxy of this node.
-pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
+/// Reads manifests once, for the proxy of this node. Each Service has at most `max_service_keys` addresses
+/// with a port and node ports: what is beyond that claims nothing and costs nothing more.
+pub fn load(inputs: &[Input], node_name: &str, max_service_keys: usize) -> Loaded {
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     for input in inputs {
@@ -69,7 +70,7 @@ pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
             Input::Path(path) => sources.push(read(path)),
         }
     }
-    let mut loaded = load_texts(sources, node_name);
+    let mut loaded = load_texts(sources, node_name, max_service_keys);
     notes.append(&mut loaded.notes);
     Loaded { notes, ..loaded }
 }
@@ -83,7 +84,11 @@ fn read(path: &Path) -> Result<Text, Box<Problem>> {
     files::read(path)?.ok_or_else(missing)
 }
 
-fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Loaded {
+fn load_texts(
+    sources: Vec<Result<Text, Box<Problem>>>,
+    node_name: &str,
+    max_service_keys: usize,
+) -> Loaded {
     // Each source's place, with its text taken out to be parsed together with the others.
     let mut texts = Vec::new();
     let mut unread = Vec::new();
@@ -117,7 +122,7 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
     // The objects have no other owner then, and need not be copied.
     drop(files);
     let places = Places::new(&accepted);
-    let cluster = accepted.into_cluster(usize::MAX);
+    let cluster = accepted.into_cluster(max_service_keys);
     problems.extend(places.conflicts(&cluster));
     problems.sort_by_key(|problem| (order.get(&problem.file).copied(), problem.document));
     Loaded { cluster, problems, notes, is_blank }
