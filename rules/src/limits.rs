@@ -8,12 +8,14 @@ use std::fmt;
 
 use crate::cluster::{EndpointSlice, Family, Service};
 use crate::config::Config;
+use crate::endpoints::{PortSlices, has_more_usable};
 
 /// How many keys a Service has at most: its ports times its addresses, and its node ports. 2,000 ports
 /// at eight addresses are fewer.
 pub const DEFAULT_MAX_SERVICE_KEYS: usize = 16_384;
 
-/// How many elements the endpoints of a Service take at most in one family: each key has all of them.
+/// How many elements the endpoints of a Service take at most in one family: each key has all those of
+/// its port. Those of policy Local are lists of their own, with a limit of their own.
 /// 131,072 endpoints of one port at two addresses are as many. An element takes the kernel some 180 bytes.
 pub const DEFAULT_MAX_SERVICE_ELEMENTS: usize = 262_144;
 
@@ -100,12 +102,14 @@ impl Service {
     }
 }
 
-/// What is left out of a Service with these slices, if anything is.
+/// What is left out of a Service with these slices, if anything is. Endpoints are those of the port that
+/// has the most, on whatever node, so that all nodes tell the same.
 pub fn excess(service: &Service, slices: &[&EndpointSlice], config: &Config) -> Option<Excess> {
     let endpoints = Family::ALL.map(|family| {
-        let of_family = slices.iter().filter(|slice| slice.family == family);
-        let endpoints: usize = of_family.map(|slice| slice.endpoints.len()).sum();
-        endpoints > service.max_endpoints(family, config.max_service_elements)
+        let max = service.max_endpoints(family, config.max_service_elements);
+        let slices = PortSlices::new(family, slices);
+        service.serves(family)
+            && service.ports.iter().any(|port| has_more_usable(port, &slices, max))
     });
     let excess = Excess { keys: service.excess_keys, endpoints };
     (excess.keys > 0 || endpoints.contains(&true)).then_some(excess)

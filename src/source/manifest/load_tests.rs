@@ -244,7 +244,11 @@ fn files_that_cannot_be_read_are_named() {
     let missing = directory.path().join("missing.yaml");
     let binary = directory.path().join("binary.yaml");
     fs::write(&binary, b"a: \xff\n").unwrap();
-    let loaded = load(&[Input::Path(missing.clone()), Input::Path(binary.clone())], "node-1", DEFAULT_MAX_SERVICE_KEYS);
+    let loaded = load(
+        &[Input::Path(missing.clone()), Input::Path(binary.clone())],
+        "node-1",
+        DEFAULT_MAX_SERVICE_KEYS,
+    );
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
