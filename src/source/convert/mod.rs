@@ -1,6 +1,7 @@
 //! From one Kubernetes object to what weir keeps of it, read as kube-proxy reads it.
 
 mod field;
+pub(super) use field::Quoted;
 pub(crate) use field::name;
 mod node;
 mod pod;

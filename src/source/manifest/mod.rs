@@ -135,3 +135,7 @@ mod tests;
 #[cfg(test)]
 #[path = "conflict_tests.rs"]
 mod conflict_tests;
+
+#[cfg(test)]
+#[path = "refused_tests.rs"]
+mod refused_tests;
