@@ -58,6 +58,9 @@ pub enum Remark {
     Fqdn,
     /// An EndpointSlice with a port that has no name, not even an empty one.
     UnnamedPort,
+    /// An EndpointSlice with a port that has no number, which to Kubernetes means all ports, and to a proxy
+    /// nothing.
+    UnnumberedPort,
 }
 
 /// The networks of a ServiceCIDR.
