@@ -58,16 +58,18 @@ pub fn load(inputs: &[Input], node_name: &str, max_service_keys: usize) -> Loade
         match input {
             Input::Stdin => sources.push(files::read_stdin()),
             Input::Path(path) if path.is_dir() => match files::list(path) {
-                Ok(paths) => {
-                    if paths.is_empty() {
+                Ok(listing) => {
+                    notes.extend(listing.left_out);
+                    if listing.files.is_empty() {
                         let ends = files::EXTENSIONS.map(|end| format!("*.{end}")).join(", ");
                         notes.push(format!("no manifest ({ends}) in {}", path.display()));
                     }
-                    sources.extend(paths.iter().map(|path| read(path)));
+                    let files = listing.files.iter();
+                    sources.extend(files.map(|path| present(path, files::read_listed(path))));
                 }
                 Err(problem) => sources.push(Err(problem)),
             },
-            Input::Path(path) => sources.push(read(path)),
+            Input::Path(path) => sources.push(present(path, files::read_named(path))),
         }
     }
     let mut loaded = load_texts(sources, node_name, max_service_keys);
@@ -78,10 +80,10 @@ pub fn load(inputs: &[Input], node_name: &str, max_service_keys: usize) -> Loade
 /// As on every Linux: `std` has no other way to its text.
 const ENOENT: i32 = 2;
 
-/// Reads a file that must be there.
-fn read(path: &Path) -> Result<Text, Box<Problem>> {
+/// A file that must be there.
+fn present(path: &Path, read: Result<Option<Text>, Box<Problem>>) -> Result<Text, Box<Problem>> {
     let missing = || files::unreadable(path, std::io::Error::from_raw_os_error(ENOENT));
-    files::read(path)?.ok_or_else(missing)
+    read?.ok_or_else(missing)
 }
 
 fn load_texts(
