@@ -405,7 +405,7 @@ async fn a_file_is_seen_when_it_is_written_by_another_of_its_names() {
     }
 }
 
-/// Nor is a change what is beside it, and a file with one name takes no watch.
+/// The kernel has a limit of watches.
 #[tokio::test]
 async fn a_file_without_another_name_is_not_watched_itself() {
     let files = Files::new();

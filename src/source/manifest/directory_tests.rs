@@ -191,7 +191,7 @@ fn a_file_that_becomes_a_fifo_once_it_is_listed_is_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.yaml");
     make_fifo(&path);
-    let problem = files::read_listed(&path).err().expect("it is no file");
+    let Err(problem) = files::read_listed(&path) else { panic!("it is no file") };
     assert_eq!(problem.source().unwrap().to_string(), "it is not a file any more");
 }
 
