@@ -120,6 +120,17 @@ pub fn has_usable(port: &ServicePort, slices: &PortSlices<'_>) -> bool {
     candidates(port, slices, nowhere).iter().any(|c| is_draining(c.endpoint))
 }
 
+/// Whether a port has more than so many endpoints that new connections may go to, wherever the proxy is.
+/// Mostly it is enough to count what the slices hold.
+pub(crate) fn has_more_usable(port: &ServicePort, slices: &PortSlices<'_>, count: usize) -> bool {
+    let entries: usize = slices.of(port).map(|(_, slice)| slice.endpoints.len()).sum();
+    if entries <= count {
+        return false;
+    }
+    let nowhere = Place { node: "", zone: None };
+    ready_or_draining(&candidates(port, slices, nowhere), |_| true).len() > count
+}
+
 /// Every endpoint of a port that still answers, whether new connections go to it or not: also
 /// those that terminate while others are ready, and those elsewhere or in another zone.
 pub fn serving(port: &ServicePort, slices: &PortSlices<'_>, place: Place<'_>) -> Vec<PortEndpoint> {

@@ -43,6 +43,9 @@ impl Manifests {
         for problem in &reload.resolved {
             info!("no longer: {}", chain(problem));
         }
+        for line in &reload.left_out {
+            warn!("{line}");
+        }
         for note in &reload.notes {
             info!("{note}");
         }

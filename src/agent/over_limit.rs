@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use weir_rules::cluster::limits::{Excess, excess};
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
+use weir_rules::facts::excess::{Excess, excess};
 
 /// What has been told of Services that are over their limits.
 #[derive(Debug, Default)]
@@ -23,8 +23,7 @@ impl OverLimit {
         let mut news = Vec::new();
         for name in &touched.services {
             let service = cluster.services.get(name);
-            let found = service
-                .and_then(|it| excess(it, &cluster.slices.of(name), config.max_service_elements));
+            let found = service.and_then(|it| excess(it, &cluster.slices.of(name), config));
             let before = match found {
                 Some(excess) => self.told.insert(name.clone(), excess),
                 None => self.told.remove(name),

@@ -1,9 +1,9 @@
 //! What the commands that run once have in common: manifests in, a ruleset out.
 
-use weir_rules::cluster::limits::excess;
 use weir_rules::cluster::{Cluster, Service};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
+use weir_rules::facts::excess::excess;
 use weir_rules::facts::stale_flows::Serving;
 use weir_rules::nft::Ruleset;
 
@@ -32,7 +32,8 @@ impl Desired {
 /// pipe gives when the program in front of it has failed.
 pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
     let config = args.node.config()?;
-    let Loaded { mut cluster, problems, notes, is_blank } = load(&args.inputs(), &config.node_name);
+    let Loaded { cluster, problems, notes, is_blank } =
+        load(&args.inputs(), &config.node_name, config.max_service_keys);
     if !problems.is_empty() {
         return Err(Failure(problems.iter().map(|problem| chain(problem)).collect()));
     }
@@ -40,12 +41,11 @@ pub(super) fn desired(args: &ManifestArgs) -> Result<Desired, Failure> {
         let empty = "there is nothing in the input: no document, not even an empty List";
         return Err(Failure(notes.into_iter().chain([empty.to_owned()]).collect()));
     }
-    cluster.services.limit(config.max_service_keys);
     let has_node_ports = cluster.services.values().any(Service::has_node_port);
     let closed = closed_node_ports(has_node_ports, cluster.node.as_ref(), &config);
     let remarks = [nothing_to_serve(&cluster), closed];
     let excesses = cluster.services.iter().filter_map(|(name, service)| {
-        let excess = excess(service, &cluster.slices.of(name), config.max_service_elements)?;
+        let excess = excess(service, &cluster.slices.of(name), &config)?;
         Some(format!("Service {name}: {excess}"))
     });
     let excesses: Vec<_> = excesses.collect();

@@ -4,7 +4,7 @@ use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use serde::Deserialize;
 
 use super::convert::{self, Converted, InvalidField};
-use super::{Kind, ObjectKey};
+use super::{Kind, ObjectKey, validate};
 
 /// A field that cannot be decoded.
 #[derive(Debug)]
@@ -49,14 +49,15 @@ pub(super) fn object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodab
     })
 }
 
-/// The same, where nothing is left out, and what does not matter must be of its type, too: nobody but
-/// weir has read it yet.
+/// The same, where nothing is left out, what does not matter must be of its type, too, and everything is
+/// such as the API server takes it: nobody but weir has read it yet.
 pub(super) fn checked_object(key: &ObjectKey, json: &str) -> Result<Converted, Undecodable> {
-    check_name(key)?;
+    validate::name(key)?;
     match key.kind {
-        Kind::Service => drop(decode::<core::Service>(json)?),
-        Kind::EndpointSlice => drop(decode::<discovery::EndpointSlice>(json)?),
-        Kind::Node | Kind::Pod | Kind::ServiceCidr => {}
+        Kind::Service => validate::service(&decode::<core::Service>(json)?)?,
+        Kind::EndpointSlice => validate::slice(&decode::<discovery::EndpointSlice>(json)?)?,
+        Kind::Pod => validate::pod(&decode::<core::Pod>(json)?)?,
+        Kind::Node | Kind::ServiceCidr => {}
     }
     let converted = object(key, json)?;
     match converted.left_out.first() {

@@ -9,5 +9,6 @@ mod decode;
 mod kind;
 pub mod manifest;
 pub mod object;
+mod validate;
 
 pub use kind::{Kind, ObjectKey};

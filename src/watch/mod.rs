@@ -3,7 +3,8 @@
 //! ConfigMap's volume, or with a directory that takes another's place.
 //!
 //! What is watched are the directories that hold a file or a link on the way to it. What happens in them
-//! under other names is no change. That a directory has been moved, with others above it, is not told
+//! under other names is no change. The kernel tells a directory only of what is written by a name in it, so
+//! that a file with more than one name (a hard link) is watched itself, too. That a directory has been moved, with others above it, is not told
 //! by the kernel, so that once a second it is looked whether each is still the one that is watched.
 
 mod event;
@@ -52,14 +53,15 @@ pub struct Watch {
     notices: mpsc::UnboundedReceiver<()>,
     /// What of each directory counts, which the watcher's thread asks for each event.
     wanted: Arc<Mutex<Wanted>>,
-    /// The directories that are watched; `None` where there is none of this name.
+    /// The directories, and files with several names, that are watched; `None` where there is none.
     watched: BTreeMap<PathBuf, Option<Identity>>,
     /// When to look next whether they are still the same.
     look_at: Instant,
     is_failing: bool,
 }
 
-/// What counts, by directory. The directories' paths have no links in them.
+/// What counts, by directory. The directories' paths have no links in them. A file that is watched itself
+/// is there with no names in it.
 type Wanted = BTreeMap<PathBuf, Names>;
 
 /// Why directories cannot be watched.
@@ -72,7 +74,7 @@ enum Names {
     These(BTreeSet<OsString>),
 }
 
-/// Device and inode of a directory: another may come to have its name.
+/// Device and inode of a directory or file: another may come to have its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity(u64, u64);
 
@@ -144,7 +146,7 @@ impl Watch {
         self.is_failing = !failures.is_empty();
     }
 
-    /// Watches the directories that are now on the way to what is watched for, and no others.
+    /// Watches what is now on the way to what is watched for, and nothing else.
     fn follow(&mut self) -> Failures {
         let mut failures = Failures::new();
         for _ in 0..ROUNDS {
@@ -209,7 +211,7 @@ impl Target {
         })
     }
 
-    /// The directories on the way, as the links are now.
+    /// The directories on the way, as the links are now, and the files that have other names.
     fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::new();
         let mut add = |path: &Path| {
@@ -222,20 +224,23 @@ impl Target {
             }
             route.end
         };
-        match self {
-            Target::File(path) => drop(add(path)),
+        let files = match self {
+            Target::File(path) => vec![add(path)],
             Target::Directory { path, is_wanted } => {
                 let directory = add(path);
                 let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-                let is_link =
-                    |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                for link in entries.filter(is_link).map(|entry| entry.path()) {
-                    if is_wanted(&link) {
-                        add(&link);
-                    }
-                }
+                let entries = entries.filter(|entry| is_wanted(&entry.path()));
+                let files = entries.map(|entry| match entry.file_type() {
+                    Ok(kind) if kind.is_symlink() => add(&entry.path()),
+                    _ => entry.path(),
+                });
+                let files = files.collect();
                 wanted.insert(directory, Names::All);
+                files
             }
+        };
+        for file in files.into_iter().filter(|file| has_other_names(file)) {
+            wanted.entry(file).or_insert_with(|| Names::These(BTreeSet::new()));
         }
         wanted
     }
@@ -243,12 +248,18 @@ impl Target {
 
 impl Identity {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_dir)?;
+        let is_watchable = |metadata: &fs::Metadata| metadata.is_dir() || metadata.is_file();
+        let metadata = fs::metadata(path).ok().filter(is_watchable)?;
         Some(Self(metadata.dev(), metadata.ino()))
     }
 }
 
-/// Whether an event is about a directory that is wanted, or about a name in one that counts there. One
+/// Whether a path without links is a file that may be written by another name.
+fn has_other_names(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() > 1)
+}
+
+/// Whether an event is about a directory or file that is wanted, or about a name in one that counts there. One
 /// that is about nothing in particular says that events have been lost.
 fn is_counted(wanted: &Wanted, event: &notify::Event) -> bool {
     let is_wanted = |path: &PathBuf| {

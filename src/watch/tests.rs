@@ -335,6 +335,94 @@ async fn the_target_of_a_link_is_followed_wherever_it_is() {
     }
 }
 
+/// The kernel tells the directory of a file only of what is written by the name that is in it.
+#[tokio::test]
+async fn a_file_is_seen_when_it_is_written_by_another_of_its_names() {
+    let elsewhere: Step = (|files| files.write("other/name", "two"), Some("two"));
+    let ways: [Way; 4] = [
+        (
+            "a hard link",
+            |files| {
+                files.write("other/name", "one");
+                files.hard_link("other/name", "m/dir/web.yaml");
+            },
+            &[elsewhere, (|files| files.write("other/name", "three"), Some("three"))],
+        ),
+        (
+            "a hard link that comes while it is watched, and another in its place",
+            |_| {},
+            &[
+                (
+                    |files| {
+                        files.write("other/name", "one");
+                        files.hard_link("other/name", "m/dir/web.yaml");
+                    },
+                    Some("one"),
+                ),
+                elsewhere,
+                (
+                    |files| {
+                        files.write("other/next", "three");
+                        files.hard_link("other/next", "other/to-rename");
+                        files.rename("other/to-rename", "m/dir/web.yaml");
+                    },
+                    Some("three"),
+                ),
+                (|files| files.write("other/next", "four"), Some("four")),
+            ],
+        ),
+        (
+            "the target of a symbolic link",
+            |files| {
+                files.write("other/name", "one");
+                files.folder("target");
+                files.hard_link("other/name", "target/file");
+                files.link("target/file", "m/dir/web.yaml");
+            },
+            &[elsewhere],
+        ),
+        (
+            "two names in the directory, of which one goes",
+            |files| {
+                files.write("other/name", "one");
+                files.hard_link("other/name", "m/dir/also.yaml");
+                files.hard_link("other/name", "m/dir/web.yaml");
+            },
+            &[
+                elsewhere,
+                (
+                    |files| {
+                        files.remove("m/dir/also.yaml");
+                        files.write("other/name", "three");
+                    },
+                    Some("three"),
+                ),
+                (|files| files.write("other/name", "four"), Some("four")),
+            ],
+        ),
+    ];
+    for (way, prepare, steps) in ways {
+        must_be_told(way, prepare, steps).await;
+    }
+}
+
+/// The kernel has a limit of watches.
+#[tokio::test]
+async fn a_file_without_another_name_is_not_watched_itself() {
+    let files = Files::new();
+    files.write("m/dir/web.yaml", "one");
+    files.write("m/dir/other.txt", "one");
+    files.hard_link("m/dir/other.txt", "other/name");
+    let inode = |path: &str| fs::metadata(files.at(path)).unwrap().ino();
+    for target in files.targets() {
+        let _watch = Watch::new(target).unwrap();
+        let watched = inodes();
+        assert!(watched.contains(&inode("m/dir")));
+        assert!(!watched.contains(&inode("m/dir/web.yaml")));
+        assert!(!watched.contains(&inode("m/dir/other.txt")), "its name is not wanted");
+    }
+}
+
 #[tokio::test]
 async fn another_directory_that_takes_the_place_of_the_watched_one_is_followed() {
     let there: fn(&Files) = |files| {

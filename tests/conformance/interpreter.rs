@@ -59,7 +59,7 @@ impl Node {
             .unwrap_or_else(|error| panic!("{situation}: {error}"));
         let Some(Command::Print(args)) = cli.command else { panic!("it is print") };
         let config = args.node.config().unwrap_or_else(|error| panic!("{situation}: {error}"));
-        let loaded = load(&args.inputs(), &config.node_name);
+        let loaded = load(&args.inputs(), &config.node_name, config.max_service_keys);
         assert!(loaded.problems.is_empty(), "{situation}: {:#?}", loaded.problems);
         let local = [
             Testbed::NODE_V4.into(),

@@ -136,7 +136,7 @@ impl Scene {
     fn has_stale_flows(&self) -> bool {
         let path = self.running.folder.path().join("served.yaml");
         fs::write(&path, self.cluster().manifests()).expect("it can be written");
-        let cluster = load(&[Input::Path(path)], "node-a").cluster;
+        let cluster = load(&[Input::Path(path)], "node-a", usize::MAX).cluster;
         let serving = Serving::new(&cluster, &Config::new("node-a"));
         self.running.bed.node().run(|| {
             let mut connections = LiveConnections::default();

@@ -222,12 +222,14 @@ fn at_the_start_what_is_bad_is_left_out_and_said_so() {
 }
 
 #[test]
-fn what_is_not_a_file_is_not_read() {
+fn what_is_not_a_file_is_not_read_and_said_so_once() {
     let running = Running::new(&[("web.yaml", &service("web", "10.96.0.10", 2))]);
     running.wait_until_listed("10.96.0.10 . tcp . 80");
     running.ns.cmd("mkfifo", [running.folder.path().join("pipe.yaml")]);
     running.write("web.yaml", &service("web", "10.96.0.11", 2));
     running.wait_until_listed("10.96.0.11 . tcp . 80");
+    let told = "pipe.yaml is a FIFO, not a file, and is left out";
+    assert_eq!(running.log().matches(told).count(), 1, "{}", running.log());
     assert!(running.process.terminate(LIMIT).success());
 }
 

@@ -4,47 +4,16 @@
 //! Whoever may edit Services can ask for thousands of ports at hundreds of addresses. What is beyond the
 //! limits is left out, the least of its claims first; everything else of the Service is served.
 
-use std::fmt;
-
-use crate::cluster::{EndpointSlice, Family, Service};
+use crate::cluster::{Family, Service};
 
 /// How many keys a Service has at most: its ports times its addresses, and its node ports. 2,000 ports
 /// at eight addresses are fewer.
 pub const DEFAULT_MAX_SERVICE_KEYS: usize = 16_384;
 
-/// How many elements the endpoints of a Service take at most in one family: each key has all of them.
+/// How many elements the endpoints of a Service take at most in one family: each key has all those of
+/// its port. Those of policy Local are lists of their own, with a limit of their own.
 /// 131,072 endpoints of one port at two addresses are as many. An element takes the kernel some 180 bytes.
 pub const DEFAULT_MAX_SERVICE_ELEMENTS: usize = 262_144;
-
-/// What is left out of a Service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Excess {
-    /// How many of its keys.
-    pub keys: u32,
-    /// Whether some of its endpoints are, in each family.
-    pub endpoints: [bool; 2],
-}
-
-impl fmt::Display for Excess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut texts = Vec::new();
-        if self.keys > 0 {
-            texts.push(format!(
-                "{} more addresses with a port and node ports than a Service may have are not served \
-                 (--max-service-keys)",
-                self.keys
-            ));
-        }
-        if self.endpoints.contains(&true) {
-            texts.push(
-                "it has more endpoints than it may with so many addresses and ports, and not all are \
-                 used (--max-service-elements)"
-                    .to_owned(),
-            );
-        }
-        f.write_str(&texts.join("; "))
-    }
-}
 
 impl Service {
     /// Leaves out what is beyond so many keys: external IPs from the last on, then load balancers'
@@ -97,17 +66,6 @@ impl Service {
     pub(crate) fn max_endpoints(&self, family: Family, max_elements: usize) -> usize {
         (max_elements / self.keys_of(family).max(1)).max(1)
     }
-}
-
-/// What is left out of a Service with these slices, if anything is.
-pub fn excess(service: &Service, slices: &[&EndpointSlice], max_elements: usize) -> Option<Excess> {
-    let endpoints = Family::ALL.map(|family| {
-        let of_family = slices.iter().filter(|slice| slice.family == family);
-        let endpoints: usize = of_family.map(|slice| slice.endpoints.len()).sum();
-        endpoints > service.max_endpoints(family, max_elements)
-    });
-    let excess = Excess { keys: service.excess_keys, endpoints };
-    (excess.keys > 0 || endpoints.contains(&true)).then_some(excess)
 }
 
 #[cfg(test)]

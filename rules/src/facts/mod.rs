@@ -3,6 +3,7 @@
 //! What a Service adds to a total is kept with it, so that it can be taken out again.
 
 pub mod counts;
+pub mod excess;
 pub mod health_checks;
 pub mod stale_flows;
 

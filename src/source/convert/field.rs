@@ -19,7 +19,7 @@ pub struct InvalidField {
 }
 
 impl InvalidField {
-    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(in crate::source) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), message: message.into() }
     }
 }
@@ -54,7 +54,7 @@ pub(super) fn network(text: &str, field: impl Fn() -> String) -> Result<IpNet, I
 const MAX_QUOTED: usize = 64;
 
 /// A text that somebody else has written, in quotes, escaped and cut.
-pub(super) struct Quoted<'a>(pub(super) &'a str);
+pub(in crate::source) struct Quoted<'a>(pub(in crate::source) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! From one Kubernetes object to what weir keeps of it, read as kube-proxy reads it.
 
 mod field;
+pub(super) use field::Quoted;
 pub(crate) use field::name;
 mod node;
 mod pod;
@@ -57,6 +58,9 @@ pub enum Remark {
     Fqdn,
     /// An EndpointSlice with a port that has no name, not even an empty one.
     UnnamedPort,
+    /// An EndpointSlice with a port that has no number, which to Kubernetes means all ports, and to a proxy
+    /// nothing.
+    UnnumberedPort,
 }
 
 /// The networks of a ServiceCIDR.

@@ -43,14 +43,13 @@ pub fn slice(
         .filter_map(|(index, item)| left_out.good(endpoint(item, index, family)))
         .collect::<Vec<_>>();
     let service = NamespacedName::new(namespace, service);
-    let unnamed = slice.ports.iter().flatten().any(|port| port.name.is_none());
     let mut converted = EndpointSlice { service, family, ports, endpoints };
     // They stay for as long as the slice does.
     converted.ports.shrink_to_fit();
     converted.endpoints.shrink_to_fit();
     Ok(Converted {
         object: Object::Slice(converted, trigger_time(slice)),
-        remarks: unnamed.then_some(Remark::UnnamedPort).into_iter().collect(),
+        remarks: remarks(slice),
         left_out,
     })
 }
@@ -62,7 +61,16 @@ fn trigger_time(slice: &object::EndpointSlice<'_>) -> Option<Timestamp> {
     annotations.trigger_time.as_deref()?.parse().ok()
 }
 
-/// The ports. One without a name or a number selects nothing and is left out without a word.
+/// What of its ports is left out although there is nothing wrong with it.
+fn remarks(slice: &object::EndpointSlice<'_>) -> Vec<Remark> {
+    let has =
+        |is_it: fn(&object::EndpointPort<'_>) -> bool| slice.ports.iter().flatten().any(is_it);
+    let unnamed = has(|port| port.name.is_none()).then_some(Remark::UnnamedPort);
+    let unnumbered = has(|port| port.port.unwrap_or(0) == 0).then_some(Remark::UnnumberedPort);
+    unnamed.into_iter().chain(unnumbered).collect()
+}
+
+/// The ports. One without a name or a number selects nothing and is left out with a remark.
 fn ports(slice: &object::EndpointSlice<'_>, left_out: &mut LeftOut) -> Vec<EndpointPort> {
     let mut ports = Vec::new();
     for (index, port) in slice.ports.iter().flatten().enumerate() {

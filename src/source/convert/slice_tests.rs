@@ -78,6 +78,14 @@ fn ports_without_name_or_number_are_left_out() {
     let ports: Vec<_> =
         slice.ports.iter().map(|of| (&*of.name, of.protocol.number(), of.port.get())).collect();
     assert_eq!(ports, [("", 6, 2), ("c", 132, 3)]);
+    let remarks = |ports: Value| converted(json!({"ports": ports})).unwrap().remarks;
+    assert_eq!(remarks(json!([{"port": 1}])), [Remark::UnnamedPort]);
+    assert_eq!(remarks(json!([{"name": "a"}])), [Remark::UnnumberedPort]);
+    assert_eq!(remarks(json!([{"name": "a", "port": 0}])), [Remark::UnnumberedPort]);
+    let both = [Remark::UnnamedPort, Remark::UnnumberedPort];
+    assert_eq!(remarks(json!([{"name": "a"}, {"port": 1}, {"name": "b"}])), both);
+    assert_eq!(remarks(json!([{}])), both);
+    assert_eq!(remarks(json!([{"name": "", "port": 1}])), []);
     assert_eq!(accepted(json!({"ports": null, "endpoints": null})).endpoints, []);
 }
 

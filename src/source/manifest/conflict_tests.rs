@@ -1,4 +1,4 @@
-use super::tests::{problems, service};
+use super::tests::{load_limited, problems, service};
 
 fn with(name: &str, ip: &str, fields: &str) -> String {
     service(name, ip).replace("spec:", &format!("spec:\n  {fields}"))
@@ -64,4 +64,16 @@ fn an_object_cannot_be_there_twice() {
     }
     let elsewhere = service("a", "10.96.0.2").replace("name: a", "name: a\n  namespace: shop");
     assert_eq!(problems(&[&text, &elsewhere]), Vec::<String>::new());
+}
+
+/// Looking for conflicts among a Service's millions of keys would cost what the limit is there to save.
+#[test]
+fn what_is_over_the_limit_of_a_service_claims_nothing() {
+    let small = service("a", "10.96.0.1");
+    let large = with("b", "10.96.0.2", "externalIPs: [192.0.2.1, 10.96.0.1]");
+    let conflicts = |max_keys| load_limited(&[&small, &large], max_keys).problems.len();
+    assert_eq!((conflicts(3), conflicts(2)), (1, 0));
+    let loaded = load_limited(&[&large], 2);
+    let (_, service) = loaded.cluster.services.iter().next().expect("it is there");
+    assert_eq!((service.keys(), service.excess_keys), (2, 1), "and what is left out is told");
 }

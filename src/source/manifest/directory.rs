@@ -10,7 +10,7 @@ use weir_rules::cluster::Cluster;
 
 use super::assemble::{Accepted, File, assemble};
 use super::decode::Decoded;
-use super::files;
+use super::files::{self, Listing};
 use super::notes::notes;
 use super::parse::{Text, parse};
 use super::problem::Problem;
@@ -31,6 +31,7 @@ pub struct Directory {
     accepted: Accepted,
     /// The standing problems, by their text.
     problems: BTreeMap<String, Problem>,
+    left_out: HashSet<String>,
     notes: HashSet<String>,
 }
 
@@ -43,6 +44,8 @@ pub struct Reload {
     pub new_problems: Vec<Problem>,
     /// Problems that were there the last time and no longer are.
     pub resolved: Vec<Problem>,
+    /// What is no file although it has a manifest's name, and was not there the last time, one line each.
+    pub left_out: Vec<String>,
     /// Notes that were not there the last time.
     pub notes: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl Directory {
             files: HashMap::new(),
             accepted: Accepted::default(),
             problems: BTreeMap::new(),
+            left_out: HashSet::new(),
             notes: HashSet::new(),
         }
     }
@@ -69,27 +73,28 @@ impl Directory {
     /// Reads the directory, and parses what is new in it.
     pub fn reload(&mut self) -> Reload {
         let mut problems = Vec::new();
-        let (paths, all_listed) = match files::list(&self.path) {
-            Ok(paths) => (paths, true),
+        let (listing, all_listed) = match files::list(&self.path) {
+            Ok(listing) => (listing, true),
             Err(problem) => {
                 problems.push(*problem);
-                (Vec::new(), false)
+                (Listing::default(), false)
             }
         };
-        let files = self.read(&paths);
+        let files = self.read(&listing.files);
         let (accepted, found) = assemble(&files, all_listed, &self.accepted);
         problems.extend(found);
         self.accepted = accepted;
 
         let notes = notes(&files, &self.accepted);
-        let new_notes = notes.iter().filter(|note| !self.notes.contains(*note)).cloned().collect();
-        self.notes = notes.into_iter().collect();
+        let notes = new(&mut self.notes, notes);
+        let left_out = new(&mut self.left_out, listing.left_out);
         let (new_problems, resolved) = self.compare(problems);
         Reload {
             cluster: self.accepted.clone().into_cluster(self.max_service_keys),
             new_problems,
             resolved,
-            notes: new_notes,
+            left_out,
+            notes,
         }
     }
 
@@ -100,7 +105,7 @@ impl Directory {
         let mut changed: Vec<(usize, u64)> = Vec::new();
         let mut texts: Vec<Text> = Vec::new();
         for path in paths {
-            match files::read(path) {
+            match files::read_listed(path) {
                 Ok(None) => {}
                 Ok(Some(text)) => {
                     let hash = hash(&text.text);
@@ -149,6 +154,13 @@ impl Directory {
         let gone = std::mem::replace(&mut self.problems, standing);
         (new, gone.into_values().collect())
     }
+}
+
+/// What was not told before of what is told now, which becomes what was told.
+fn new(told: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
+    let new = now.iter().filter(|line| !told.contains(*line)).cloned().collect();
+    *told = now.into_iter().collect();
+    new
 }
 
 fn hash(text: &str) -> u64 {

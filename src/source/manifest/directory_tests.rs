@@ -146,6 +146,55 @@ fn a_second_file_does_not_take_an_object_from_the_first() {
     assert_eq!(fixture.reload().0, ["a 10.96.0.2"]);
 }
 
+fn make_fifo(path: &std::path::Path) {
+    let made =
+        std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo of coreutils");
+    assert!(made.success());
+}
+
+#[test]
+fn what_is_no_file_is_told_once_and_never_waited_for() {
+    let mut fixture = Fixture::new(&[("a.yaml", &service("a", "10.96.0.1"))]);
+    let path = |name: &str| fixture.files.path().join(name);
+    make_fifo(&path("fifo.yaml"));
+    make_fifo(&path(".hidden.yaml"));
+    make_fifo(&path("fifo.txt"));
+    fs::create_dir(path("folder.json")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket.yml")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path("zero.yaml")).unwrap();
+    let expected = [
+        ("fifo.yaml", "a FIFO"),
+        ("folder.json", "a directory"),
+        ("socket.yml", "a socket"),
+        ("zero.yaml", "a device"),
+    ];
+    let expected = expected.map(|(name, what)| {
+        format!("{} is {what}, not a file, and is left out", path(name).display())
+    });
+    let reload = fixture.directory.reload();
+    assert_eq!(reload.left_out, expected);
+    assert_eq!((reload.new_problems.len(), reload.cluster.services.len()), (0, 1));
+    assert_eq!(fixture.directory.reload().left_out, Vec::<String>::new(), "once");
+    let input = crate::source::manifest::Input::Path(fixture.files.path().into());
+    let loaded = crate::source::manifest::load(&[input], "node-1", usize::MAX);
+    assert_eq!((loaded.notes, loaded.problems.len()), (expected.to_vec(), 0));
+
+    // It comes, goes, and comes again.
+    fixture.remove("fifo.yaml");
+    assert_eq!(fixture.directory.reload().left_out, Vec::<String>::new());
+    make_fifo(&fixture.files.path().join("fifo.yaml"));
+    assert_eq!(fixture.directory.reload().left_out, expected[..1]);
+}
+
+#[test]
+fn a_file_that_becomes_a_fifo_once_it_is_listed_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.yaml");
+    make_fifo(&path);
+    let Err(problem) = files::read_listed(&path) else { panic!("it is no file") };
+    assert_eq!(problem.source().unwrap().to_string(), "it is not a file any more");
+}
+
 #[test]
 fn notes_are_told_once() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,24 +29,45 @@ impl From<&str> for Input {
     }
 }
 
-/// The files of a directory that are manifests by their names, in order.
+/// What a directory holds that is a manifest by its name.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The files, in order.
+    pub(super) files: Vec<PathBuf>,
+    /// What is no file and is left out, one line each.
+    pub(super) left_out: Vec<String>,
+}
+
+/// What of a directory is a manifest by its name.
 ///
 /// What is hidden stays so, which leaves of a mounted ConfigMap the links and not what is behind them.
-pub(super) fn list(directory: &Path) -> Result<Vec<PathBuf>, Box<Problem>> {
-    let list = || -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(directory)? {
-            let path = entry?.path();
-            // Others would never end, as a FIFO; what cannot be looked at is a problem later.
-            let is_other = path.metadata().is_ok_and(|metadata| !metadata.is_file());
-            if is_manifest(&path) && !is_other {
-                files.push(path);
+pub(super) fn list(directory: &Path) -> Result<Listing, Box<Problem>> {
+    let list = || -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        let paths = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
+        let mut paths = paths.collect::<io::Result<Vec<_>>>()?;
+        paths.sort_unstable();
+        for path in paths.into_iter().filter(|path| is_manifest(path)) {
+            // What cannot be looked at is a problem later.
+            let kind = path.metadata().ok().map(|metadata| metadata.file_type());
+            match kind.filter(|kind| !kind.is_file()) {
+                Some(other) => listing.left_out.push(left_out(&path, other)),
+                None => listing.files.push(path),
             }
         }
-        files.sort_unstable();
-        Ok(files)
+        Ok(listing)
     };
     list().map_err(|error| unreadable(directory, error))
+}
+
+fn left_out(path: &Path, kind: fs::FileType) -> String {
+    let what = match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_fifo() => "a FIFO",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    format!("{} is {what}, not a file, and is left out", path.display())
 }
 
 /// Whether a file in a directory holds manifests, by its name.
@@ -55,9 +77,29 @@ pub fn is_manifest(path: &Path) -> bool {
     !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
 }
 
-/// Reads a file; `None` if there is none of this name any more.
-pub(super) fn read(path: &Path) -> Result<Option<Text>, Box<Problem>> {
-    match fs::read(path) {
+/// Reads a file of a directory; `None` if there is none of this name any more. What has become something
+/// else since it was listed is not waited for, as opening a FIFO would.
+pub(super) fn read_listed(path: &Path) -> Result<Option<Text>, Box<Problem>> {
+    let read = || {
+        let mut file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a file any more"));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    content(path, read())
+}
+
+/// Reads what was named by itself: a file, or a pipe, as a shell gives it for `<(command)`. `None` if there
+/// is nothing of this name.
+pub(super) fn read_named(path: &Path) -> Result<Option<Text>, Box<Problem>> {
+    content(path, fs::read(path))
+}
+
+fn content(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Option<Text>, Box<Problem>> {
+    match bytes {
         Ok(bytes) => text(&path.display().to_string(), bytes).map(Some),
         Err(error)
             if error.kind() == io::ErrorKind::NotFound && path.symlink_metadata().is_err() =>

@@ -2,15 +2,21 @@ use std::fs;
 
 use proptest::prelude::*;
 use weir_rules::cluster::NamespacedName;
+use weir_rules::cluster::limits::DEFAULT_MAX_SERVICE_KEYS;
 
 use super::*;
 
 /// Reads texts as files `a.yaml`, `b.yaml`, ... for the node `node-1`.
 pub(super) fn load_all(texts: &[&str]) -> Loaded {
+    load_limited(texts, DEFAULT_MAX_SERVICE_KEYS)
+}
+
+/// The same, where each Service has so many keys at most.
+pub(super) fn load_limited(texts: &[&str], max_service_keys: usize) -> Loaded {
     let sources = texts.iter().zip('a'..).map(|(text, name)| {
         Ok(Text { name: Arc::from(format!("{name}.yaml")), text: (*text).to_owned() })
     });
-    load_texts(sources.collect(), "node-1")
+    load_texts(sources.collect(), "node-1", max_service_keys)
 }
 
 /// The problems of one text, as they print.
@@ -216,7 +222,7 @@ fn a_directory_is_read_by_name_without_what_is_hidden_or_below() {
     fs::write(path.join("b.json"), "{").unwrap();
     fs::write(path.join("a.yml"), service("web", "10.96.0.1")).unwrap();
 
-    let loaded = load(&[Input::Path(path.into())], "node-1");
+    let loaded = load(&[Input::Path(path.into())], "node-1", DEFAULT_MAX_SERVICE_KEYS);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let path = path.display();
     assert_eq!(
@@ -238,7 +244,11 @@ fn files_that_cannot_be_read_are_named() {
     let missing = directory.path().join("missing.yaml");
     let binary = directory.path().join("binary.yaml");
     fs::write(&binary, b"a: \xff\n").unwrap();
-    let loaded = load(&[Input::Path(missing.clone()), Input::Path(binary.clone())], "node-1");
+    let loaded = load(
+        &[Input::Path(missing.clone()), Input::Path(binary.clone())],
+        "node-1",
+        DEFAULT_MAX_SERVICE_KEYS,
+    );
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
@@ -250,7 +260,7 @@ fn files_that_cannot_be_read_are_named() {
     assert!(std::error::Error::source(&loaded.problems[0]).is_some());
 
     let empty = tempfile::tempdir().unwrap();
-    let loaded = load(&[Input::Path(empty.path().into())], "node-1");
+    let loaded = load(&[Input::Path(empty.path().into())], "node-1", DEFAULT_MAX_SERVICE_KEYS);
     let expected = format!("no manifest (*.yaml, *.yml, *.json) in {}", empty.path().display());
     assert_eq!(loaded.notes, [expected]);
 }

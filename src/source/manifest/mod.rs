@@ -47,27 +47,30 @@ pub struct Loaded {
     pub is_blank: bool,
 }
 
-/// Reads manifests once, for the proxy of this node.
-pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
+/// Reads manifests once, for the proxy of this node. Each Service has at most `max_service_keys` addresses
+/// with a port and node ports: what is beyond that claims nothing and costs nothing more.
+pub fn load(inputs: &[Input], node_name: &str, max_service_keys: usize) -> Loaded {
     let mut sources = Vec::new();
     let mut notes = Vec::new();
     for input in inputs {
         match input {
             Input::Stdin => sources.push(files::read_stdin()),
             Input::Path(path) if path.is_dir() => match files::list(path) {
-                Ok(paths) => {
-                    if paths.is_empty() {
+                Ok(listing) => {
+                    notes.extend(listing.left_out);
+                    if listing.files.is_empty() {
                         let ends = files::EXTENSIONS.map(|end| format!("*.{end}")).join(", ");
                         notes.push(format!("no manifest ({ends}) in {}", path.display()));
                     }
-                    sources.extend(paths.iter().map(|path| read(path)));
+                    let files = listing.files.iter();
+                    sources.extend(files.map(|path| present(path, files::read_listed(path))));
                 }
                 Err(problem) => sources.push(Err(problem)),
             },
-            Input::Path(path) => sources.push(read(path)),
+            Input::Path(path) => sources.push(present(path, files::read_named(path))),
         }
     }
-    let mut loaded = load_texts(sources, node_name);
+    let mut loaded = load_texts(sources, node_name, max_service_keys);
     notes.append(&mut loaded.notes);
     Loaded { notes, ..loaded }
 }
@@ -75,13 +78,17 @@ pub fn load(inputs: &[Input], node_name: &str) -> Loaded {
 /// As on every Linux: `std` has no other way to its text.
 const ENOENT: i32 = 2;
 
-/// Reads a file that must be there.
-fn read(path: &Path) -> Result<Text, Box<Problem>> {
+/// A file that must be there.
+fn present(path: &Path, read: Result<Option<Text>, Box<Problem>>) -> Result<Text, Box<Problem>> {
     let missing = || files::unreadable(path, std::io::Error::from_raw_os_error(ENOENT));
-    files::read(path)?.ok_or_else(missing)
+    read?.ok_or_else(missing)
 }
 
-fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Loaded {
+fn load_texts(
+    sources: Vec<Result<Text, Box<Problem>>>,
+    node_name: &str,
+    max_service_keys: usize,
+) -> Loaded {
     // Each source's place, with its text taken out to be parsed together with the others.
     let mut texts = Vec::new();
     let mut unread = Vec::new();
@@ -115,7 +122,7 @@ fn load_texts(sources: Vec<Result<Text, Box<Problem>>>, node_name: &str) -> Load
     // The objects have no other owner then, and need not be copied.
     drop(files);
     let places = Places::new(&accepted);
-    let cluster = accepted.into_cluster(usize::MAX);
+    let cluster = accepted.into_cluster(max_service_keys);
     problems.extend(places.conflicts(&cluster));
     problems.sort_by_key(|problem| (order.get(&problem.file).copied(), problem.document));
     Loaded { cluster, problems, notes, is_blank }
@@ -128,3 +135,7 @@ mod tests;
 #[cfg(test)]
 #[path = "conflict_tests.rs"]
 mod conflict_tests;
+
+#[cfg(test)]
+#[path = "refused_tests.rs"]
+mod refused_tests;

@@ -42,6 +42,9 @@ pub(crate) fn note(remark: Remark, names: &[String]) -> String {
             pick("has", "have"),
             "a port without a name, which is left out (an unnamed port has the name \"\")",
         ),
+        Remark::UnnumberedPort => {
+            ("EndpointSlice", pick("has", "have"), "a port without a number, which is left out")
+        }
         Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
     };
     let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
