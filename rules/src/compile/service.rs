@@ -186,7 +186,9 @@ impl Builder<'_> {
         let [verdicts, endpoints, without_endpoints, learning] = maps;
         if let Some(choice) = traffic.choice {
             if let Some(affinity) = affinity {
-                let learn = Verdict::Goto(affinity.chain());
+                // It comes back: that this is the address and port of one Service does not say that the
+                // packet was another's, at the node port of the same number.
+                let learn = Verdict::Jump(affinity.chain());
                 self.elements.push((learning, key, verdict_element(learn, comment)));
             }
             let affinity = affinity.map(|affinity| affinity.id.clone());
@@ -199,6 +201,9 @@ impl Builder<'_> {
                     self.elements.push((endpoints, key.slot(slot), element));
                 }
             }
+        } else if destination == Destination::NodePort {
+            // Nobody else's address may take what nobody answers at a node port.
+            self.elements.push((verdicts, key, verdict_element(Verdict::Return, comment)));
         }
         if let Some(verdict) = &traffic.without {
             let element = verdict_element(verdict.clone(), comment);

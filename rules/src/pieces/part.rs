@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::Family;
 use crate::compile::names;
 use crate::learned::{list_of_client, list_of_member, lists_of};
-use crate::nft::{Data, Element, Elements, Name, RawKey, Rule, Verdict};
+use crate::nft::{Data, Element, Elements, Name, RawKey, Rule};
 use crate::transaction::{Action, Transaction};
 
 /// Changes that must stay together.
@@ -102,7 +102,7 @@ impl Parts {
     /// Adds an element to a part, which is one with the Service's whose chain it goes to.
     pub(super) fn add_element(&mut self, part: Part, family: Family, element: &Element) {
         let index = self.add(part, 1);
-        if let Data::Verdict(Verdict::Goto(chain)) = &element.data
+        if let Some(chain) = element.data.chain()
             && let Some(service) = Part::of_service(family, chain)
         {
             let service = self.add(service, 0);
