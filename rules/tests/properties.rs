@@ -653,8 +653,9 @@ proptest! {
         for (_, table) in tables(&ruleset) {
             let used: BTreeSet<&Name> = targets(table).collect();
             for (name, chain) in &table.chains {
-                // These two belong to the program, whatever the settings and the Services.
-                let constant = ["mark-for-masquerade", "reject-chain"].contains(&name.as_str());
+                // These belong to the program, whatever the settings and the Services.
+                let constant = ["mark-for-masquerade", "reject-chain", "firewall-drop"];
+                let constant = constant.contains(&name.as_str());
                 let is_used = chain.base.is_some() || used.contains(name) || constant;
                 prop_assert!(is_used, "chain {}", name);
             }

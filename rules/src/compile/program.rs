@@ -32,6 +32,8 @@ const SERVICES_CHAIN: &str = "services";
 const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
 const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
 const FIREWALL_CHECK: &str = "firewall-check";
+/// Drops whom a load balancer does not allow.
+pub(super) const FIREWALL_DROP: &str = "firewall-drop";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 const UNALLOCATED_CHECK: &str = "unallocated-check";
 const MASQUERADE_MARKED: &str = "masquerade-marked";
@@ -105,6 +107,10 @@ fn add_sets(table: &mut Table) {
         (
             names::FIREWALL_IPS,
             verdicts(&VIRTUAL_ADDRESS).comment("load-balancer addresses not for everybody"),
+        ),
+        (
+            names::NODEPORTS_IN_USE,
+            verdicts(&NODE_PORT).comment("node ports, for which no other Service's source ranges are"),
         ),
     ];
     table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
@@ -268,8 +274,19 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(
         table,
         FIREWALL_CHECK,
-        "drops whom a load balancer does not allow",
+        "where a load balancer says whom it allows",
         vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::FIREWALL_IPS)])],
+    );
+    // A load balancer's address may be the node's own, and there a node port comes first: it is
+    // asked for last, as only of those that are not allowed.
+    add_chain(
+        table,
+        FIREWALL_DROP,
+        "drops whom a load balancer does not allow",
+        vec![
+            at_node_port([verdict_map(&NODE_PORT, names::NODEPORTS_IN_USE)]),
+            Rule::new([Statement::Verdict(Verdict::Drop)]),
+        ],
     );
     let hooks = [
         ("filter-input", Hook::Input, &[NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK][..]),
@@ -371,7 +388,7 @@ pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(Name::from(chain)))
 }
 
-fn goto(chain: &str) -> Statement {
+pub(super) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(Name::from(chain)))
 }
 

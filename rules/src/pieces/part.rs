@@ -45,6 +45,7 @@ impl Part {
             names::NODEPORTS
             | names::NODEPORT_ENDPOINTS
             | names::NO_ENDPOINT_NODEPORTS
+            | names::NODEPORTS_IN_USE
             | names::AFFINITY_NODEPORTS => Some(Part::NodePort(family, begin(8))),
             names::AFFINITY_ENDPOINTS => Some(Part::List(family, list_of_member(key)?)),
             name if name.starts_with(names::AFFINITY_CLIENTS) => {
