@@ -110,7 +110,8 @@ fn add_sets(table: &mut Table) {
         ),
         (
             names::NODEPORTS_IN_USE,
-            verdicts(&NODE_PORT).comment("node ports, for which no other Service's source ranges are"),
+            verdicts(&NODE_PORT)
+                .comment("node ports, for which no other Service's source ranges are"),
         ),
     ];
     table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
