@@ -33,7 +33,8 @@ fn numbers(cluster: &Cluster, node: &str) -> [Numbers; 2] {
 }
 
 fn all_checks(cluster: &Cluster, node: &str) -> Vec<Check> {
-    each(cluster, |name, it, slices| checks(name, it, slices, node)).concat()
+    each(cluster, |name, it, slices| checks(name, it, cluster.services.lost(name), slices, node))
+        .concat()
 }
 
 /// Whether a Service asks for each of its addresses and ports once.
@@ -41,7 +42,8 @@ fn asks_once(service: &Service) -> bool {
     let addresses = [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips];
     let addresses = addresses.into_iter().flatten().filter(|it| service.serves(Family::of(**it)));
     let node_ports = service.ports.iter().filter(|port| port.node_port.is_some()).count();
-    claims(service).len() == addresses.count() * service.ports.len() + node_ports
+    let checks = usize::from(service.health_check_node_port.is_some());
+    claims(service).len() == addresses.count() * service.ports.len() + node_ports + checks
 }
 
 /// One Service of a cluster, which two slices of few endpoints are of.

@@ -653,8 +653,9 @@ proptest! {
         for (_, table) in tables(&ruleset) {
             let used: BTreeSet<&Name> = targets(table).collect();
             for (name, chain) in &table.chains {
-                // These two belong to the program, whatever the settings and the Services.
-                let constant = ["mark-for-masquerade", "reject-chain"].contains(&name.as_str());
+                // These belong to the program, whatever the settings and the Services.
+                let constant = ["mark-for-masquerade", "reject-chain", "firewall-drop"];
+                let constant = constant.contains(&name.as_str());
                 let is_used = chain.base.is_some() || used.contains(name) || constant;
                 prop_assert!(is_used, "chain {}", name);
             }
@@ -671,8 +672,11 @@ proptest! {
             for (verdicts, endpoints) in pairs {
                 let mut slots = 0;
                 for (key, element) in &table.sets[verdicts].elements {
-                    let Data::Verdict(Verdict::Goto(chain)) = &element.data else {
-                        panic!("{verdicts} has only goto");
+                    let chain = match &element.data {
+                        Data::Verdict(Verdict::Goto(chain)) => chain,
+                        // A node port that nobody answers at, where the search ends.
+                        Data::Verdict(Verdict::Return) if verdicts == names::NODEPORTS => continue,
+                        other => panic!("{verdicts} has {other:?}"),
                     };
                     let drawn = draws(table, chain);
                     prop_assert!(!drawn.is_empty());
@@ -699,8 +703,19 @@ proptest! {
                 for (key, element) in &table.sets[without].elements {
                     // Policy Local drops what its short cuts for Pods and the node did not take.
                     let is_dropped = element.data == Data::Verdict(Verdict::Drop);
-                    prop_assert!(is_dropped || !with.contains_key(key));
+                    let leads_to = with.get(key).and_then(|element| element.data.chain());
+                    prop_assert!(is_dropped || leads_to.is_none());
                 }
+            }
+        }
+    }
+
+    /// Else an address that another Service has would take it.
+    #[test]
+    fn the_search_ends_at_every_node_port(ruleset in compiled()) {
+        for (_, table) in tables(&ruleset) {
+            for key in table.sets[names::NO_ENDPOINT_NODEPORTS].elements.keys() {
+                prop_assert!(table.sets[names::NODEPORTS].elements.contains_key(key));
             }
         }
     }

@@ -31,9 +31,9 @@ impl LostClaims {
     }
 
     /// How many claims of each kind are lost, in the order of [`ClaimKind::ALL`].
-    pub(super) fn counts(&self) -> [usize; 4] {
+    pub(super) fn counts(&self) -> [usize; ClaimKind::ALL.len()] {
         let kinds = self.told.values().flat_map(BTreeMap::values);
-        kinds.fold([0; 4], |mut counts, kind| {
+        kinds.fold([0; ClaimKind::ALL.len()], |mut counts, kind| {
             counts[*kind as usize] += 1;
             counts
         })

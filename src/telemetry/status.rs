@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use weir_rules::cluster::claims::ClaimKind;
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
 use weir_rules::facts::Facts;
@@ -172,7 +173,7 @@ impl Observed {
 
     /// So many claims of each kind are another Service's, in the order of
     /// [`ClaimKind::ALL`](weir_rules::cluster::claims::ClaimKind::ALL), and so many Services are over their limits.
-    pub fn services_told(&self, lost_claims: [usize; 4], over_limit: usize) {
+    pub fn services_told(&self, lost_claims: [usize; ClaimKind::ALL.len()], over_limit: usize) {
         self.metrics.services_told(lost_claims, over_limit);
     }
 
@@ -265,7 +266,8 @@ fn addressed(facts: &Facts, cluster: &Cluster, config: &Config, own: &BTreeSet<I
     let mut found = Checks::new();
     for check in facts.checks() {
         for address in &addresses[&check.family] {
-            // The API server gives no port to two Services; if it did, the first by name has it.
+            // One Service has the port (`weir_rules::claims`); while it passes to another, the first
+            // by name.
             found
                 .entry(SocketAddr::new(*address, check.port.get()))
                 .or_insert_with(|| check.clone());

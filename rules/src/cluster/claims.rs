@@ -58,20 +58,29 @@ pub enum ClaimKind {
     LoadBalancer,
     /// `spec.externalIPs`.
     ExternalIp,
+    /// `spec.healthCheckNodePort`: its server never gets what is to a node port of the same number.
+    HealthCheckNodePort,
 }
 
 impl ClaimKind {
     /// All of them, the best right first.
-    pub const ALL: [Self; 4] =
-        [ClaimKind::ClusterIp, ClaimKind::NodePort, ClaimKind::LoadBalancer, ClaimKind::ExternalIp];
+    pub const ALL: [Self; 5] = [
+        ClaimKind::ClusterIp,
+        ClaimKind::NodePort,
+        ClaimKind::LoadBalancer,
+        ClaimKind::ExternalIp,
+        ClaimKind::HealthCheckNodePort,
+    ];
 
-    /// Its name as a metric's label: `cluster-ip`, `node-port`, `load-balancer` or `external-ip`.
+    /// Its name as a metric's label: `cluster-ip`, `node-port`, `load-balancer`, `external-ip`
+    /// or `health-check-node-port`.
     pub fn label(self) -> &'static str {
         match self {
             ClaimKind::ClusterIp => "cluster-ip",
             ClaimKind::NodePort => "node-port",
             ClaimKind::LoadBalancer => "load-balancer",
             ClaimKind::ExternalIp => "external-ip",
+            ClaimKind::HealthCheckNodePort => "health-check-node-port",
         }
     }
 
@@ -82,6 +91,7 @@ impl ClaimKind {
             ClaimKind::NodePort => "spec.ports[].nodePort",
             ClaimKind::LoadBalancer => "status.loadBalancer.ingress",
             ClaimKind::ExternalIp => "spec.externalIPs",
+            ClaimKind::HealthCheckNodePort => "spec.healthCheckNodePort",
         }
     }
 }
@@ -110,6 +120,10 @@ pub fn claims(service: &Service) -> Vec<(Claim, ClaimKind)> {
         if let Some(port) = port.node_port {
             claims.push((Claim::NodePort { protocol, port }, ClaimKind::NodePort));
         }
+    }
+    if let Some(port) = service.health_check_node_port {
+        let claim = Claim::NodePort { protocol: Protocol::Tcp, port };
+        claims.push((claim, ClaimKind::HealthCheckNodePort));
     }
     claims.sort_unstable();
     claims.dedup_by_key(|(claim, _)| *claim);

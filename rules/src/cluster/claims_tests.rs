@@ -66,6 +66,32 @@ fn a_service_claims_every_port_at_every_address_and_its_node_ports() {
     );
 }
 
+/// The API server gives a number to one Service; what others write decides nothing by chance.
+#[test]
+fn a_health_check_node_port_is_one_services() {
+    let checked = |created: u32, node_port: u16| {
+        let mut service = service(created as u8, &[], &[]);
+        service.created = Some(created);
+        service.health_check_node_port = NonZeroU16::new(32000);
+        service.ports[0].node_port = NonZeroU16::new(node_port);
+        service
+    };
+    let mut node_port = service(9, &[], &[]);
+    let mut cluster = cluster(&[("a", checked(2, 0)), ("b", checked(1, 0))]);
+    assert_eq!(lost(&cluster), ["default/a health-check-node-port: tcp node port 32000"]);
+    // Packets to a node port never reach a server on the node, whoever is older.
+    node_port.ports[0].node_port = NonZeroU16::new(32000);
+    cluster.services.insert(name("c"), node_port.clone());
+    assert_eq!(
+        lost(&cluster),
+        ["a", "b"].map(|of| format!("default/{of} health-check-node-port: tcp node port 32000"))
+    );
+    // Of UDP they do.
+    node_port.ports = vec![port(Protocol::Udp, 80, 32000)];
+    cluster.services.insert(name("c"), node_port);
+    assert_eq!(lost(&cluster), ["default/a health-check-node-port: tcp node port 32000"]);
+}
+
 #[test]
 fn nothing_is_claimed_in_a_family_without_a_cluster_ip() {
     let mut service = service(1, &[], &[]);

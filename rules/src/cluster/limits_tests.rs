@@ -25,10 +25,11 @@ fn service(ports: u16, external: u8, load_balancer: u8, has_node_ports: bool) ->
     }
 }
 
-/// How many claims of each kind are left, in the order of [`ClaimKind::ALL`].
+/// How many claims of each kind are left, in the order of [`ClaimKind::ALL`], but for health checks.
 fn left(service: &Service) -> [usize; 4] {
     let claims = claims(service);
-    ClaimKind::ALL.map(|kind| claims.iter().filter(|(_, of)| *of == kind).count())
+    let limited = ClaimKind::ALL.first_chunk().expect("health checks are no keys");
+    limited.map(|kind: ClaimKind| claims.iter().filter(|(_, of)| *of == kind).count())
 }
 
 #[test]

@@ -1,21 +1,30 @@
 //! loadBalancerSourceRanges: who may use a Service's load-balancer addresses
 //! (kube-proxy: pkg/proxy/nftables/proxier.go: syncProxyRules).
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use ipnet::IpNet;
 
-use super::program::intervals;
+use super::program::{FIREWALL_DROP, goto, intervals};
 use super::service::Surroundings;
-use crate::cluster::{Family, NamespacedName, Service};
+use crate::cluster::claims::{Claim, Lost};
+use crate::cluster::{Family, NamespacedName, Protocol, Service, ServicePort};
 use crate::nft::{
     Chain, Elements, Name, Rule, Selector, Set, SetData, SetSpec, Statement, Table, Verdict,
 };
 
-/// A chain that drops what does not come from a set of networks.
+/// Chains that drop what does not come from a set of networks.
 pub(super) struct Firewall {
-    /// The chain's name.
-    pub(super) chain: Name,
+    /// The chain that lets pass what is to a node port, which may be another Service's.
+    chain: Name,
+    /// The chain for a port that is also the number of a node port of the same Service.
+    node_port_chain: Name,
+    /// The chains that are needed.
+    used: BTreeSet<Name>,
+    /// The node ports that the Service has.
+    node_ports: HashSet<(Protocol, NonZeroU16)>,
     set: Name,
     sources: Elements,
 }
@@ -27,6 +36,7 @@ impl Firewall {
         name: &NamespacedName,
         service: &Service,
         load_balancer_ips: &[IpAddr],
+        lost: Lost<'_>,
         around: Surroundings<'_>,
     ) -> Option<Self> {
         let of_family = |net: &&IpNet| Family::of_net(net) == around.family;
@@ -43,20 +53,45 @@ impl Firewall {
         if node_may {
             ranges.extend(load_balancer_ips.iter().copied().map(IpNet::from));
         }
+        let node_ports = service.ports.iter().filter_map(|port| {
+            let claim = Claim::NodePort { protocol: port.protocol, port: port.node_port? };
+            (!lost.contains(&claim)).then_some((port.protocol, port.node_port?))
+        });
         Some(Self {
             chain: Name::new(format!("firewall-{name}")),
+            node_port_chain: Name::new(format!("nodeport-firewall-{name}")),
+            used: BTreeSet::new(),
+            node_ports: node_ports.collect(),
             set: Name::new(format!("source-ranges-{name}")),
             sources: intervals(&ranges),
         })
     }
 
-    /// Puts the chain and its set into the table.
+    /// The chain for a port of its load-balancer addresses.
+    pub(super) fn chain(&mut self, port: &ServicePort) -> Name {
+        let is_own = self.node_ports.contains(&(port.protocol, port.port));
+        let chain = if is_own { &self.node_port_chain } else { &self.chain };
+        self.used.insert(chain.clone());
+        chain.clone()
+    }
+
+    /// Puts the chains that are needed and their set into the table, if any is.
     pub(super) fn move_into(self, table: &mut Table) {
-        let outside =
-            Statement::InSet { key: vec![Selector::Saddr], set: self.set.clone(), negated: true };
-        let rules = vec![Rule::new([outside, Statement::Verdict(Verdict::Drop)])];
+        if self.used.is_empty() {
+            return;
+        }
+        for name in self.used {
+            let set = self.set.clone();
+            let outside = Statement::InSet { key: vec![Selector::Saddr], set, negated: true };
+            let verdict = if name == self.node_port_chain {
+                Statement::Verdict(Verdict::Drop)
+            } else {
+                goto(FIREWALL_DROP)
+            };
+            let rules = vec![Rule::new([outside, verdict])];
+            table.chains.insert(name, Chain { rules, ..Chain::default() });
+        }
         table.sets.insert(self.set, Set { elements: self.sources, ..Set::new(sources_spec()) });
-        table.chains.insert(self.chain, Chain { rules, ..Chain::default() });
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) enum Map {
     NodePortEndpoints,
     NoEndpointNodePorts,
     FirewallIps,
+    NodePortsInUse,
     AffinityServices,
     AffinityNodePorts,
     AffinityEndpoints,
@@ -28,7 +29,7 @@ pub(crate) enum Map {
 
 impl Map {
     /// All of them, by number.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Map::Services,
         Map::Endpoints,
         Map::NoEndpointServices,
@@ -36,6 +37,7 @@ impl Map {
         Map::NodePortEndpoints,
         Map::NoEndpointNodePorts,
         Map::FirewallIps,
+        Map::NodePortsInUse,
         Map::AffinityServices,
         Map::AffinityNodePorts,
         Map::AffinityEndpoints,
@@ -43,12 +45,13 @@ impl Map {
         Map::HairpinConnections,
     ];
     /// Those that lead from a destination to what becomes of it.
-    pub(crate) const WITH_VERDICTS: [Self; 7] = [
+    pub(crate) const WITH_VERDICTS: [Self; 8] = [
         Map::Services,
         Map::NoEndpointServices,
         Map::NodePorts,
         Map::NoEndpointNodePorts,
         Map::FirewallIps,
+        Map::NodePortsInUse,
         Map::AffinityServices,
         Map::AffinityNodePorts,
     ];
@@ -65,6 +68,7 @@ impl Map {
             Map::NodePortEndpoints => names::NODEPORT_ENDPOINTS,
             Map::NoEndpointNodePorts => names::NO_ENDPOINT_NODEPORTS,
             Map::FirewallIps => names::FIREWALL_IPS,
+            Map::NodePortsInUse => names::NODEPORTS_IN_USE,
             Map::AffinityServices => names::AFFINITY_SERVICES,
             Map::AffinityNodePorts => names::AFFINITY_NODEPORTS,
             Map::AffinityEndpoints => names::AFFINITY_ENDPOINTS,

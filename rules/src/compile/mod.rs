@@ -39,7 +39,7 @@ pub mod names {
     pub const SERVICES: &str = "services";
     /// Map from virtual address and slot to endpoint.
     pub const ENDPOINTS: &str = "endpoints";
-    /// Verdict map of every node port with endpoints.
+    /// Verdict map of every node port, also of those without endpoints.
     pub const NODEPORTS: &str = "nodeports";
     /// Map from node port and slot to endpoint.
     pub const NODEPORT_ENDPOINTS: &str = "nodeport-endpoints";
@@ -47,6 +47,8 @@ pub mod names {
     pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
     /// Verdict map of load-balancer addresses that not everybody may use.
     pub const FIREWALL_IPS: &str = "firewall-ips";
+    /// Verdict map of every node port: who may use a load balancer says nothing of it.
+    pub const NODEPORTS_IN_USE: &str = "nodeports-in-use";
     /// Verdict map of every virtual address whose clients stay with their endpoint. Like the next
     /// only there where some do.
     pub const AFFINITY_SERVICES: &str = "affinity-services";

@@ -32,6 +32,8 @@ const SERVICES_CHAIN: &str = "services";
 const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
 const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
 const FIREWALL_CHECK: &str = "firewall-check";
+/// Drops whom a load balancer does not allow.
+pub(super) const FIREWALL_DROP: &str = "firewall-drop";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 const UNALLOCATED_CHECK: &str = "unallocated-check";
 const MASQUERADE_MARKED: &str = "masquerade-marked";
@@ -105,6 +107,11 @@ fn add_sets(table: &mut Table) {
         (
             names::FIREWALL_IPS,
             verdicts(&VIRTUAL_ADDRESS).comment("load-balancer addresses not for everybody"),
+        ),
+        (
+            names::NODEPORTS_IN_USE,
+            verdicts(&NODE_PORT)
+                .comment("node ports, for which no other Service's source ranges are"),
         ),
     ];
     table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
@@ -201,16 +208,9 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
 
     let mut services = Vec::new();
     services.extend(masquerade_to_cluster_ips(table, config));
-    // Before other addresses: nobody's externalIPs take a node port at an address of the node. The set
-    // first: it spares packets to elsewhere the route lookup.
-    let [is_node_port_address, not_loopback, is_local] = node_port_destination();
-    services.push(Rule::new([
-        is_node_port_address,
-        not_in_set(&[Selector::Daddr], names::CLUSTER_IPS),
-        not_loopback,
-        is_local,
-        verdict_map(&NODE_PORT, names::NODEPORTS),
-    ]));
+    // Before other addresses: nobody's externalIPs take a node port at an address of the node, also where
+    // nobody answers there, for which the map has `return`.
+    services.push(at_node_port([verdict_map(&NODE_PORT, names::NODEPORTS)]));
     services.push(Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::SERVICES)]));
     add_chain(table, SERVICES_CHAIN, "where a new connection meets its Service", services);
     add_chain(
@@ -275,32 +275,54 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(
         table,
         FIREWALL_CHECK,
-        "drops whom a load balancer does not allow",
+        "where a load balancer says whom it allows",
         vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::FIREWALL_IPS)])],
     );
+    // A load balancer's address may be the node's own, and there a node port comes first: it is
+    // asked for last, as only of those that are not allowed.
+    add_chain(
+        table,
+        FIREWALL_DROP,
+        "drops whom a load balancer does not allow",
+        vec![
+            at_node_port([verdict_map(&NODE_PORT, names::NODEPORTS_IN_USE)]),
+            Rule::new([Statement::Verdict(Verdict::Drop)]),
+        ],
+    );
     let hooks = [
-        ("filter-input", Hook::Input, [NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK]),
-        ("filter-forward", Hook::Forward, [SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),
-        ("filter-output", Hook::Output, [SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),
+        ("filter-input", Hook::Input, &[NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK][..]),
+        ("filter-forward", Hook::Forward, &[SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK]),
+        (
+            "filter-output",
+            Hook::Output,
+            &[NODEPORT_ENDPOINTS_CHECK, SERVICE_ENDPOINTS_CHECK, CLUSTER_IPS_CHECK],
+        ),
     ];
     for (name, hook, checks) in hooks {
-        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, checks.map(check).to_vec());
+        let rules = checks.iter().map(|chain| check(chain)).collect();
+        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
     }
+    // What a Service has translated has met its Service: the endpoint's address says nothing, even if
+    // somebody without endpoints has it among their externalIPs.
+    let is_on_its_way =
+        || Rule::new([Statement::CtStatusDnat, Statement::Verdict(Verdict::Return)]);
     add_chain(
         table,
         SERVICE_ENDPOINTS_CHECK,
         "refuses virtual addresses without endpoints",
-        vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::NO_ENDPOINT_SERVICES)])],
+        vec![
+            is_on_its_way(),
+            Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::NO_ENDPOINT_SERVICES)]),
+        ],
     );
-    let node_ports = node_port_destination()
-        .into_iter()
-        .chain([verdict_map(&NODE_PORT, names::NO_ENDPOINT_NODEPORTS)])
-        .collect::<Vec<_>>();
     add_chain(
         table,
         NODEPORT_ENDPOINTS_CHECK,
         "refuses node ports without endpoints",
-        vec![Rule::new(node_ports)],
+        vec![
+            is_on_its_way(),
+            at_node_port([verdict_map(&NODE_PORT, names::NO_ENDPOINT_NODEPORTS)]),
+        ],
     );
     // A ClusterIP in use is also within the Service networks, so the order matters.
     let cluster_ips = vec![
@@ -321,14 +343,17 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(table, REJECT, "refuses", vec![Rule::new([Statement::Reject])]);
 }
 
-/// Matches the addresses at which this node serves node ports. Loopback never does
-/// (kube-proxy: its nftables mode has no localhost node ports).
-fn node_port_destination() -> [Statement; 3] {
-    [
+/// What happens at the addresses at which this node serves node ports: those of the node's own that are
+/// no ClusterIPs. Loopback never does (kube-proxy: its nftables mode has no localhost node ports). The
+/// set comes first: it spares packets to elsewhere the route lookup.
+fn at_node_port(then: impl IntoIterator<Item = Statement>) -> Rule {
+    let destination = [
         in_set(&[Selector::Daddr], names::NODEPORT_ADDRESSES),
+        not_in_set(&[Selector::Daddr], names::CLUSTER_IPS),
         Statement::DestinationIsNotLoopback,
         Statement::DestinationIsLocal,
-    ]
+    ];
+    Rule::new(destination.into_iter().chain(then).collect::<Vec<_>>())
 }
 
 pub(super) fn add_base(
@@ -364,7 +389,7 @@ pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(Name::from(chain)))
 }
 
-fn goto(chain: &str) -> Statement {
+pub(super) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(Name::from(chain)))
 }
 

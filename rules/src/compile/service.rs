@@ -35,7 +35,6 @@ struct Builder<'a> {
     max_endpoints: usize,
     addresses: Addresses,
     firewall: Option<Firewall>,
-    is_guarded: bool,
     /// What another Service has.
     lost: Lost<'a>,
     elements: Vec<Entry>,
@@ -83,9 +82,8 @@ pub(super) fn fragment(
         service,
         around,
         max_endpoints: service.max_endpoints(around.family, around.max_elements),
-        firewall: Firewall::new(name, service, &addresses.load_balancer, around),
+        firewall: Firewall::new(name, service, &addresses.load_balancer, lost, around),
         addresses,
-        is_guarded: false,
         lost,
         elements: Vec::new(),
         shared: BTreeSet::new(),
@@ -141,7 +139,7 @@ impl Builder<'_> {
             is_chosen_from |= self.serve(claim, way, &external);
         }
         for &address in &addresses.load_balancer {
-            self.guard(Claim::Address { address, protocol, port: port.port }, way);
+            self.guard(address, port, way);
         }
         self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
@@ -153,14 +151,14 @@ impl Builder<'_> {
     }
 
     /// Puts the firewall in front of a load-balancer address and port.
-    fn guard(&mut self, claim: Claim, way: Way<'_>) {
-        let Some(firewall) = &self.firewall else { return };
+    fn guard(&mut self, address: IpAddr, port: &ServicePort, way: Way<'_>) {
+        let Some(firewall) = &mut self.firewall else { return };
+        let claim = Claim::Address { address, protocol: port.protocol, port: port.port };
         let (destination, key) = destination(claim);
         // Whose address it is says who may use it.
         if self.taken.get(&(destination, key)) == Some(&way.index) {
-            let verdict = Verdict::Goto(firewall.chain.clone());
+            let verdict = Verdict::Goto(firewall.chain(port));
             self.elements.push((Map::FirewallIps, key, verdict_element(verdict, way.comment)));
-            self.is_guarded = true;
         }
     }
 
@@ -184,9 +182,15 @@ impl Builder<'_> {
             ],
         };
         let [verdicts, endpoints, without_endpoints, learning] = maps;
+        if destination == Destination::NodePort {
+            let element = verdict_element(Verdict::Return, comment);
+            self.elements.push((Map::NodePortsInUse, key, element));
+        }
         if let Some(choice) = traffic.choice {
             if let Some(affinity) = affinity {
-                let learn = Verdict::Goto(affinity.chain());
+                // It comes back: that this is the address and port of one Service does not say that the
+                // packet was another's, at the node port of the same number.
+                let learn = Verdict::Jump(affinity.chain());
                 self.elements.push((learning, key, verdict_element(learn, comment)));
             }
             let affinity = affinity.map(|affinity| affinity.id.clone());
@@ -199,6 +203,9 @@ impl Builder<'_> {
                     self.elements.push((endpoints, key.slot(slot), element));
                 }
             }
+        } else if destination == Destination::NodePort {
+            // Nobody else's address may take what nobody answers at a node port.
+            self.elements.push((verdicts, key, verdict_element(Verdict::Return, comment)));
         }
         if let Some(verdict) = &traffic.without {
             let element = verdict_element(verdict.clone(), comment);
@@ -221,7 +228,7 @@ impl Builder<'_> {
     }
 
     fn finish(mut self) -> Fragment {
-        if let Some(firewall) = self.firewall.filter(|_| self.is_guarded) {
+        if let Some(firewall) = self.firewall {
             firewall.move_into(&mut self.own);
         }
         self.elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Service};
+use crate::cluster::claims::{Claim, Lost};
+use crate::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service};
 use crate::compile::node_port_networks;
 use crate::config::{Config, NodePortAddresses};
 
@@ -26,14 +27,18 @@ pub struct Check {
 }
 
 /// The health checks of a Service with these slices, one for each of its families, on a node of
-/// this name.
+/// this name; none if another Service has the port.
 pub fn checks(
     name: &NamespacedName,
     service: &Service,
+    lost: Lost<'_>,
     slices: &[&EndpointSlice],
     node: &str,
 ) -> Vec<Check> {
     let Some(port) = service.health_check_node_port else { return Vec::new() };
+    if lost.contains(&Claim::NodePort { protocol: Protocol::Tcp, port }) {
+        return Vec::new();
+    }
     let check = |family| Check {
         service: name.clone(),
         family,

@@ -48,7 +48,7 @@ fn local(address: &str) -> Endpoint {
 /// The numbers of local endpoints of the checks, by family.
 fn counted(service: Service, slices: Vec<EndpointSlice>) -> Vec<(Family, usize)> {
     let slices: Vec<&EndpointSlice> = slices.iter().collect();
-    let checks = checks(&name(), &service, &slices, "node-a");
+    let checks = checks(&name(), &service, Lost::default(), &slices, "node-a");
     checks.into_iter().map(|check| (check.family, check.local_endpoints)).collect()
 }
 
@@ -99,4 +99,16 @@ fn checks_are_answered_where_node_ports_are_served() {
     assert_eq!(at(Family::Ipv4, &within(&["0.0.0.0/0"]), &known), ips(&["0.0.0.0"]));
     let both = within(&["fe80::/10", "2001:db8::/32"]);
     assert_eq!(at(Family::Ipv6, &both, &known), ips(&["2001:db8::1"]));
+}
+
+#[test]
+fn a_port_that_another_service_has_is_not_answered() {
+    let mut cluster = Cluster::default();
+    let mut older = service(&["10.96.0.11"], Some(32000));
+    older.created = Some(1);
+    cluster.services.insert(name(), service(&["10.96.0.10"], Some(32000)));
+    cluster.services.insert(NamespacedName::new("default", "older"), older);
+    let found = crate::facts::Facts::of(&cluster, &Config::new("node-a"));
+    let services: Vec<_> = found.checks().map(|check| check.service.to_string()).collect();
+    assert_eq!(services, ["default/older"]);
 }

@@ -152,7 +152,7 @@ impl Facts {
         change: &mut FactsChange,
     ) {
         self.update_share(name, service.map(|it| Share::of(it, slices, &self.node_name)));
-        let checks = service.map(|it| checks(name, it, slices, &self.node_name));
+        let checks = service.map(|it| checks(name, it, lost, slices, &self.node_name));
         change.checks |= self.update_checks(name, checks.unwrap_or_default());
         change.effect.merge(self.serving.update(name, service, lost, slices, &self.node_name));
     }

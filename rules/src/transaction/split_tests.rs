@@ -121,6 +121,7 @@ fn an_object_of_its_own_belongs_to_its_service_whatever_that_is_called() {
         ("learn-affinity-x/web/tcp/80", Some("affinity-x/web")),
         ("source-ranges-a/b", Some("a/b")),
         ("firewall-a/b", Some("a/b")),
+        ("nodeport-firewall-nodeport-a/b", Some("nodeport-a/b")),
         ("local-nodeport-lb-3", None),
         (names::AFFINITY_SERVICES, None),
     ] {

@@ -51,7 +51,10 @@ fn field(cluster: &Cluster, name: &NamespacedName, claim: Claim, kind: ClaimKind
         ports.iter().position(|it| it.protocol == protocol && it.node_port == Some(number))
     };
     match claim {
-        Claim::NodePort { protocol, port } if let Some(index) = is_it(protocol, port) => {
+        Claim::NodePort { protocol, port }
+            if kind == ClaimKind::NodePort
+                && let Some(index) = is_it(protocol, port) =>
+        {
             format!("spec.ports[{index}].nodePort")
         }
         _ => kind.field().to_owned(),

@@ -52,7 +52,11 @@ impl Metrics {
 
     /// So many claims of each kind are another Service's, in the order of [`ClaimKind::ALL`], and so many
     /// Services are over their limits.
-    pub(crate) fn services_told(&self, lost_claims: [usize; 4], over_limit: usize) {
+    pub(crate) fn services_told(
+        &self,
+        lost_claims: [usize; ClaimKind::ALL.len()],
+        over_limit: usize,
+    ) {
         self.own.over_limit.set(over_limit as i64);
         for (kind, count) in ClaimKind::ALL.into_iter().zip(lost_claims) {
             self.own.lost_claims.with_label_values(&[kind.label()]).set(count as i64);

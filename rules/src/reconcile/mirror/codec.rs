@@ -16,6 +16,7 @@ const BALANCER: u8 = 64;
 const GOTO: u8 = 0;
 const JUMP: u8 = 1;
 const DROP: u8 = 2;
+const RETURN: u8 = 3;
 
 /// Writes a fragment behind `bytes`, one record after the other: what it is, and its content. Gives
 /// what few Services have, for which there are no records.
@@ -106,6 +107,7 @@ impl Writer<'_> {
                     Verdict::Goto(_) => GOTO,
                     Verdict::Jump(_) => JUMP,
                     Verdict::Drop => DROP,
+                    Verdict::Return => RETURN,
                     _ => return false,
                 };
                 // The kernel refuses names as long as that, but only when it is asked.
@@ -162,6 +164,7 @@ impl<'a> Reader<'a> {
         match self.take(1)[0] {
             GOTO => Verdict::Goto(Name::new(self.text())),
             JUMP => Verdict::Jump(Name::new(self.text())),
+            RETURN => Verdict::Return,
             _ => Verdict::Drop,
         }
     }

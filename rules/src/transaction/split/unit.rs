@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::Family;
 use crate::compile::lists::{list_of_client, list_of_member, lists_of};
 use crate::compile::names;
-use crate::nft::{Data, Element, Elements, Name, RawKey, Rule, Verdict};
+use crate::nft::{Data, Element, Elements, Name, RawKey, Rule};
 use crate::transaction::{Action, Transaction};
 
 /// Changes that must stay together.
@@ -45,6 +45,7 @@ impl Part {
             names::NODEPORTS
             | names::NODEPORT_ENDPOINTS
             | names::NO_ENDPOINT_NODEPORTS
+            | names::NODEPORTS_IN_USE
             | names::AFFINITY_NODEPORTS => Some(Part::NodePort(family, begin(8))),
             names::AFFINITY_ENDPOINTS => Some(Part::List(family, list_of_member(key)?)),
             name if name.starts_with(names::AFFINITY_CLIENTS) => {
@@ -102,7 +103,7 @@ impl Parts {
     /// Adds an element to a part, which is one with the Service's whose chain it goes to.
     pub(super) fn add_element(&mut self, part: Part, family: Family, element: &Element) {
         let index = self.add(part, 1);
-        if let Data::Verdict(Verdict::Goto(chain)) = &element.data
+        if let Some(chain) = element.data.chain()
             && let Some(service) = Part::of_service(family, chain)
         {
             let service = self.add(service, 0);
