@@ -82,6 +82,12 @@ impl Services {
         self.claims.losers()
     }
 
+    /// How many claims are lost of each kind, in the order of
+    /// [`ClaimKind::ALL`](crate::claims::ClaimKind::ALL).
+    pub fn lost_counts(&self) -> [usize; 4] {
+        self.claims.lost_counts()
+    }
+
     /// The Service that has a claim.
     pub fn owner(&self, claim: &Claim) -> Option<&NamespacedName> {
         self.claims.owner(claim)
