@@ -1,6 +1,7 @@
 //! What changes for some Services, as much of it as one transaction should take.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::mem;
 
 use super::compiled::Compiled;
 use super::partial::{distance, towards};
@@ -117,18 +118,18 @@ impl Desired {
             let is_divided = cost > room
                 && changes.iter().any(|(before, after)| before.elements != after.elements);
             if begins_next || is_divided {
-                let parts = (!begins_next).then(|| {
-                    changes.each_ref().map(|(before, after)| towards(before, after, room / 2))
-                });
-                let [(ipv4, all_ipv4), (ipv6, all_ipv6)] = changes;
-                if is_all && is_large {
-                    compiled.put(name, [all_ipv4, all_ipv6]);
+                let is_kept = is_all && is_large;
+                for (draft, (before, after)) in drafts.iter_mut().zip(&mut changes) {
+                    if !begins_next && before != after {
+                        draft.begin(name, towards(mem::take(before), after, room / 2));
+                    }
                 }
-                let Some(parts) = parts else { break };
-                for ((draft, before), part) in drafts.iter_mut().zip([ipv4, ipv6]).zip(parts) {
-                    draft.put(name, &before, part);
+                if !begins_next {
+                    plan.begun.push(name.clone());
                 }
-                plan.begun.push(name.clone());
+                if is_kept {
+                    compiled.put(name, changes.map(|(_, after)| after));
+                }
                 break;
             }
             for (draft, (before, after)) in drafts.iter_mut().zip(changes) {
@@ -233,9 +234,13 @@ impl<'a> Draft<'a> {
 
     fn put(&mut self, name: &NamespacedName, before: &Fragment, after: Fragment) {
         if *before != after {
-            self.places.insert(name.clone(), self.fragments.len());
-            self.fragments.push((name.clone(), after));
+            self.begin(name, after);
         }
+    }
+
+    fn begin(&mut self, name: &NamespacedName, after: Fragment) {
+        self.places.insert(name.clone(), self.fragments.len());
+        self.fragments.push((name.clone(), after));
     }
 
     /// Leaves to others what they still have; says whether that is anything.
