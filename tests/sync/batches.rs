@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use weir::sync::{SyncProgress, Synced};
-use weir_rules::cluster::{NamespacedName, Touched};
+use weir_rules::cluster::{NamespacedName, Protocol, Touched};
+use weir_rules::compile::names;
+use weir_rules::nft::RawKey;
 
 use crate::agent::{Agent, name};
+use crate::faulty::Told;
 
 /// More endpoints than go into one transaction.
 const MANY: u16 = 60_000;
@@ -110,4 +113,29 @@ async fn a_large_service_goes_on_however_much_changes_beside_it() {
     assert!(batches > 2);
     assert_eq!(recompiled, usize::from(batches) + 1, "the large one once");
     agent.assert_equal("all is programmed");
+}
+
+/// What was programmed of it before stays.
+#[tokio::test(start_paused = true)]
+async fn a_large_service_may_be_refused_when_a_part_of_it_is_programmed() {
+    let mut agent = Agent::new(4);
+    agent.sync();
+    // The last of its destinations.
+    let port = 80.try_into().expect("it is none");
+    let external = RawKey::new().address([192, 0, 0, 2].into()).protocol(Protocol::Tcp).port(port);
+    agent.refuse_element(names::SERVICES, vec![external], Told::Part);
+    let external = RawKey::new().address([192, 0, 0, 2].into()).protocol(Protocol::Tcp).port(port);
+    agent.refuse_element(names::ENDPOINTS, vec![external.slot(19_999)], Told::Part);
+    agent.put_many(2, 20_000);
+    let synced = agent.sync();
+    assert_eq!(synced.set_aside.len(), 1, "{:?}", synced.set_aside);
+    assert!(agent.engine.is_begun(&name(2)));
+    assert_eq!(agent.engine.aside().collect::<Vec<_>>(), [(&name(2), true)]);
+    agent.put(3, &[9]);
+    agent.sync();
+    assert!(!agent.engine.is_queued(&name(3)));
+    agent.take_all();
+    agent.settle().await;
+    assert!(!agent.engine.is_begun(&name(2)));
+    agent.assert_equal("the kernel takes the rest");
 }

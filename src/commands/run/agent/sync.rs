@@ -114,8 +114,10 @@ impl Agent {
         }
         for refused in &synced.set_aside {
             let (service, reason) = (&refused.service, &refused.reason);
-            error!(%service, "{reason}; the Service stays as it was, and is tried again");
-            self.events.refused(service, reason);
+            let is_begun = self.engine.is_begun(service);
+            let rest = if is_begun { "the rest of the Service" } else { "the Service" };
+            error!(%service, "{reason}; {rest} stays as it was, and is tried again");
+            self.events.refused(service, reason, rest);
         }
         for service in &synced.taken {
             info!(%service, "the kernel takes the Service now");
