@@ -46,6 +46,8 @@ proptest! {
         }
         let lived = seen(&cluster.services);
         prop_assert_eq!(&lived.0, &owners(&cluster.services));
+        let lost: usize = cluster.services.lost_counts().iter().sum();
+        prop_assert_eq!(lost, lived.1.len());
         // As a restart or a new list has it: all at once, in any order.
         let mut shuffled: Vec<_> = cluster.services.clone().into_iter().collect();
         let length = shuffled.len().max(1);
@@ -89,11 +91,14 @@ proptest! {
     #[test]
     fn a_claim_is_lost_or_owned(cluster in cluster()) {
         let Cluster { services, .. } = cluster;
+        let mut counts = [0; ClaimKind::ALL.len()];
         for (name, service) in &services {
-            for (claim, _) in claims(service) {
+            for (claim, kind) in claims(service) {
                 let is_owned = services.owner(&claim) == Some(name);
                 prop_assert_eq!(is_owned, !services.lost(name).contains(&claim));
+                counts[kind as usize] += usize::from(!is_owned);
             }
         }
+        prop_assert_eq!(services.lost_counts(), counts);
     }
 }

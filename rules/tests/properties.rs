@@ -27,7 +27,7 @@ use weir_rules::nft::{
     Chain, Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector,
     Set, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
-use weir_rules::reconcile::mirror::{Desired, Part};
+use weir_rules::reconcile::mirror::{Batch, Compiled, Desired, Part};
 use weir_rules::simulate::{Delivery, End, Outcome, Packet, Probability, walk};
 use weir_rules::testing::random::{change, cluster, compiled, config, observed, seeded};
 use weir_rules::transaction::carry_over::adopt;
@@ -400,15 +400,23 @@ proptest! {
         let mut touched = Touched::all(&first);
         for (cluster, config) in [(&first, &configs.0), (&last, &configs.1)] {
             let mut queue = desired.concerned(cluster, config, &touched);
-            let mut surroundings = true;
+            let (mut surroundings, mut compiled) = (true, Compiled::default());
             let mut batches = 0;
             while surroundings || !queue.is_empty() {
-                // Those that give something up are not told here, so that all of them come first.
-                let mut order: Vec<_> = queue.iter().cloned().collect();
-                let gives_up = |name: &NamespacedName| touched.released.values().any(|it| it == name);
-                order.sort_by_key(|name| !gives_up(name));
-                let max = if order.iter().any(gives_up) { usize::MAX } else { max_elements };
-                let plan = desired.plan_batch(cluster, config, surroundings, &order, max);
+                // In any order: what others still have is left to them.
+                let mut contested = BTreeMap::<_, BTreeSet<_>>::new();
+                for (claim, owner) in touched.released.iter().filter(|(_, owner)| queue.contains(*owner)) {
+                    if let Some(gains) = cluster.services.owner(claim) {
+                        contested.entry(gains.clone()).or_default().insert(owner.clone());
+                    }
+                }
+                let batch = Batch {
+                    services: queue.iter().cloned().collect(),
+                    contested,
+                    surroundings,
+                    max_elements,
+                };
+                let plan = desired.plan_batch(cluster, config, &batch, &mut compiled);
                 diff(&plan.before, &plan.after).apply(&mut programmed);
                 queue.retain(|name| !plan.finished.contains(name));
                 desired.accept(plan);

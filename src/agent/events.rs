@@ -100,11 +100,11 @@ impl Events {
         self.record(about, Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());
     }
 
-    /// The kernel does not take a Service.
-    pub(super) fn refused(&self, service: &NamespacedName, why: &str) {
+    /// The kernel does not take a Service, or the `rest` of one of which it has taken a part.
+    pub(super) fn refused(&self, service: &NamespacedName, why: &str, rest: &str) {
         let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
         let node = &self.node_name;
-        let note = format!("node {node}: {why}; the Service stays as it was, and is tried again");
+        let note = format!("node {node}: {why}; {rest} stays as it was, and is tried again");
         self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
     }
 

@@ -1,6 +1,7 @@
 //! Which claims of Services are another's, told once each.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use weir_rules::cluster::claims::{Claim, ClaimKind};
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
@@ -11,7 +12,8 @@ const MAX_NAMED: usize = 3;
 /// What has been told of lost claims.
 #[derive(Debug, Default)]
 pub(super) struct LostClaims {
-    told: BTreeMap<NamespacedName, BTreeMap<Claim, ClaimKind>>,
+    /// The claims themselves are the cluster's for as long as they do not change.
+    told: BTreeMap<NamespacedName, Arc<BTreeMap<Claim, ClaimKind>>>,
 }
 
 /// What is to be told of one Service's claims.
@@ -30,23 +32,16 @@ impl LostClaims {
         services.filter_map(|service| self.update_service(cluster, service)).collect()
     }
 
-    /// How many claims of each kind are lost, in the order of [`ClaimKind::ALL`].
-    pub(super) fn counts(&self) -> [usize; ClaimKind::ALL.len()] {
-        let kinds = self.told.values().flat_map(BTreeMap::values);
-        kinds.fold([0; ClaimKind::ALL.len()], |mut counts, kind| {
-            counts[*kind as usize] += 1;
-            counts
-        })
-    }
-
     fn update_service(&mut self, cluster: &Cluster, service: &NamespacedName) -> Option<Notice> {
-        let lost: BTreeMap<_, _> = cluster.services.lost(service).iter().collect();
-        if lost.is_empty() {
+        let Some(lost) = cluster.services.lost(service).share() else {
             self.told.remove(service)?;
             let is_there = cluster.services.contains_key(service);
             return is_there.then(|| Notice::Regained { service: service.clone() });
+        };
+        let before = self.told.insert(service.clone(), Arc::clone(&lost)).unwrap_or_default();
+        if Arc::ptr_eq(&before, &lost) {
+            return None;
         }
-        let before = self.told.insert(service.clone(), lost.clone()).unwrap_or_default();
         let mut new = lost.iter().filter(|(claim, _)| !before.contains_key(claim)).peekable();
         new.peek()?;
         let text = text(cluster, new);

@@ -40,7 +40,7 @@ fn a_loss_is_told_once_and_so_is_its_end() {
                 all else of the Service is served";
     let notice = Notice::Lost { service: name("b"), text: text.to_owned() };
     assert_eq!(lost.update(&cluster, &all), [notice]);
-    assert_eq!(lost.counts(), [0, 0, 0, 1, 0]);
+    assert_eq!(cluster.services.lost_counts(), [0, 0, 0, 1, 0]);
     assert_eq!(lost.update(&cluster, &all), []);
     // Only what is new is told.
     cluster.services.insert(name("a"), service(1, 2, &[at]));
@@ -50,7 +50,7 @@ fn a_loss_is_told_once_and_so_is_its_end() {
     assert!(text.contains("port 81") && !text.contains("port 80"), "{text}");
     cluster.services.remove(&name("a"));
     assert_eq!(lost.update(&cluster, &all), [Notice::Regained { service: name("b") }]);
-    assert_eq!(lost.counts(), [0; 5]);
+    assert_eq!(cluster.services.lost_counts(), [0; 5]);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn who_is_gone_has_regained_nothing() {
     assert_eq!(lost.update(&cluster, &touched(&["b"])).len(), 1);
     cluster.services.remove(&name("b"));
     assert_eq!(lost.update(&cluster, &touched(&["b"])), []);
-    assert_eq!(lost.counts(), [0; 5]);
+    assert_eq!(cluster.services.lost_counts(), [0; 5]);
 }
 
 #[test]

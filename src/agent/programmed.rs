@@ -3,6 +3,7 @@
 //! It is told to load balancers and in metrics, and decides which flows are stale. So it follows the
 //! kernel and not the cluster: of a Service that is set aside, it stays what it was.
 
+use std::collections::HashSet;
 use std::mem;
 
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
@@ -15,6 +16,8 @@ pub(super) struct Programmed {
     facts: Facts,
     /// What has changed in the cluster and is not programmed.
     pending: Touched,
+    /// Of what is pending, what is programmed in part, as the cluster has it.
+    begun: HashSet<NamespacedName>,
 }
 
 impl Programmed {
@@ -25,17 +28,22 @@ impl Programmed {
 
     /// Takes note of what has changed in the cluster and is to be programmed.
     pub(super) fn expect(&mut self, touched: Touched) {
+        for service in &touched.services {
+            self.begun.remove(service);
+        }
         self.pending.merge(touched);
     }
 
     /// What was expected is programmed, but for the Services that wait in the queue and those that are set
-    /// `aside`. Of each of these it is said whether the kernel holds anything for it.
+    /// `aside`. Of each of these it is said whether the kernel holds anything for it. Of some of both,
+    /// `is_begun` says, the kernel has a part of what they are to have.
     pub(super) fn update<'a>(
         &mut self,
         cluster: &Cluster,
         config: &Config,
         aside: impl Iterator<Item = (&'a NamespacedName, bool)>,
         is_queued: impl Fn(&NamespacedName) -> bool,
+        is_begun: impl Fn(&NamespacedName) -> bool,
     ) -> FactsChange {
         let mut touched = mem::take(&mut self.pending);
         self.pending.services = touched.services.extract_if(.., |it| is_queued(it)).collect();
@@ -56,6 +64,12 @@ impl Programmed {
                 if self.facts.is_contested(service) {
                     change.merge(self.facts.forget(service));
                 }
+            }
+        }
+        self.begun.retain(|service| self.pending.services.contains(service));
+        for service in self.pending.services.iter().filter(|service| is_begun(service)) {
+            if self.begun.insert(service.clone()) {
+                self.facts.begin(service, cluster);
             }
         }
         change.checks |= touched.surroundings;

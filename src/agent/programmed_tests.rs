@@ -71,7 +71,7 @@ fn change(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -
 fn settle(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
     let name = web();
     let aside = aside.map(|is_held| (&name, is_held));
-    programmed.update(cluster, &Config::new("node-a"), aside.into_iter(), |_| false)
+    programmed.update(cluster, &Config::new("node-a"), aside.into_iter(), |_| false, |_| false)
 }
 
 fn services(programmed: &Programmed) -> u32 {
@@ -113,7 +113,7 @@ fn what_is_not_expected_is_not_looked_at() {
     change(&mut programmed, &cluster(2), None);
     let everywhere = NodePortAddresses::Cidrs(vec!["0.0.0.0/0".parse().unwrap()]);
     let config = Config { node_port_addresses: everywhere, ..Config::new("node-a") };
-    let change = programmed.update(&cluster(3), &config, [].into_iter(), |_| false);
+    let change = programmed.update(&cluster(3), &config, [].into_iter(), |_| false, |_| false);
     assert_eq!(change, FactsChange::default());
     assert!(!is_stale(&programmed, 2));
 }
@@ -147,4 +147,52 @@ fn what_another_has_come_to_have_is_judged_as_that_ones() {
     assert!(!is_stale(&programmed, 3));
     assert!(is_stale(&programmed, 2));
     assert_eq!(services(&programmed), 1);
+}
+
+/// Each destination leads to where it led or to where it will.
+#[test]
+fn flows_of_a_service_of_which_a_part_is_programmed_go_to_endpoints_before_and_after() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    let config = Config::new("node-a");
+    programmed.expect(touched());
+    let begin = |programmed: &mut Programmed, endpoint| {
+        let (cluster, aside) = (cluster(endpoint), [].into_iter());
+        programmed.update(&cluster, &config, aside, |_| true, |_| true);
+    };
+    begin(&mut programmed, 3);
+    assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 3) && is_stale(&programmed, 4));
+    // It changes again, and so does what is to come.
+    programmed.expect(touched());
+    begin(&mut programmed, 4);
+    assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 4));
+    // Once all of it is programmed, what was before is stale.
+    assert!(settle(&mut programmed, &cluster(4), None).effect.is_any);
+    assert!(is_stale(&programmed, 2) && is_stale(&programmed, 3) && !is_stale(&programmed, 4));
+    assert_eq!(*programmed.facts(), Facts::of(&cluster(4), &config));
+}
+
+/// Back to what it was before, when clients have come to the endpoint that does not come.
+#[test]
+fn flows_to_what_does_not_come_after_all_are_looked_for() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    programmed.expect(touched());
+    let config = Config::new("node-a");
+    programmed.update(&cluster(3), &config, [].into_iter(), |_| true, |_| true);
+    assert!(!is_stale(&programmed, 3));
+    assert!(change(&mut programmed, &cluster(2), None).effect.is_any);
+    assert!(is_stale(&programmed, 3));
+}
+
+/// The kernel refuses the rest of it.
+#[test]
+fn flows_of_a_service_that_is_set_aside_when_it_is_begun_go_on() {
+    let mut programmed = Programmed::default();
+    change(&mut programmed, &cluster(2), None);
+    programmed.expect(touched());
+    let (name, config) = (web(), Config::new("node-a"));
+    let aside = [(&name, true)];
+    programmed.update(&cluster(3), &config, aside.into_iter(), |_| false, |_| true);
+    assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 3));
 }

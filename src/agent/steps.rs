@@ -226,11 +226,24 @@ impl Agent {
             // What has changed is kept by the reader.
             return;
         }
+        // What fails is tried again in its time, whatever changes meanwhile.
+        if self.deliver(always) && (!self.tables_retry.is_failing() || self.tables_retry.is_due()) {
+            self.sync(start, cause);
+        }
+    }
+
+    /// Hands to the engine what has changed; if `always`, also what depends on settings and addresses. Says
+    /// whether that is anything.
+    fn deliver(&mut self, always: bool) -> bool {
+        if self.is_waiting || self.reader.cluster().is_none() {
+            return false;
+        }
         let mut touched = self.reader.take_touched();
-        let Some(cluster) = self.reader.cluster() else { return };
+        let Some(cluster) = self.reader.cluster() else { return false };
+        self.is_held = false;
         touched.surroundings |= always;
         if touched.is_empty() {
-            return;
+            return false;
         }
         let is_missing = cluster.node.is_none();
         if is_missing && !self.node_is_missing {
@@ -247,10 +260,7 @@ impl Agent {
         self.engine.touch(touched);
         self.observed.wants();
         self.triggers.add(self.reader.take_triggers());
-        // What fails is tried again in its time, whatever changes meanwhile.
-        if !self.tables_retry.is_failing() || self.tables_retry.is_due() {
-            self.sync(start, cause);
-        }
+        true
     }
 
     /// Tells which of these Services do not have what they ask for.
@@ -281,7 +291,7 @@ impl Agent {
                 None => {}
             }
         }
-        self.observed.services_told(self.lost_claims.counts(), self.over_limit.len());
+        self.observed.services_told(cluster.services.lost_counts(), self.over_limit.len());
     }
 
     /// Does what waits for its time or for somebody else, and looks whether the kernel has been
@@ -362,9 +372,10 @@ impl Agent {
         self.network.look(&cluster_ips);
     }
 
-    /// Whether changes of the cluster were programmed since this was last asked.
+    /// Whether changes of the cluster were programmed since this was last asked, the last batch of them
+    /// included.
     pub(super) fn take_programmed(&mut self) -> bool {
-        std::mem::take(&mut self.has_programmed)
+        !self.has_more() && std::mem::take(&mut self.has_programmed)
     }
 
     /// Whether flows are left to be looked at, and may be: only what is programmed tells which are stale.

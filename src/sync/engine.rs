@@ -9,7 +9,7 @@ use std::mem;
 use tokio::time::Instant;
 use weir_rules::cluster::{Cluster, NamespacedName, Touched};
 use weir_rules::config::Config;
-use weir_rules::reconcile::mirror::Desired;
+use weir_rules::reconcile::mirror::{Compiled, Desired};
 use weir_rules::transaction::Tally;
 
 use super::aside::Aside;
@@ -59,6 +59,8 @@ pub struct Engine<K> {
     trust: Trust,
     /// What has changed in the cluster and is not programmed.
     queue: Queue,
+    /// What is compiled of a Service that takes several batches.
+    compiled: Compiled,
     drift: Drift,
     /// What differs from what is desired without anybody else's doing.
     explained: Explained,
@@ -81,6 +83,7 @@ impl<K: Tables> Engine<K> {
             desired: Desired::default(),
             trust: Trust::Unknown,
             queue: Queue::default(),
+            compiled: Compiled::default(),
             drift: Drift::default(),
             explained: Explained::default(),
             was_equal: false,
@@ -104,6 +107,7 @@ impl<K: Tables> Engine<K> {
                 self.trust = Trust::Unknown;
             }
         }
+        self.compiled.touch(&touched);
         self.queue.add(touched);
     }
 
@@ -182,6 +186,11 @@ impl<K: Tables> Engine<K> {
     /// Whether a Service has changed and is not programmed yet as it is now.
     pub fn is_queued(&self, service: &NamespacedName) -> bool {
         self.queue.contains(service)
+    }
+
+    /// Whether the kernel has a part of what a Service is to have, and the rest as it was.
+    pub fn is_begun(&self, service: &NamespacedName) -> bool {
+        self.queue.is_begun(service)
     }
 
     /// Since when the Service waits that has waited longest since it changed last.

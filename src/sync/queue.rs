@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
-use weir_rules::cluster::claims::{Claim, claims};
+use weir_rules::cluster::claims::Claim;
 use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
-use weir_rules::reconcile::mirror::Desired;
+use weir_rules::reconcile::mirror::{Batch, Desired};
 
 /// Services in the order in which they are programmed.
 ///
@@ -23,6 +23,8 @@ pub(super) struct Queue {
     queued: HashMap<NamespacedName, Instant>,
     /// Claims that Services give up, with who has each in the kernel.
     released: BTreeMap<Claim, NamespacedName>,
+    /// Those of which a part is programmed.
+    begun: HashSet<NamespacedName>,
 }
 
 impl Queue {
@@ -37,7 +39,11 @@ impl Queue {
             }
         }
         for (claim, owner) in released {
-            self.released.entry(claim).or_insert(owner);
+            // One that does not wait has given up what it had, or is left as it is.
+            let first = self.released.entry(claim).or_insert_with(|| owner.clone());
+            if !self.queued.contains_key(first) {
+                *first = owner;
+            }
         }
     }
 
@@ -61,9 +67,26 @@ impl Queue {
         self.surroundings
     }
 
+    /// Whether the kernel has a part of what a Service is to have, and the rest as it was.
+    pub(super) fn is_begun(&self, service: &NamespacedName) -> bool {
+        self.begun.contains(service)
+    }
+
+    /// Of these a part is programmed.
+    pub(super) fn begin(&mut self, services: Vec<NamespacedName>) {
+        self.begun.extend(services);
+    }
+
+    /// Of no other Service is a part programmed.
+    pub(super) fn only_begun(&mut self, services: &HashSet<NamespacedName>) {
+        self.begun.retain(|service| services.contains(service));
+    }
+
     /// Takes all of it out, to be programmed in one piece.
     pub(super) fn take(&mut self) -> Touched {
-        let Self { surroundings, queued, released, .. } = std::mem::take(self);
+        let begun = std::mem::take(&mut self.begun);
+        let Self { surroundings, queued, released, .. } =
+            std::mem::replace(self, Self { begun, ..Self::default() });
         Touched { services: queued.into_keys().collect(), surroundings, released }
     }
 
@@ -81,25 +104,26 @@ impl Queue {
         self.surroundings = false;
         let finished: HashSet<_> = services.iter().cloned().collect();
         self.remove(&finished);
+        self.begun.retain(|service| !finished.contains(service));
         self.released.retain(|_, owner| !finished.contains(owner));
         // What was left out of its first batch waits in line.
         self.backlog.extend(std::mem::take(&mut self.new));
     }
 
     /// The next Services, of about so many elements, and at least one: none behind one that gets what it
-    /// gives up.
+    /// gives up, but for those that exchange what they have.
     pub(super) fn next_batch(
         &self,
         cluster: &Cluster,
         desired: &Desired,
         max_elements: usize,
-    ) -> Vec<NamespacedName> {
+    ) -> Batch {
         let weigh =
             |service: &NamespacedName| weight(cluster, service).max(desired.weight(service));
         let mut new: Vec<_> = self.new.iter().map(|service| (weigh(service), service)).collect();
         new.sort_unstable();
         let half = if self.backlog.is_empty() { max_elements } else { max_elements / 2 };
-        let mut batch = Batch { queue: self, cluster, services: Vec::new(), seen: HashSet::new() };
+        let mut batch = Order::new(self.releasers(cluster));
         let (mut total, mut new) = (0, new.into_iter().peekable());
         while let Some((weight, service)) = new.next_if(|(weight, _)| total + weight <= half) {
             total += weight;
@@ -113,43 +137,70 @@ impl Queue {
                 break;
             }
         }
-        batch.services
-    }
-}
-
-/// A batch that is put together.
-struct Batch<'a> {
-    queue: &'a Queue,
-    cluster: &'a Cluster,
-    services: Vec<NamespacedName>,
-    seen: HashSet<NamespacedName>,
-}
-
-impl Batch<'_> {
-    /// Adds a Service behind those that give up what it gets.
-    fn push(&mut self, service: &NamespacedName) {
-        // Where two exchange what they have, each is behind the other, and both are in one batch.
-        let mut waiting = vec![(service.clone(), false)];
-        while let Some((service, is_ready)) = waiting.pop() {
-            if is_ready {
-                self.services.push(service);
-                continue;
-            }
-            if !self.seen.insert(service.clone()) {
-                continue;
-            }
-            let before = self.releasers(&service);
-            waiting.push((service, true));
-            waiting.extend(before.into_iter().map(|service| (service, false)));
+        Batch {
+            services: batch.services,
+            contested: batch.contested,
+            surroundings: self.surroundings,
+            max_elements,
         }
     }
 
-    fn releasers(&self, service: &NamespacedName) -> BTreeSet<NamespacedName> {
-        let released = &self.queue.released;
-        let gains = self.cluster.services.get(service).filter(|_| !released.is_empty());
-        let owners =
-            gains.into_iter().flat_map(claims).filter_map(|(claim, _)| released.get(&claim));
-        owners.filter(|owner| *owner != service && self.queue.contains(owner)).cloned().collect()
+    /// Those that wait and give something up, by the Service that gets it.
+    fn releasers<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+    ) -> HashMap<&'a NamespacedName, BTreeSet<&'a NamespacedName>> {
+        let mut releasers: HashMap<_, BTreeSet<_>> = HashMap::new();
+        for (claim, owner) in self.released.iter().filter(|(_, owner)| self.contains(owner)) {
+            if let Some(gains) = cluster.services.owner(claim).filter(|gains| *gains != owner) {
+                releasers.entry(gains).or_default().insert(owner);
+            }
+        }
+        releasers
+    }
+}
+
+/// The order of a batch that is put together.
+struct Order<'a> {
+    /// Who gives something up, by the Service that gets it.
+    releasers: HashMap<&'a NamespacedName, BTreeSet<&'a NamespacedName>>,
+    services: Vec<NamespacedName>,
+    seen: HashSet<NamespacedName>,
+    placed: HashSet<NamespacedName>,
+    contested: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
+}
+
+impl<'a> Order<'a> {
+    fn new(releasers: HashMap<&'a NamespacedName, BTreeSet<&'a NamespacedName>>) -> Self {
+        Self {
+            releasers,
+            services: Vec::new(),
+            seen: HashSet::new(),
+            placed: HashSet::new(),
+            contested: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a Service behind those that give up what it gets.
+    fn push(&mut self, service: &NamespacedName) {
+        let mut waiting = vec![(service.clone(), false)];
+        while let Some((service, is_ready)) = waiting.pop() {
+            let before = self.releasers.get(&service).into_iter().flatten().copied();
+            if is_ready {
+                // Where two exchange what they have, each is behind the other.
+                let behind = before.filter(|owner| !self.placed.contains(*owner)).cloned();
+                let behind: BTreeSet<_> = behind.collect();
+                if !behind.is_empty() {
+                    self.contested.insert(service.clone(), behind);
+                }
+                self.placed.insert(service.clone());
+                self.services.push(service);
+            } else if self.seen.insert(service.clone()) {
+                let before: Vec<_> = before.map(|service| (service.clone(), false)).collect();
+                waiting.push((service, true));
+                waiting.extend(before);
+            }
+        }
     }
 }
 

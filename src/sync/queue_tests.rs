@@ -46,7 +46,7 @@ fn touched(numbers: impl IntoIterator<Item = u16>) -> Touched {
 }
 
 fn batch(queue: &Queue, cluster: &Cluster, max: usize) -> Vec<NamespacedName> {
-    queue.next_batch(cluster, &Desired::default(), max)
+    queue.next_batch(cluster, &Desired::default(), max).services
 }
 
 #[test]
@@ -104,6 +104,26 @@ fn two_that_exchange_what_they_have_are_in_one_batch() {
     change.handover(cluster.services.insert(name(1), service([10, 96, 0, 0])));
     queue.add(change);
     assert_eq!(batch(&queue, &cluster, 10).len(), 2);
+}
+
+/// The first owner is set aside, and what it had has passed through another's hands since.
+#[test]
+fn a_claim_that_passes_on_from_a_programmed_service_is_given_up_first() {
+    let mut cluster = cluster(&[1, 5, 1]);
+    let mut queue = Queue::default();
+    let mut pass = |queue: &mut Queue, from: u16, to: u16| {
+        let mut change = touched([from, to]);
+        let own = [10, 96, 1, from as u8];
+        change.handover(cluster.services.insert(name(from), service(own)));
+        change.handover(cluster.services.insert(name(to), service([10, 96, 0, 0])));
+        queue.add(change);
+        cluster.clone()
+    };
+    pass(&mut queue, 0, 1);
+    queue.remove(&[name(0)].into());
+    queue.finish(&[name(1)]);
+    let cluster = pass(&mut queue, 1, 2);
+    assert_eq!(batch(&queue, &cluster, 100), [1, 2].map(name));
 }
 
 #[test]

@@ -266,7 +266,7 @@ fn addressed(facts: &Facts, cluster: &Cluster, config: &Config, own: &BTreeSet<I
     let mut found = Checks::new();
     for check in facts.checks() {
         for address in &addresses[&check.family] {
-            // One Service has the port (`weir_rules::claims`); while it passes to another, the first
+            // One Service has the port (`weir_rules::cluster::claims`); while it passes to another, the first
             // by name.
             found
                 .entry(SocketAddr::new(*address, check.port.get()))

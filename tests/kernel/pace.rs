@@ -1,14 +1,17 @@
 //! How soon, and in how many transactions, changes of the cluster are programmed.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use weir_testbed::{Signal, wait_for};
+use serde_json::{Value, json};
+use weir_testbed::{Process, Signal, nft_programs, wait_for};
 
 use crate::drift::serving;
-use crate::running::{LIMIT, slice};
-use crate::serve::{metric, wait_for_metric};
+use crate::running::{LIMIT, Running, service, slice};
+use crate::serve::{metric, started, wait_for_metric};
 
 const B1: &str = "10.244.0.2";
 const B2: &str = "10.244.0.3";
@@ -80,4 +83,89 @@ fn repairs_do_not_hold_changes_back() {
         assert!(!log.contains("only 16 s later"), "the change had to wait for the repairs:\n{log}");
     });
     wait_for("the change", LIMIT, || running.ask().server() == Some("b2"));
+}
+
+/// A Service that takes several batches: 16,000 keys with this many endpoints each.
+fn large() -> [Value; 2] {
+    let external: Vec<_> = (1..=15).map(|last| format!("203.0.113.{last}")).collect();
+    let ports = |target: bool| -> Vec<_> {
+        let port = |port: u32| json!({"name": format!("p{port}"), "port": if target { 8080 } else { port }});
+        (1..=1000).map(port).collect()
+    };
+    let endpoints: Vec<_> =
+        (10..13).map(|last| json!({"addresses": [format!("10.244.0.{last}")]})).collect();
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "large", "namespace": "default"},
+            "spec": {"clusterIP": "10.96.0.66", "clusterIPs": ["10.96.0.66"],
+                     "externalIPs": external, "ports": ports(false)},
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "large-1", "namespace": "default",
+                         "labels": {"kubernetes.io/service-name": "large"}},
+            "addressType": "IPv4", "endpoints": endpoints, "ports": ports(true),
+        }),
+    ]
+}
+
+/// The causes of the transactions so far.
+fn causes(running: &Running, cause: &str) -> usize {
+    let log = running.log();
+    log.lines().filter(|line| line.contains(&format!("cause=\"{cause}\""))).count()
+}
+
+/// Of a change that takes several batches the last one begins the `minSyncPeriod`, not each.
+#[test]
+fn a_change_is_not_held_back_behind_each_batch_of_another() {
+    let [of_service, of_slice] = large();
+    let mut running = started(
+        &[service(), slice(B1), of_service, of_slice],
+        "nftables: {syncPeriod: 2h, minSyncPeriod: 1h}",
+    );
+    wait_for("the second batch", LIMIT, || causes(&running, "API server") >= 2);
+    running.weir.as_mut().expect("it runs").signal(Signal::SIGSTOP);
+    running.server.apply(slice(B2));
+    running.weir.as_mut().expect("it runs").signal(Signal::SIGCONT);
+    running.wait_for_answer_of("b2");
+}
+
+/// A sync compiles Services from the cluster as it is: what is held back is part of that.
+#[test]
+fn what_is_held_back_comes_with_a_sync_that_there_is_anyway() {
+    let running = serving("nftables: {syncPeriod: 2h, minSyncPeriod: 1h}");
+    running.server.apply(slice(B2));
+    let pending = "kubeproxy_sync_proxy_rules_endpoint_changes_pending";
+    wait_for_metric(&running, pending, 1.0);
+    assert_eq!(running.ask().server(), Some("b1"));
+    running.bed.node().nft("flush map ip weir endpoints");
+    running.wait_for_answer_of("b2");
+}
+
+/// A table with an owner is refused to everybody else, until the owner ends.
+#[test]
+fn a_first_batch_that_succeeds_ends_the_failure() {
+    let [of_service, of_slice] = large();
+    let mut running = crate::serve::prepared(&[service(), slice(B1), of_service, of_slice]);
+    let [_, nft] = nft_programs();
+    let mut command = Command::new(nft);
+    command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut owner = Process::spawn(running.bed.node(), command);
+    let mut commands = owner.child().stdin.take().expect("is piped");
+    commands.write_all(b"add table ip weir { flags owner; }\n").expect("it reads");
+    wait_for("the owner's table", LIMIT, || {
+        running.bed.node().cmd("nft", ["list", "tables"]).contains("weir")
+    });
+    running.write_config("mode: nftables");
+    running.start_as_proxy();
+    running.wait_until_logged("trying again");
+    drop(commands);
+    drop(owner);
+    running.wait_for_answer_of("b1");
+    let pending = "kubeproxy_sync_proxy_rules_endpoint_changes_pending";
+    wait_for_metric(&running, pending, 0.0);
+    let retries = causes(&running, "retry");
+    assert!(retries <= 3, "each batch waits for a second:\n{}", running.log());
+    running.wait_until_logged("takes the changes of the API server again");
 }

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use crate::cluster::{Family, NamespacedName, Protocol, Service};
 
@@ -137,7 +138,9 @@ pub(crate) struct Claims {
     /// Those that want what another has, best right first.
     others: HashMap<Claim, BTreeSet<Contender>>,
     /// What each Service wants and does not have.
-    lost: BTreeMap<NamespacedName, BTreeMap<Claim, ClaimKind>>,
+    lost: BTreeMap<NamespacedName, Arc<BTreeMap<Claim, ClaimKind>>>,
+    /// How many these are of each kind, in the order of [`ClaimKind::ALL`].
+    lost_counts: [usize; ClaimKind::ALL.len()],
 }
 
 /// A Service that wants a claim. The least has the best right to it: by kind, then the older Service,
@@ -207,7 +210,10 @@ impl Claims {
             }
             Entry::Occupied(_) => contender.clone(),
         };
-        self.lost.entry(loser.service.clone()).or_default().insert(*claim, loser.kind);
+        let lost = self.lost.entry(loser.service.clone()).or_default();
+        if Arc::make_mut(lost).insert(*claim, loser.kind).is_none() {
+            self.lost_counts[loser.kind as usize] += 1;
+        }
         self.others.entry(*claim).or_default().insert(loser);
     }
 
@@ -232,7 +238,9 @@ impl Claims {
         // Who gets the claim, or asks for it no longer, has not lost it any more.
         let Some(settled) = settled else { return };
         if let Some(lost) = self.lost.get_mut(&settled.service) {
-            lost.remove(claim);
+            if let Some(kind) = Arc::make_mut(lost).remove(claim) {
+                self.lost_counts[kind as usize] -= 1;
+            }
             if lost.is_empty() {
                 self.lost.remove(&settled.service);
             }
@@ -253,6 +261,11 @@ impl Claims {
         Lost(self.lost.get(name))
     }
 
+    /// How many claims of each kind Services want that another has, in the order of [`ClaimKind::ALL`].
+    pub(crate) fn lost_counts(&self) -> [usize; ClaimKind::ALL.len()] {
+        self.lost_counts
+    }
+
     /// All Services that have lost a claim, with what they have lost.
     pub(crate) fn losers(&self) -> impl Iterator<Item = (&NamespacedName, Lost<'_>)> {
         self.lost.iter().map(|(name, lost)| (name, Lost(Some(lost))))
@@ -261,7 +274,7 @@ impl Claims {
 
 /// The claims of a Service that another has; nearly always none.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Lost<'a>(Option<&'a BTreeMap<Claim, ClaimKind>>);
+pub struct Lost<'a>(Option<&'a Arc<BTreeMap<Claim, ClaimKind>>>);
 
 impl<'a> Lost<'a> {
     /// Whether a claim is another's.
@@ -271,12 +284,17 @@ impl<'a> Lost<'a> {
 
     /// Whether the Service has all that it claims.
     pub fn is_empty(self) -> bool {
-        self.0.is_none_or(BTreeMap::is_empty)
+        self.0.is_none_or(|lost| lost.is_empty())
     }
 
     /// The claims, sorted.
     pub fn iter(self) -> impl Iterator<Item = (Claim, ClaimKind)> + 'a {
-        self.0.into_iter().flatten().map(|(claim, kind)| (*claim, *kind))
+        self.0.into_iter().flat_map(|lost| lost.iter()).map(|(claim, kind)| (*claim, *kind))
+    }
+
+    /// The claims, as they are kept for as long as they do not change; `None` where there are none.
+    pub fn share(self) -> Option<Arc<BTreeMap<Claim, ClaimKind>>> {
+        self.0.cloned()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Index;
 
-use crate::cluster::claims::{Claim, Claims, Handover, Lost};
+use crate::cluster::claims::{Claim, ClaimKind, Claims, Handover, Lost};
 use crate::cluster::compact::compact;
 use crate::cluster::{NamespacedName, Service};
 
@@ -80,6 +80,12 @@ impl Services {
     /// All Services that claim what another has, with these claims.
     pub fn losers(&self) -> impl Iterator<Item = (&NamespacedName, Lost<'_>)> {
         self.claims.losers()
+    }
+
+    /// How many claims are lost of each kind, in the order of
+    /// [`ClaimKind::ALL`](crate::cluster::claims::ClaimKind::ALL).
+    pub fn lost_counts(&self) -> [usize; ClaimKind::ALL.len()] {
+        self.claims.lost_counts()
     }
 
     /// The Service that has a claim.

@@ -94,6 +94,13 @@ impl Facts {
         change
     }
 
+    /// Takes note that a part of what a Service is to have now is programmed, and the rest is as it was.
+    pub fn begin(&mut self, name: &NamespacedName, cluster: &Cluster) {
+        let (service, lost) = (cluster.services.get(name), cluster.services.lost(name));
+        let slices = cluster.slices.of(name);
+        self.serving.arrive(name, service, lost, &slices, &self.node_name);
+    }
+
     /// Takes note that nothing is there of a Service, whatever the cluster has.
     pub fn forget(&mut self, name: &NamespacedName) -> FactsChange {
         let mut change = FactsChange::default();

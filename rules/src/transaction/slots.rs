@@ -69,8 +69,10 @@ fn moves<'a>(
         while let Some(next) = rest.next_if(|(key, _)| List::of(key) == list) {
             elements.push(next);
         }
+        // A list that was not there has no slots to keep.
+        let is_there = elements.iter().any(|(key, _)| observed(key).is_some());
         let is_programmed = |(key, element): &(&RawKey, &Element)| observed(key) == Some(*element);
-        if !elements.iter().all(is_programmed) {
+        if is_there && !elements.iter().all(is_programmed) {
             exchange(&observed, &elements, &mut moved);
         }
     }

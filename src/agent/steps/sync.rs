@@ -21,8 +21,11 @@ const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 const LINES_LOGGED: usize = 1000;
 
 impl Agent {
-    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time.
+    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time. What
+    /// is held back comes with it: a Service is compiled from the cluster as it is, in which an address may
+    /// have passed to it, and nobody who gave that up must be missing in the queue.
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
+        self.deliver(false);
         let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
         let mut synced = Synced::default();
         let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
@@ -32,6 +35,9 @@ impl Agent {
         match result {
             Ok(SyncProgress::Batch) => {
                 self.note_programmed();
+                if self.tables_retry.succeeded() {
+                    info!("the kernel takes the changes of the {} again", self.reader.name());
+                }
                 // Reading all flows behind each batch would hold up the next.
                 if self.cleaned.is_none_or(|cleaned| cleaned.elapsed() > CLEAN_INTERVAL) {
                     self.clean_flows();
@@ -72,7 +78,9 @@ impl Agent {
     fn note_programmed(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
         let is_queued = |service: &NamespacedName| self.engine.is_queued(service);
-        let change = self.programmed.update(cluster, &self.config, self.engine.aside(), is_queued);
+        let is_begun = |service: &NamespacedName| self.engine.is_begun(service);
+        let aside = self.engine.aside();
+        let change = self.programmed.update(cluster, &self.config, aside, is_queued, is_begun);
         let facts = self.programmed.facts();
         self.cleaner.note(change.effect);
         if change.checks {
@@ -107,8 +115,10 @@ impl Agent {
         }
         for refused in &synced.set_aside {
             let (service, reason) = (&refused.service, &refused.reason);
-            error!(%service, "{reason}; the Service stays as it was, and is tried again");
-            self.events.refused(service, reason);
+            let is_begun = self.engine.is_begun(service);
+            let rest = if is_begun { "the rest of the Service" } else { "the Service" };
+            error!(%service, "{reason}; {rest} stays as it was, and is tried again");
+            self.events.refused(service, reason, rest);
         }
         for service in &synced.taken {
             info!(%service, "the kernel takes the Service now");

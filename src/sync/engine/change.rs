@@ -6,7 +6,7 @@ use std::mem;
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Touched};
 use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
-use weir_rules::reconcile::mirror::{Desired, Object, Plan};
+use weir_rules::reconcile::mirror::{Batch, Compiled, Desired, Object, Plan};
 use weir_rules::transaction::Tally;
 use weir_rules::transaction::diff::diff;
 
@@ -27,11 +27,11 @@ impl<K: Tables> Engine<K> {
         (generation, is_sure): (u32, bool),
         synced: &mut Synced,
     ) -> Result<(), Setback> {
-        let (surroundings, batch) = self.next_batch(cluster, config);
-        let plan_batch = |desired: &Desired| {
-            desired.plan_batch(cluster, config, surroundings, &batch, MOST_ELEMENTS)
+        let batch = self.next_batch(cluster, config);
+        let plan_batch = |desired: &Desired, compiled: &mut Compiled| {
+            desired.plan_batch(cluster, config, &batch, compiled)
         };
-        let mut plan = plan_batch(&self.desired);
+        let mut plan = plan_batch(&self.desired, &mut self.compiled);
         synced.recompiled += plan.recompiled;
         let (before, after) = (mem::take(&mut plan.before), mem::take(&mut plan.after));
         let mut view = Differences::new(before, after, generation);
@@ -45,6 +45,7 @@ impl<K: Tables> Engine<K> {
                     plan.adopt_slots(&fitted);
                 }
                 let finished = mem::take(&mut plan.finished);
+                self.queue.begin(mem::take(&mut plan.begun));
                 self.desired.accept(plan);
                 self.queue.finish(&finished);
                 return self.equal_at(generation, synced);
@@ -53,7 +54,7 @@ impl<K: Tables> Engine<K> {
         };
         let is_refused = matches!(setback, Setback::Refused { .. });
         if !is_refused || synced.changes.len() > committed {
-            let Plan { before, after, .. } = plan_batch(&self.desired);
+            let Plan { before, after, .. } = plan_batch(&self.desired, &mut self.compiled);
             self.is_taken_back = is_refused && self.take_back(&view, &before, committed, synced);
             if !self.is_taken_back {
                 // Nobody knows how much of it the kernel has.
@@ -113,17 +114,16 @@ impl<K: Tables> Engine<K> {
     }
 
     /// As much of what waits as goes well into one transaction, so that what is made for it on the way
-    /// takes little memory, and nobody else waits for long; and whether the surroundings are a part of it.
-    fn next_batch(&mut self, cluster: &Cluster, config: &Config) -> (bool, Vec<NamespacedName>) {
-        let surroundings = self.queue.surroundings();
-        if surroundings {
-            let touched = Touched { surroundings, ..Touched::default() };
+    /// takes little memory, and nobody else waits for long.
+    fn next_batch(&mut self, cluster: &Cluster, config: &Config) -> Batch {
+        if self.queue.surroundings() {
+            let touched = Touched { surroundings: true, ..Touched::default() };
             let concerned = self.desired.concerned(cluster, config, &touched);
             self.queue.add(Touched::services(concerned));
         }
         let out = self.aside.out();
         self.queue.remove(&out);
         self.desired.leave(out);
-        (surroundings, self.queue.next_batch(cluster, &self.desired, MOST_ELEMENTS))
+        self.queue.next_batch(cluster, &self.desired, MOST_ELEMENTS)
     }
 }

@@ -56,6 +56,7 @@ impl<K: Tables> Engine<K> {
                     self.desired.adopt_slots(&fitted);
                 }
                 self.aside.all_known();
+                self.queue.only_begun(&self.aside.services().cloned().collect());
                 self.settle(since, before, synced);
                 self.equal_at(generation, synced)
             }

@@ -25,6 +25,8 @@ pub struct Serving {
     destinations: BTreeMap<Destination, Vec<(NamespacedName, Answerers)>>,
     /// The destinations of each Service that has any.
     of_service: BTreeMap<NamespacedName, Vec<Destination>>,
+    /// What Services are to have of which a part is programmed.
+    arriving: Option<Box<Serving>>,
     node_port_networks: Vec<IpNet>,
     pods: Pods,
 }
@@ -81,7 +83,7 @@ impl Serving {
         slices: &[&EndpointSlice],
         node: &str,
     ) -> Effect {
-        let mut effect = Effect::default();
+        let mut effect = Effect { is_any: self.arrived(name), ..Effect::default() };
         let found =
             service.map(|service| answerers(service, lost, slices, node)).unwrap_or_default();
         let before = self.of_service.remove_entry(name);
@@ -100,6 +102,30 @@ impl Serving {
             self.of_service.insert(name, destinations);
         }
         effect
+    }
+
+    /// Takes note of what a Service is to have, of which a part is programmed: until it is
+    /// [updated](Self::update), who may answer before or after may answer.
+    pub(crate) fn arrive(
+        &mut self,
+        name: &NamespacedName,
+        service: Option<&Service>,
+        lost: Lost<'_>,
+        slices: &[&EndpointSlice],
+        node: &str,
+    ) {
+        self.arriving.get_or_insert_default().update(name, service, lost, slices, node);
+    }
+
+    /// No longer is just a part programmed of a Service. Says whether it was.
+    fn arrived(&mut self, name: &NamespacedName) -> bool {
+        let Some(arriving) = &mut self.arriving else { return false };
+        let has_arrived = arriving.of_service.contains_key(name);
+        if has_arrived {
+            arriving.update(name, None, Lost::default(), &[], "");
+        }
+        self.arriving.take_if(|arriving| arriving.of_service.is_empty());
+        has_arrived
     }
 
     /// Puts in who answers at a destination of a Service, or takes the Service out there.
@@ -160,6 +186,15 @@ impl Serving {
             return false;
         }
         let candidates = self.destinations_of(flow, own);
+        let arriving = self.arriving.iter().flat_map(|arriving| {
+            let claims = candidates.iter().flatten().filter_map(|it| arriving.destinations.get(it));
+            claims.flatten()
+        });
+        for (_, answerers) in arriving {
+            if self.may_answer(answerers, flow, own) {
+                return false;
+            }
+        }
         let served = candidates.iter().flatten().find_map(|it| self.answerers(it));
         let Some(answerers) = served else {
             return flow.is_translated && candidates.iter().flatten().any(|d| removed.contains(d));

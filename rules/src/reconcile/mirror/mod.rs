@@ -7,7 +7,9 @@
 //!
 //! No two Services have the same destination: [`crate::cluster::claims`] sees to that.
 
+mod batch;
 mod codec;
+mod compiled;
 mod delta;
 mod owners;
 mod partial;
@@ -18,9 +20,9 @@ mod store;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use self::delta::Sides;
+pub use self::batch::Batch;
+pub use self::compiled::Compiled;
 pub use self::owners::Object;
-use self::partial::{distance, towards};
 pub use self::select::Part;
 use self::store::Fragments;
 use crate::cluster::{Cluster, Family, NamespacedName, Touched};
@@ -28,7 +30,6 @@ use crate::compile::{Assembly, Balancer, Fragment, Frame, Map, learning};
 use crate::config::Config;
 use crate::nft::{RawKey, Ruleset, Table};
 use crate::transaction::Tally;
-use crate::transaction::slots::align_fragment;
 
 /// What a cluster asks for. At first nothing: not even tables.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +70,8 @@ pub struct Plan {
     pub recompiled: usize,
     /// The Services of which this is all that changes.
     pub finished: Vec<NamespacedName>,
+    /// The Services of which this is a part of what changes.
+    pub begun: Vec<NamespacedName>,
     tables: [Option<TablePlan>; 2],
 }
 
@@ -85,39 +88,16 @@ impl Desired {
     /// Plans what has changed in the cluster. Other settings touch the surroundings.
     pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
         let services = self.concerned(cluster, config, touched);
-        self.plan_batch(cluster, config, touched.surroundings, &services, usize::MAX)
-    }
-
-    /// The same for these Services, in this order, until about so many elements change. What a Service
-    /// changes that is more than that by itself is planned in part, and the Service is not among those
-    /// that are `finished`.
-    ///
-    /// The Services must be all that are [`concerned`](Self::concerned), in one batch or several, and one
-    /// that gives up a destination must not come behind the one that gets it.
-    pub fn plan_batch<'a>(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        surroundings: bool,
-        services: impl IntoIterator<Item = &'a NamespacedName>,
-        max_elements: usize,
-    ) -> Plan {
-        let mut plan = self.compiled(cluster, config, surroundings, services, max_elements);
-        let tables = self.tables.iter().zip(&plan.tables);
-        for (family, (state, table)) in Family::ALL.into_iter().zip(tables) {
-            let Some(table) = table else { continue };
-            let (before, after) = Sides::compare(state.as_ref(), table);
-            plan.before.tables.extend(before.map(|before| (family, before)));
-            plan.after.tables.extend(after.map(|after| (family, after)));
-        }
-        plan
+        let batch = Batch::all(&services, touched.surroundings);
+        self.plan_batch(cluster, config, &batch, &mut Compiled::default())
     }
 
     /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
     /// were compiled.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
         let services = self.concerned(cluster, config, touched);
-        let plan = self.compiled(cluster, config, touched.surroundings, &services, usize::MAX);
+        let batch = Batch::all(&services, touched.surroundings);
+        let plan = self.compile_batch(cluster, config, &batch, &mut Compiled::default());
         let recompiled = plan.recompiled;
         self.accept(plan);
         recompiled
@@ -143,56 +123,6 @@ impl Desired {
             services.extend(cluster.services.keys().chain(known).cloned());
         }
         services
-    }
-
-    /// A plan that does not tell what differs.
-    fn compiled<'a>(
-        &self,
-        cluster: &Cluster,
-        config: &Config,
-        surroundings: bool,
-        services: impl IntoIterator<Item = &'a NamespacedName>,
-        max_elements: usize,
-    ) -> Plan {
-        let mut drafts = Family::ALL.map(|family| {
-            Draft::new(self.tables[index(family)].as_ref(), family, cluster, config, surroundings)
-        });
-        let mut plan = Plan::default();
-        let mut room = max_elements;
-        for name in services {
-            if self.left.contains(name) {
-                plan.finished.push(name.clone());
-                continue;
-            }
-            if room == 0 {
-                break;
-            }
-            let changes = drafts.each_ref().map(|draft| draft.compile(name, cluster));
-            plan.recompiled += 1;
-            let cost = changes.iter().map(|(before, after)| distance(before, after)).sum::<usize>();
-            if cost > room && room < max_elements {
-                // It begins the next batch.
-                break;
-            }
-            // What it has beside destinations is not divided.
-            let is_divided = cost > room
-                && changes.iter().any(|(before, after)| before.elements != after.elements);
-            for (draft, (before, after)) in drafts.iter_mut().zip(changes) {
-                let after = if is_divided { towards(&before, &after, room / 2) } else { after };
-                draft.put(name, before, after);
-            }
-            if is_divided {
-                break;
-            }
-            room = room.saturating_sub(cost);
-            plan.finished.push(name.clone());
-        }
-        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut fragments, .. }| {
-            let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
-            fragments.extend(ways);
-            Some(TablePlan { frame, fragments })
-        });
-        plan
     }
 
     /// Takes note that a plan is carried out. It must have been made of this.
@@ -252,44 +182,6 @@ impl Desired {
         self.tables
             .each_ref()
             .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
-    }
-}
-
-/// A change of a family's table, as far as it is compiled.
-struct Draft<'a> {
-    state: Option<&'a State>,
-    /// `None` if it stays.
-    new_frame: Option<Frame>,
-    fragments: Vec<(NamespacedName, Fragment)>,
-}
-
-impl<'a> Draft<'a> {
-    fn new(
-        state: Option<&'a State>,
-        family: Family,
-        cluster: &Cluster,
-        config: &Config,
-        surroundings: bool,
-    ) -> Self {
-        let new_frame = (surroundings || state.is_none())
-            .then(|| Frame::new(family, cluster, config))
-            .filter(|new| state.is_none_or(|state| state.frame != *new));
-        Self { state, new_frame, fragments: Vec::new() }
-    }
-
-    /// What a Service adds now, and what it is to add.
-    fn compile(&self, name: &NamespacedName, cluster: &Cluster) -> (Fragment, Fragment) {
-        let frame = self.new_frame.as_ref().or(self.state.map(|state| &state.frame));
-        let before = self.state.map(|state| state.fragments.get(name)).unwrap_or_default();
-        let mut after = frame.expect("one of the two is there").fragment(name, cluster);
-        align_fragment(&before, &mut after);
-        (before, after)
-    }
-
-    fn put(&mut self, name: &NamespacedName, before: Fragment, after: Fragment) {
-        if before != after {
-            self.fragments.push((name.clone(), after));
-        }
     }
 }
 

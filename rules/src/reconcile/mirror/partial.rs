@@ -1,9 +1,9 @@
 //! A part of what changes for one Service, where all of it is too much for one transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::owners::destination;
-use crate::compile::Fragment;
+use crate::compile::{Entry, Fragment};
 use crate::nft::{RawKey, Table};
 
 /// How many elements differ between two fragments, those of sets of their own included.
@@ -25,40 +25,55 @@ fn own_elements(fragment: &Fragment) -> usize {
 
 /// What a Service has on the way from one fragment to another: some destinations (an address with its
 /// protocol and port, or a node port) as after, and the others as before. About so many elements
-/// change, and at least one destination.
+/// change, and at least one destination. Only what changes is copied.
 ///
 /// What destinations share is there for both. So a new ClusterIP refuses connections to those of its
 /// ports that are still to come, and who may use a load balancer changes with the first destinations.
-pub(super) fn towards(before: &Fragment, after: &Fragment, max_elements: usize) -> Fragment {
-    let mut changed: BTreeMap<RawKey, usize> = BTreeMap::new();
+pub(super) fn towards(before: Fragment, after: &Fragment, max_elements: usize) -> Fragment {
+    let moved = first_changed(&before, after, max_elements);
+    // Most are before or behind those that move.
+    let span = moved.first().zip(moved.last()).map(|(first, last)| *first..=*last);
+    let is_moved = |(map, key, _): &Entry| {
+        let within =
+            destination(*map, key).filter(|it| span.as_ref().is_some_and(|s| s.contains(it)));
+        within.is_some_and(|it| moved.binary_search(&it).is_ok())
+    };
+    let (shared, balancers) =
+        (union(&before.shared, &after.shared), union(&before.balancers, &after.balancers));
+    let (own, learns) = (own(&before, after), before.learns || after.learns);
+    let mut elements = Vec::with_capacity(before.elements.len().max(after.elements.len()));
+    let mut come = after.elements.iter().filter(|entry| is_moved(entry)).peekable();
+    for stays in before.elements.into_iter().filter(|entry| !is_moved(entry)) {
+        while let Some(next) = come.next_if(|next| (next.0, &next.1) < (stays.0, &stays.1)) {
+            elements.push(next.clone());
+        }
+        elements.push(stays);
+    }
+    elements.extend(come.cloned());
+    Fragment { elements: elements.into(), shared, balancers, own, learns }
+}
+
+/// The first destinations that change, sorted: those of about so many elements, and at least one.
+fn first_changed(before: &Fragment, after: &Fragment, max_elements: usize) -> Vec<RawKey> {
+    let mut changed: Vec<(RawKey, usize)> = Vec::new();
     before.differences(after, |map, key, old, new| {
         if let Some(destination) = destination(map, key) {
-            *changed.entry(destination).or_default() +=
-                usize::from(old.is_some()) + usize::from(new.is_some());
+            changed.push((destination, usize::from(old.is_some()) + usize::from(new.is_some())));
         }
     });
+    // There is a run for each map, which a stable sort merges.
+    changed.sort();
     let mut room = max_elements;
-    let mut moved = BTreeSet::new();
-    for (destination, count) in changed {
+    let mut moved = Vec::new();
+    for of_one in changed.chunk_by(|one, next| one.0 == next.0) {
+        let count = of_one.iter().map(|(_, count)| count).sum();
         if count > room && !moved.is_empty() {
             break;
         }
         room = room.saturating_sub(count);
-        moved.insert(destination);
+        moved.push(of_one[0].0);
     }
-    let is_moved =
-        |(map, key, _): &&_| destination(*map, key).is_some_and(|it| moved.contains(&it));
-    let stay = before.elements.iter().filter(|entry| !is_moved(entry));
-    let come = after.elements.iter().filter(is_moved);
-    let mut elements: Vec<_> = stay.chain(come).cloned().collect();
-    elements.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    Fragment {
-        elements: elements.into(),
-        shared: union(&before.shared, &after.shared),
-        balancers: union(&before.balancers, &after.balancers),
-        own: own(before, after),
-        learns: before.learns || after.learns,
-    }
+    moved
 }
 
 fn union<T: Ord + Clone>(one: &[T], other: &[T]) -> Box<[T]> {

@@ -175,3 +175,57 @@ fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_know
     let counts = transaction.counts();
     assert_eq!((counts.added.elements, counts.removed.elements), (3, 3), "the verdicts' comments");
 }
+
+/// A Service that takes several batches, between which another changes.
+#[test]
+fn a_service_is_compiled_once_for_all_of_its_batches() {
+    let config = Config::new("node-a");
+    let mut cluster = cluster(3);
+    let mut desired = of(&cluster, &config);
+    let mut large = cluster.services[&name(1)].clone();
+    large.external_ips = (0..200).map(|last| [203, 0, 113, last].into()).collect();
+    cluster.services.insert(name(1), large);
+    let mut compiled = Compiled::default();
+    let (mut recompiled, mut batches) = (0, 0);
+    loop {
+        let services = if batches == 2 { vec![name(2), name(1)] } else { vec![name(1)] };
+        if batches == 2 {
+            put(&mut cluster, 2, &[1, 2]);
+            compiled.touch(&touched(&[2]));
+        }
+        let batch = Batch { services, max_elements: 100, ..Batch::all(&BTreeSet::new(), false) };
+        let plan = desired.plan_batch(&cluster, &config, &batch, &mut compiled);
+        recompiled += plan.recompiled;
+        batches += 1;
+        let is_last = plan.finished.contains(&name(1));
+        desired.accept(plan);
+        if is_last {
+            break;
+        }
+    }
+    assert!(batches > 5, "{batches}");
+    assert_eq!(recompiled, 2, "in {batches} batches");
+    assert_eq!(desired.ruleset(), {
+        let all = compile(&cluster, &config);
+        align(&desired.ruleset(), &all).into_owned()
+    });
+}
+
+/// Between two batches of it.
+#[test]
+fn a_service_that_changes_between_its_batches_is_compiled_anew() {
+    let config = Config::new("node-a");
+    let mut cluster = cluster(1);
+    let mut desired = of(&cluster, &config);
+    let mut compiled = Compiled::default();
+    for (count, change) in [(200, Touched::default()), (100, touched(&[1]))] {
+        let mut large = cluster.services[&name(1)].clone();
+        large.external_ips = (0..count).map(|last| [203, 0, 113, last].into()).collect();
+        cluster.services.insert(name(1), large);
+        compiled.touch(&change);
+        let batch = Batch { max_elements: 100, ..Batch::all(&[name(1)].into(), false) };
+        let plan = desired.plan_batch(&cluster, &config, &batch, &mut compiled);
+        assert_eq!(plan.recompiled, 1);
+        desired.accept(plan);
+    }
+}
