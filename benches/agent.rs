@@ -15,7 +15,7 @@ use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
 use weir_rules::testing::scale::{large, replace_endpoint};
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::slots::align;
+use weir_rules::transaction::slots::assign_slots;
 use weir_testbed::Netns;
 
 const SERVICES: u32 = 10_000;
@@ -59,7 +59,7 @@ fn kernel(criterion: &mut Criterion) {
     let load = diff(&Ruleset::default(), &before);
     replace_endpoint(&mut cluster, SERVICES / 2, NEW_ENDPOINT);
     let changed = compile(&cluster, &config);
-    let after = align(&before, &changed);
+    let after = assign_slots(&before, &changed);
     let (forth, back) = (diff(&before, &after), diff(&after, &before));
     let (mut encode, mut group) = (encoder(), criterion.benchmark_group("encode"));
     group.sample_size(20);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Pause after the first failure.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
 /// Pauses between attempts that double up to a bound.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Begins the next pause, which is at most `longest`; gives its length.
     pub(crate) fn next(&mut self, longest: Duration) -> Duration {
-        self.pause = (2 * self.pause).max(SHORTEST_PAUSE).min(longest);
+        self.pause = (2 * self.pause).max(MIN_BACKOFF).min(longest);
         self.until = Some(Instant::now() + self.pause);
         self.pause
     }

@@ -11,7 +11,7 @@ use weir_rules::config::{Config, DEFAULT_MASQUERADE_BIT, DetectLocal, NodePortAd
 use weir_rules::nft::is_interface_name;
 
 use crate::config::{Flags, LimitArgs, host_name};
-use crate::source::api::Access;
+use crate::source::api::ClientSource;
 use crate::source::manifest::Input;
 use crate::telemetry::serve::Serving;
 
@@ -104,8 +104,8 @@ pub struct SourceArgs {
 
 impl SourceArgs {
     /// How to reach the API server. An empty value is none, as it is for kube-proxy.
-    pub fn access(&self) -> Access {
-        Access::new(self.kubeconfig.clone(), self.master.clone())
+    pub fn access(&self) -> ClientSource {
+        ClientSource::new(self.kubeconfig.clone(), self.master.clone())
     }
 }
 

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct Failure(pub(crate) Vec<String>);
+pub struct CommandError(pub(crate) Vec<String>);
 
-impl Failure {
+impl CommandError {
     /// Says why on standard error, a line each.
     pub fn report(&self) {
         self.0.iter().for_each(|line| say(line));
@@ -15,7 +15,7 @@ impl Failure {
 }
 
 /// An error with its causes makes one line.
-impl<E: Error> From<E> for Failure {
+impl<E: Error> From<E> for CommandError {
     fn from(error: E) -> Self {
         Self(vec![chain(&error)])
     }

@@ -6,7 +6,7 @@ use clap::Parser;
 use weir::cli::{Cli, Command};
 use weir::commands::{self, Owner};
 use weir::config::flags::normalized;
-use weir::error::Failure;
+use weir::error::CommandError;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(normalized(std::env::args_os()));
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     end(result, error_code)
 }
 
-fn end(result: Result<ExitCode, Failure>, error_code: u8) -> ExitCode {
-    result.unwrap_or_else(|failure: Failure| {
+fn end(result: Result<ExitCode, CommandError>, error_code: u8) -> ExitCode {
+    result.unwrap_or_else(|failure: CommandError| {
         failure.report();
         ExitCode::from(error_code)
     })

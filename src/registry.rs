@@ -6,7 +6,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, Opts, Registry};
 
 /// What a metric is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct Descriptor {
     /// Its name.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
@@ -21,12 +21,12 @@ pub struct Entry {
 ///
 /// A name that is there twice or is none panics; the tests make every metric.
 #[derive(Debug, Default)]
-pub(crate) struct Book {
+pub(crate) struct MetricsBuilder {
     registry: Registry,
-    entries: Vec<Entry>,
+    entries: Vec<Descriptor>,
 }
 
-impl Book {
+impl MetricsBuilder {
     pub(crate) fn counter<P: Atomic + 'static>(
         &mut self,
         name: &str,
@@ -76,7 +76,7 @@ impl Book {
     }
 
     /// The registry, and what is in it.
-    pub(crate) fn close(self) -> (Registry, Vec<Entry>) {
+    pub(crate) fn close(self) -> (Registry, Vec<Descriptor>) {
         (self.registry, self.entries)
     }
 
@@ -91,7 +91,12 @@ impl Book {
         let metric = made.expect("name and labels are good ones");
         self.registry.register(Box::new(metric.clone())).expect("no two have one name");
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-        self.entries.push(Entry { name: name.to_owned(), kind, labels, help: help.to_owned() });
+        self.entries.push(Descriptor {
+            name: name.to_owned(),
+            kind,
+            labels,
+            help: help.to_owned(),
+        });
         metric
     }
 }

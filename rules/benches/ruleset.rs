@@ -8,7 +8,7 @@ use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
 use weir_rules::testing::scale::{large, replace_endpoint};
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::slots::align;
+use weir_rules::transaction::slots::assign_slots;
 
 /// Services and endpoints of each.
 const SHAPES: [(u32, u32); 2] = [(1000, 10), (10_000, 10)];
@@ -34,7 +34,7 @@ fn comparing(criterion: &mut Criterion) {
         let after = compile(&cluster, &config);
         let shape = format!("{services}x{endpoints}");
         group.bench_function(BenchmarkId::new("one endpoint replaced", &shape), |b| {
-            b.iter(|| diff(&before, &align(&before, &after)));
+            b.iter(|| diff(&before, &assign_slots(&before, &after)));
         });
         group.bench_function(BenchmarkId::new("from nothing", &shape), |b| {
             b.iter(|| diff(&Ruleset::default(), &after));

@@ -9,15 +9,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use weir_rules::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
-    ServicePort, Touched,
+    ChangeSet, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol,
+    Service, ServicePort,
 };
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
+use weir_rules::facts::DerivedState;
 use weir_rules::facts::stale_flows::Flow;
-use weir_rules::reconcile::mirror::Desired;
+use weir_rules::reconcile::mirror::Mirror;
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::split::pieces;
+use weir_rules::transaction::split::split;
 
 /// What a cluster has of everything.
 #[derive(Clone, Copy)]
@@ -81,10 +81,10 @@ fn decide(
     flows: &[Flow],
 ) -> usize {
     let config = Config { max_service_elements: usize::MAX, ..Config::new("node") };
-    let (mut desired, mut facts) = (Desired::default(), Facts::default());
+    let (mut desired, mut facts) = (Mirror::default(), DerivedState::default());
     let (services, slices) = (services.into_iter().collect(), slices.into_iter().collect());
     let mut cluster = Cluster { services, slices, ..Cluster::default() };
-    let all = Touched::all(&cluster);
+    let all = ChangeSet::all(&cluster);
     let mut total = 0;
     for _ in 0..2 {
         facts.update(&cluster, &config, &all);
@@ -92,7 +92,7 @@ fn decide(
         let transaction = diff(&plan.before, &plan.after);
         let counts = transaction.counts();
         total += counts.added.elements + counts.removed.elements;
-        total += pieces(transaction, 1000).len();
+        total += split(transaction, 1000).len();
         desired.accept(plan);
         let is_stale =
             |flow: &&Flow| facts.serving().is_stale(flow, &BTreeSet::new(), &BTreeSet::new());

@@ -2,10 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
-use weir_rules::reconcile::mirror::Desired;
+use weir_rules::facts::DerivedState;
+use weir_rules::reconcile::mirror::Mirror;
 use weir_rules::testing::scale::{large, replace_endpoint};
 use weir_rules::transaction::diff::diff;
 
@@ -14,15 +14,15 @@ const ENDPOINTS: u32 = 10;
 
 fn main() {
     let (config, mut cluster) = (Config::new("node"), large(SERVICES, ENDPOINTS));
-    let (mut desired, mut facts) = (Desired::default(), Facts::default());
-    let all = Touched::all(&cluster);
+    let (mut desired, mut facts) = (Mirror::default(), DerivedState::default());
+    let all = ChangeSet::all(&cluster);
     desired.set(&cluster, &config, &all);
     facts.update(&cluster, &config, &all);
     let service = SERVICES / 2;
     replace_endpoint(&mut cluster, service, Ipv4Addr::new(192, 0, 2, 1));
     let name = NamespacedName::new("default", format!("svc-{service}"));
-    let touched = Touched::services([name]);
-    let elements = one_change(&cluster, &config, &touched, &mut desired, &mut facts);
+    let change_set = ChangeSet::services([name]);
+    let elements = one_change(&cluster, &config, &change_set, &mut desired, &mut facts);
     assert_eq!(elements, (1, 1), "one comes and one goes");
 }
 
@@ -31,12 +31,12 @@ fn main() {
 fn one_change(
     cluster: &Cluster,
     config: &Config,
-    touched: &Touched,
-    desired: &mut Desired,
-    facts: &mut Facts,
+    change_set: &ChangeSet,
+    desired: &mut Mirror,
+    facts: &mut DerivedState,
 ) -> (usize, usize) {
-    facts.update(cluster, config, touched);
-    let plan = desired.plan(cluster, config, touched);
+    facts.update(cluster, config, change_set);
+    let plan = desired.plan(cluster, config, change_set);
     let counts = diff(&plan.before, &plan.after).counts();
     desired.accept(plan);
     desired.objects();

@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use weir_rules::cluster::Protocol;
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::simulate::{Packet, walk};
+use weir_rules::simulate::{Packet, simulate};
 use weir_rules::testing::scale::large;
 
 fn main() {
@@ -36,7 +36,7 @@ fn follow(destination: IpAddr, port: NonZeroU16) -> String {
         mark: 0,
     };
     let mut text = String::new();
-    for end in walk(&ruleset, &packet, &BTreeSet::new()).ends {
+    for end in simulate(&ruleset, &packet, &BTreeSet::new()).outcomes {
         text += &format!("{:?}, probability {}\n", end.outcome, end.probability);
         text.extend(end.steps.iter().map(|step| format!("  {step}\n")));
     }

@@ -41,7 +41,7 @@ impl PortEndpoints {
 
 /// Where the proxy is.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct Locality<'a> {
     /// The name of its node.
     pub node: &'a str,
     /// The zone that its node is in.
@@ -87,7 +87,7 @@ pub fn choose(
     service: &Service,
     port: &ServicePort,
     slices: &PortSlices<'_>,
-    place: Place<'_>,
+    place: Locality<'_>,
 ) -> PortEndpoints {
     let found = candidates(port, slices, place);
     let usable = |c: &&Candidate<'_>| c.endpoint.ready || is_draining(c.endpoint);
@@ -116,7 +116,7 @@ pub fn has_usable(port: &ServicePort, slices: &PortSlices<'_>) -> bool {
         return true;
     }
     // Whether one drains, the slice decides that says most for it, and none says ready.
-    let nowhere = Place { node: "", zone: None };
+    let nowhere = Locality { node: "", zone: None };
     candidates(port, slices, nowhere).iter().any(|c| is_draining(c.endpoint))
 }
 
@@ -127,13 +127,17 @@ pub(crate) fn has_more_usable(port: &ServicePort, slices: &PortSlices<'_>, count
     if entries <= count {
         return false;
     }
-    let nowhere = Place { node: "", zone: None };
+    let nowhere = Locality { node: "", zone: None };
     ready_or_draining(&candidates(port, slices, nowhere), |_| true).len() > count
 }
 
 /// Every endpoint of a port that still answers, whether new connections go to it or not: also
 /// those that terminate while others are ready, and those elsewhere or in another zone.
-pub fn serving(port: &ServicePort, slices: &PortSlices<'_>, place: Place<'_>) -> Vec<PortEndpoint> {
+pub fn serving(
+    port: &ServicePort,
+    slices: &PortSlices<'_>,
+    place: Locality<'_>,
+) -> Vec<PortEndpoint> {
     let found = candidates(port, slices, place);
     // Ready without serving: publishNotReadyAddresses.
     let still = found.iter().filter(|c| c.endpoint.ready || c.endpoint.serving);
@@ -174,7 +178,7 @@ struct Candidate<'a> {
 fn candidates<'a>(
     port: &ServicePort,
     slices: &PortSlices<'a>,
-    place: Place<'_>,
+    place: Locality<'_>,
 ) -> Vec<Candidate<'a>> {
     let mut found: BTreeMap<(IpAddr, NonZeroU16), Candidate<'a>> = BTreeMap::new();
     for (port, slice) in slices.of(port) {
@@ -214,7 +218,7 @@ enum Topology {
 
 impl Topology {
     /// Hints count if every ready endpoint has one of the kind, and one of them is for here.
-    fn of(found: &[Candidate<'_>], place: Place<'_>) -> Self {
+    fn of(found: &[Candidate<'_>], place: Locality<'_>) -> Self {
         let ready = || found.iter().map(|c| c.endpoint).filter(|endpoint| endpoint.ready);
         let count = |hints: fn(&Endpoint) -> &[String], here: Option<&str>| {
             ready().all(|endpoint| !hints(endpoint).is_empty())
@@ -230,7 +234,7 @@ impl Topology {
         }
     }
 
-    fn allows(self, endpoint: &Endpoint, place: Place<'_>) -> bool {
+    fn allows(self, endpoint: &Endpoint, place: Locality<'_>) -> bool {
         let has =
             |hints: &[String], here: Option<&str>| hints.iter().any(|hint| Some(&**hint) == here);
         match self {

@@ -4,13 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_rules::cluster::claims::claims;
-use weir_rules::cluster::{Cluster, EndpointSlice, Family, NamespacedName, Service, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster, EndpointSlice, Family, NamespacedName, Service};
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
+use weir_rules::facts::DerivedState;
 use weir_rules::facts::counts::Numbers;
 use weir_rules::facts::health_checks::{Check, checks};
-use weir_rules::facts::stale_flows::Serving;
+use weir_rules::facts::stale_flows::ServedDestinations;
 use weir_rules::testing::random::{NODE, change, cluster, config, seeded};
 
 /// What follows from each of the Services, asked one by one.
@@ -88,15 +88,15 @@ proptest! {
         ]), 1..8),
     ) {
         let mut cluster = first;
-        let mut facts = Facts::of(&cluster, &config);
+        let mut facts = DerivedState::of(&cluster, &config);
         for (other, (kind, index), settings) in steps {
             let before = cluster.clone();
             change(&mut cluster, &other, kind, index);
             config = settings.unwrap_or(config);
-            facts.update(&cluster, &config, &Touched::between(&before, &cluster));
-            prop_assert_eq!(&facts, &Facts::of(&cluster, &config));
+            facts.update(&cluster, &config, &ChangeSet::between(&before, &cluster));
+            prop_assert_eq!(&facts, &DerivedState::of(&cluster, &config));
 
-            prop_assert_eq!(facts.serving(), &Serving::new(&cluster, &config));
+            prop_assert_eq!(facts.serving(), &ServedDestinations::new(&cluster, &config));
             prop_assert_eq!(facts.numbers(), &numbers(&cluster, &config.node_name));
             let found: Vec<&Check> = facts.checks().collect();
             let all = all_checks(&cluster, &config.node_name);
@@ -115,18 +115,18 @@ proptest! {
     ) {
         let mut after = before.clone();
         change(&mut after, &other, kind, index);
-        let mut facts = Facts::of(&before, &settings[0]);
+        let mut facts = DerivedState::of(&before, &settings[0]);
         let known = facts.clone();
         let config = &settings[usize::from(has_settings)];
-        let change = facts.update(&after, config, &Touched::between(&before, &after));
+        let change = facts.update(&after, config, &ChangeSet::between(&before, &after));
         prop_assert!(change.effect.is_any || facts.serving() == known.serving());
         prop_assert!(change.checks || facts.checks().eq(known.checks()));
     }
 
     #[test]
     fn what_nobody_touched_changes_nothing(cluster in cluster(), config in settings()) {
-        let mut facts = Facts::of(&cluster, &config);
-        let everything = Touched::all(&cluster);
+        let mut facts = DerivedState::of(&cluster, &config);
+        let everything = ChangeSet::all(&cluster);
         prop_assert_eq!(facts.update(&cluster, &config, &everything), Default::default());
     }
 }
@@ -140,7 +140,7 @@ proptest! {
         cluster in cluster().prop_map(one_service),
         config in settings(),
     ) {
-        let facts = Facts::of(&cluster, &config);
+        let facts = DerivedState::of(&cluster, &config);
         prop_assert_eq!(facts.has_endpoints(), has_verdicts(&cluster, &config));
     }
 }

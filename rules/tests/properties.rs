@@ -1,11 +1,11 @@
 //! What holds for every cluster.
 
-#[path = "properties/kept.rs"]
-mod kept;
-#[path = "properties/pieces.rs"]
-mod pieces;
+#[path = "properties/recovered.rs"]
+mod recovered;
 #[path = "properties/slots.rs"]
 mod slots;
+#[path = "properties/split.rs"]
+mod split;
 #[path = "properties/straddling.rs"]
 mod straddling;
 
@@ -17,22 +17,22 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use weir_rules::cluster::claims::Claim;
 use weir_rules::cluster::{
-    Cluster, Family, NamespacedName, Protocol, Service, ServicePort, Touched, TrafficPolicy,
+    ChangeSet, Cluster, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::{Config, DetectLocal};
-use weir_rules::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
-use weir_rules::facts::stale_flows::{Flow, Serving};
+use weir_rules::endpoints::{Locality, PortEndpoint, PortEndpoints, PortSlices, choose};
+use weir_rules::facts::stale_flows::{Flow, ServedDestinations};
 use weir_rules::nft::{
     Chain, Data, Element, Lifetime, MAX_COMMENT_BYTES, Name, RawKey, RawValue, Ruleset, Selector,
     Set, Statement, Table, Verdict, compile_rule, decompile_rule,
 };
-use weir_rules::reconcile::mirror::{Batch, Compiled, Desired, Part};
-use weir_rules::simulate::{Delivery, End, Outcome, Packet, Probability, walk};
+use weir_rules::reconcile::mirror::{Batch, Compiled, Mirror, Selection};
+use weir_rules::simulate::{Delivery, FinalVerdict, Outcome, Packet, Probability, simulate};
 use weir_rules::testing::random::{change, cluster, compiled, config, observed, seeded};
-use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::carry_over::carry_over;
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::slots::align;
+use weir_rules::transaction::slots::assign_slots;
 use weir_rules::transaction::{Action, Sign, Tally};
 
 fn targets(table: &Table) -> impl Iterator<Item = &Name> {
@@ -163,7 +163,7 @@ struct Frontend<'a> {
 /// Every virtual address and port, each with the Service that has it.
 fn frontends<'a>(cluster: &'a Cluster, config: &Config) -> Vec<Frontend<'a>> {
     let zone = cluster.node.as_ref().and_then(|node| node.zone.as_deref());
-    let place = Place { node: &config.node_name, zone };
+    let place = Locality { node: &config.node_name, zone };
     let mut found = BTreeMap::new();
     for (name, service) in &cluster.services {
         let slices = cluster.slices.of(name);
@@ -207,7 +207,7 @@ fn packet(frontend: &Frontend<'_>, input_interface: &str) -> Packet {
 }
 
 /// What a frontend gives a packet, if it comes from a local Pod or not, and nothing restricts it.
-fn expected(frontend: &Frontend<'_>, from_pod: bool) -> Result<Vec<PortEndpoint>, Outcome> {
+fn expected(frontend: &Frontend<'_>, from_pod: bool) -> Result<Vec<PortEndpoint>, FinalVerdict> {
     let PortEndpoints { cluster, local, any } = &frontend.endpoints;
     let policy = match frontend.external {
         true => frontend.service.external_traffic_policy,
@@ -219,8 +219,8 @@ fn expected(frontend: &Frontend<'_>, from_pod: bool) -> Result<Vec<PortEndpoint>
         TrafficPolicy::Local => local,
     };
     match (any, list.is_empty()) {
-        (false, _) => Err(Outcome::Rejected),
-        (true, true) => Err(Outcome::Dropped),
+        (false, _) => Err(FinalVerdict::Rejected),
+        (true, true) => Err(FinalVerdict::Dropped),
         (true, false) => Ok(list.clone()),
     }
 }
@@ -236,7 +236,7 @@ fn remember(ruleset: &mut Ruleset, family: Family, learned: Vec<(Name, RawKey, R
     }
 }
 
-fn learned_by(end: &End<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
+fn learned_by(end: &Outcome<'_>) -> Vec<(Name, RawKey, RawKey, u32)> {
     end.learned.iter().map(|it| (it.map.clone(), it.key, it.data, it.timeout)).collect()
 }
 
@@ -249,9 +249,9 @@ fn without_learned(ruleset: &Ruleset) -> Ruleset {
 }
 
 /// All parts of a ruleset.
-fn whole(ruleset: &Ruleset) -> BTreeMap<Family, Part> {
+fn whole(ruleset: &Ruleset) -> BTreeMap<Family, Selection> {
     let keys = |set: &Set| set.elements.keys().copied().collect();
-    let part = |table: &Table| Part {
+    let part = |table: &Table| Selection {
         structure: true,
         elements: table.sets.iter().map(|(name, set)| (name.clone(), keys(set))).collect(),
     };
@@ -326,19 +326,19 @@ proptest! {
         let mut programmed = Ruleset::default();
         for (other, kind, index) in &others {
             let desired = compile(&cluster, &config);
-            let fitted = adopt(&programmed, align(&programmed, &desired));
+            let fitted = carry_over(&programmed, assign_slots(&programmed, &desired));
             diff(&programmed, &fitted).apply(&mut programmed);
             prop_assert_eq!(astray(&programmed), []);
             for frontend in frontends(&cluster, &config) {
                 let packet = packet(&frontend, "uplink");
-                let walk = walk(&programmed, &packet, &BTreeSet::new());
-                let learned = walk.ends.first().map(learned_by).unwrap_or_default();
+                let walk = simulate(&programmed, &packet, &BTreeSet::new());
+                let learned = walk.outcomes.first().map(learned_by).unwrap_or_default();
                 remember(&mut programmed, Family::of(frontend.address), learned);
             }
             change(&mut cluster, other, *kind, *index);
         }
         let desired = compile(&cluster, &config);
-        let fitted = adopt(&programmed, align(&programmed, &desired));
+        let fitted = carry_over(&programmed, assign_slots(&programmed, &desired));
         diff(&programmed, &fitted).apply(&mut programmed);
         prop_assert_eq!(in_order(&programmed), in_order(&desired));
         prop_assert_eq!(astray(&programmed), []);
@@ -353,21 +353,21 @@ proptest! {
         others in vec((self::cluster(), any::<u8>(), any::<Index>()), 1..8),
     ) {
         let mut cluster = start;
-        let (mut programmed, mut desired) = (Ruleset::default(), Desired::default());
-        let mut touched = Touched::all(&cluster);
+        let (mut programmed, mut desired) = (Ruleset::default(), Mirror::default());
+        let mut change_set = ChangeSet::all(&cluster);
         for (step, (other, kind, index)) in others.iter().enumerate() {
             let config = if step < 4 { &configs.0 } else { &configs.1 };
-            touched.surroundings |= step == 4;
-            let mut plan = desired.plan(&cluster, config, &touched);
+            change_set.environment |= step == 4;
+            let mut plan = desired.plan(&cluster, config, &change_set);
             let mut before = plan.before.clone();
             for (family, table) in &mut before.tables {
                 for (name, set) in table.sets.iter_mut().filter(|(_, set)| set.spec.dynamic.is_some()) {
                     set.elements.clone_from(&programmed.tables[family].sets[name].elements);
                 }
             }
-            let fitted = adopt(&before, align(&before, &plan.after)).into_owned();
+            let fitted = carry_over(&before, assign_slots(&before, &plan.after)).into_owned();
             diff(&before, &fitted).apply(&mut programmed);
-            plan.adopt_slots(&fitted);
+            plan.accept_slots(&fitted);
             desired.accept(plan);
             prop_assert_eq!(astray(&programmed), []);
             let bare = without_learned(&programmed);
@@ -377,13 +377,13 @@ proptest! {
             prop_assert_eq!(desired.objects(), Family::ALL.map(|family| Tally::of(&bare.tables[&family])));
             for frontend in frontends(&cluster, config) {
                 let packet = packet(&frontend, "uplink");
-                let walk = walk(&programmed, &packet, &BTreeSet::new());
-                let learned = walk.ends.first().map(learned_by).unwrap_or_default();
+                let walk = simulate(&programmed, &packet, &BTreeSet::new());
+                let learned = walk.outcomes.first().map(learned_by).unwrap_or_default();
                 remember(&mut programmed, Family::of(frontend.address), learned);
             }
             let mut next = cluster.clone();
             change(&mut next, other, *kind, *index);
-            touched = Touched::between(&cluster, &next);
+            change_set = ChangeSet::between(&cluster, &next);
             cluster = next;
         }
     }
@@ -396,16 +396,16 @@ proptest! {
         configs in (config(), config()),
         max_elements in 1..40usize,
     ) {
-        let (mut desired, mut programmed) = (Desired::default(), Ruleset::default());
-        let mut touched = Touched::all(&first);
+        let (mut desired, mut programmed) = (Mirror::default(), Ruleset::default());
+        let mut change_set = ChangeSet::all(&first);
         for (cluster, config) in [(&first, &configs.0), (&last, &configs.1)] {
-            let mut queue = desired.concerned(cluster, config, &touched);
-            let (mut surroundings, mut compiled) = (true, Compiled::default());
+            let mut queue = desired.concerned(cluster, config, &change_set);
+            let (mut environment, mut compiled) = (true, Compiled::default());
             let mut batches = 0;
-            while surroundings || !queue.is_empty() {
+            while environment || !queue.is_empty() {
                 // In any order: what others still have is left to them.
                 let mut contested = BTreeMap::<_, BTreeSet<_>>::new();
-                for (claim, owner) in touched.released.iter().filter(|(_, owner)| queue.contains(*owner)) {
+                for (claim, owner) in change_set.released.iter().filter(|(_, owner)| queue.contains(*owner)) {
                     if let Some(gains) = cluster.services.owner(claim) {
                         contested.entry(gains.clone()).or_default().insert(owner.clone());
                     }
@@ -413,20 +413,20 @@ proptest! {
                 let batch = Batch {
                     services: queue.iter().cloned().collect(),
                     contested,
-                    surroundings,
+                    environment,
                     max_elements,
                 };
                 let plan = desired.plan_batch(cluster, config, &batch, &mut compiled);
                 diff(&plan.before, &plan.after).apply(&mut programmed);
                 queue.retain(|name| !plan.finished.contains(name));
                 desired.accept(plan);
-                surroundings = false;
+                environment = false;
                 prop_assert_eq!(&desired.ruleset(), &programmed);
                 batches += 1;
                 prop_assert!(batches < 10_000, "it does not end");
             }
             prop_assert_eq!(in_order(&programmed), in_order(&compile(cluster, config)));
-            touched = Touched { surroundings: true, ..Touched::between(&first, &last) };
+            change_set = ChangeSet { environment: true, ..ChangeSet::between(&first, &last) };
         }
     }
 
@@ -436,15 +436,15 @@ proptest! {
         let ruleset = compile(&cluster, &config);
         for frontend in frontends(&cluster, &config) {
             let packet = packet(&frontend, "uplink");
-            for end in &walk(&ruleset, &packet, &BTreeSet::new()).ends {
-                let Outcome::Delivered(delivery) = end.outcome else { continue };
+            for end in &simulate(&ruleset, &packet, &BTreeSet::new()).outcomes {
+                let FinalVerdict::Delivered(delivery) = end.outcome else { continue };
                 if frontend.service.session_affinity.is_none() {
                     prop_assert_eq!(&end.learned, &vec![]);
                     continue;
                 }
                 let mut later = ruleset.clone();
                 remember(&mut later, Family::of(frontend.address), learned_by(end));
-                let again = walk(&later, &packet, &BTreeSet::new());
+                let again = simulate(&later, &packet, &BTreeSet::new());
                 prop_assert_eq!(again.deliveries(), [(delivery, Probability::ONE)], "{:?}", packet);
             }
         }
@@ -514,7 +514,7 @@ proptest! {
         let ruleset = compile(&cluster, &config);
         for frontend in frontends(&cluster, &config) {
             let packet = packet(&frontend, if from_pod { "veth7" } else { "uplink" });
-            let walk = walk(&ruleset, &packet, &BTreeSet::new());
+            let walk = simulate(&ruleset, &packet, &BTreeSet::new());
             match expected(&frontend, from_pod) {
                 Err(outcome) => prop_assert_eq!(walk.only(), Some(&outcome), "{:?}", packet),
                 Ok(list) => {
@@ -546,8 +546,8 @@ proptest! {
                 input_interface: None,
                 mark: 0,
             };
-            let walk = walk(&ruleset, &packet, &BTreeSet::from([packet.source]));
-            let total = walk.ends.iter().map(|end| end.probability).reduce(|a, b| a + b);
+            let walk = simulate(&ruleset, &packet, &BTreeSet::from([packet.source]));
+            let total = walk.outcomes.iter().map(|end| end.probability).reduce(|a, b| a + b);
             prop_assert_eq!(total, Some(Probability::ONE));
         }
     }
@@ -566,7 +566,7 @@ proptest! {
     fn what_the_ruleset_chooses_is_not_stale(cluster in cluster(), config in config()) {
         let flows = udp_flows(&compile(&cluster, &config));
         let own = flows.iter().map(|flow| flow.source.ip()).collect();
-        let serving = Serving::new(&cluster, &config);
+        let serving = ServedDestinations::new(&cluster, &config);
         for flow in flows {
             prop_assert!(!serving.is_stale(&flow, &own, &BTreeSet::new()), "{:?}", flow);
             let elsewhere = SocketAddr::from(([192, 0, 2, 250], 1));
@@ -577,7 +577,7 @@ proptest! {
 
     #[test]
     fn aligning_only_exchanges_endpoints_of_a_list(a in compiled(), b in compiled()) {
-        let aligned = align(&a, &b);
+        let aligned = assign_slots(&a, &b);
         for (family, table) in tables(&aligned) {
             for (name, set) in &table.sets {
                 let other = &b.tables[&family].sets[name];
@@ -593,7 +593,7 @@ proptest! {
     /// endpoints went, or come as came, and at most one more for each that must move into a hole.
     #[test]
     fn an_aligned_list_moves_no_more_endpoints_than_it_must(a in compiled(), b in compiled()) {
-        let aligned = align(&a, &b);
+        let aligned = assign_slots(&a, &b);
         for (family, table) in tables(&aligned) {
             for name in [names::ENDPOINTS, names::NODEPORT_ENDPOINTS] {
                 let (old, new) = (&a.tables[&family].sets[name], &table.sets[name]);

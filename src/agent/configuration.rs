@@ -7,8 +7,8 @@ use super::logging::Logs;
 use crate::config::changes::{Effect, changes};
 use crate::config::watch::FileWatch;
 use crate::config::{Flags, Resolved, Settings, resolve, to_configz};
-use crate::error::{Failure, chain};
-use crate::telemetry::status::Observed;
+use crate::error::{CommandError, chain};
+use crate::telemetry::status::AgentStatus;
 
 /// Where the settings come from.
 pub(super) struct Configuration(Option<Followed>);
@@ -24,7 +24,7 @@ struct Followed {
 }
 
 /// What other settings ask of the agent.
-pub(super) enum News {
+pub(super) enum SettingsChange {
     /// To go on with these.
     Settings(Box<Settings>),
     /// To end, and be started again.
@@ -38,10 +38,10 @@ impl Configuration {
     }
 
     /// Follows the file that the flags name, if they name one; also says what holds now.
-    pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), Failure> {
+    pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), CommandError> {
         // Watched before it is read, so that no change falls in between.
         let watch = flags.config.as_deref().map(FileWatch::new);
-        let current = resolve(flags).map_err(|error| Failure(error.reasons()))?;
+        let current = resolve(flags).map_err(|error| CommandError(error.reasons()))?;
         let now = current.clone();
         let followed = match watch {
             Some(Ok(watch)) => {
@@ -66,7 +66,7 @@ impl Configuration {
 
     /// Waits for other settings, and applies what does not concern the agent. Nothing is lost if the
     /// wait is given up.
-    pub(super) async fn next(&mut self, observed: &Observed) -> News {
+    pub(super) async fn next(&mut self, observed: &AgentStatus) -> SettingsChange {
         while let Some(followed) = &mut self.0 {
             if std::mem::take(&mut followed.is_asked) {
                 if let Some(news) = followed.read(observed) {
@@ -84,7 +84,7 @@ impl Configuration {
 }
 
 impl Followed {
-    fn read(&mut self, observed: &Observed) -> Option<News> {
+    fn read(&mut self, observed: &AgentStatus) -> Option<SettingsChange> {
         let new = match resolve(&self.flags) {
             Ok(new) => new,
             Err(error) => {
@@ -105,7 +105,7 @@ impl Followed {
             info!("configuration: {change}");
         }
         if changes.iter().any(|change| matches!(change.effect, Effect::Restart(_))) {
-            return Some(News::Restart);
+            return Some(SettingsChange::Restart);
         }
         match to_configz(&new.configuration) {
             Ok(configz) => observed.config_is_good(configz, health_limit(new.settings.periods)),
@@ -113,6 +113,6 @@ impl Followed {
         }
         self.logs.set_level(new.settings.logging.level());
         let applies = changes.iter().any(|change| change.effect == Effect::Live);
-        applies.then(|| News::Settings(Box::new(new.settings.clone())))
+        applies.then(|| SettingsChange::Settings(Box::new(new.settings.clone())))
     }
 }

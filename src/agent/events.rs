@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::NamespacedName;
 
-use crate::source::api::{Bucket, Event, Problem, Recorder, Scope, Server, Severity};
+use crate::source::api::{ApiClient, Bucket, Event, Problem, Recorder, Scope, Severity};
 use crate::source::{Kind, ObjectKey};
 
 /// Tells them by Kubernetes Events, where there is an API server.
@@ -33,7 +33,7 @@ impl Events {
     }
 
     /// Tells the users of the server's cluster, as the weir of this node.
-    pub(super) fn start(server: Server, node_name: &str) -> Self {
+    pub(super) fn start(server: ApiClient, node_name: &str) -> Self {
         Self::new(Recorder::start(server, node_name), node_name)
     }
 

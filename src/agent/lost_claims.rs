@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir_rules::cluster::claims::{Claim, ClaimKind};
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 
 /// How many claims a message names.
 const MAX_NAMED: usize = 3;
@@ -27,8 +27,8 @@ pub(super) enum Notice {
 
 impl LostClaims {
     /// What is new of these Services, which are all whose claims may have passed to or from others.
-    pub(super) fn update(&mut self, cluster: &Cluster, touched: &Touched) -> Vec<Notice> {
-        let services = touched.services.iter();
+    pub(super) fn update(&mut self, cluster: &Cluster, change_set: &ChangeSet) -> Vec<Notice> {
+        let services = change_set.services.iter();
         services.filter_map(|service| self.update_service(cluster, service)).collect()
     }
 

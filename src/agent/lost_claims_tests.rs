@@ -24,8 +24,8 @@ fn service(number: u8, ports: u16, external: &[[u8; 4]]) -> Service {
     }
 }
 
-fn touched(names: &[&str]) -> Touched {
-    Touched::services(names.iter().map(|of| name(of)))
+fn change_set(names: &[&str]) -> ChangeSet {
+    ChangeSet::services(names.iter().map(|of| name(of)))
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_loss_is_told_once_and_so_is_its_end() {
     cluster.services.insert(name("a"), service(1, 1, &[at]));
     cluster.services.insert(name("b"), service(2, 1, &[at]));
     let mut lost = LostClaims::default();
-    let all = touched(&["a", "b"]);
+    let all = change_set(&["a", "b"]);
     let text = "spec.externalIPs: 203.0.113.1 tcp port 80 is Service default/a's; \
                 all else of the Service is served";
     let notice = Notice::Lost { service: name("b"), text: text.to_owned() };
@@ -59,9 +59,9 @@ fn who_is_gone_has_regained_nothing() {
     cluster.services.insert(name("a"), service(1, 1, &[]));
     cluster.services.insert(name("b"), service(2, 1, &[[10, 96, 0, 1]]));
     let mut lost = LostClaims::default();
-    assert_eq!(lost.update(&cluster, &touched(&["b"])).len(), 1);
+    assert_eq!(lost.update(&cluster, &change_set(&["b"])).len(), 1);
     cluster.services.remove(&name("b"));
-    assert_eq!(lost.update(&cluster, &touched(&["b"])), []);
+    assert_eq!(lost.update(&cluster, &change_set(&["b"])), []);
     assert_eq!(cluster.services.lost_counts(), [0; 5]);
 }
 
@@ -70,7 +70,7 @@ fn of_many_losses_few_are_named() {
     let mut cluster = Cluster::default();
     cluster.services.insert(name("a"), service(1, 1000, &[]));
     cluster.services.insert(name("b"), service(2, 1000, &[[10, 96, 0, 1]]));
-    let notices = LostClaims::default().update(&cluster, &touched(&["b"]));
+    let notices = LostClaims::default().update(&cluster, &change_set(&["b"]));
     let [Notice::Lost { text, .. }] = &notices[..] else { panic!("{notices:?}") };
     assert!(text.contains("; and 997 more; ") && text.len() < 300, "{text}");
 }

@@ -1,7 +1,7 @@
 //! The agent's state of the cluster, read from a directory of manifests.
 
 use tracing::{info, warn};
-use weir_rules::cluster::{Cluster, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster};
 
 use crate::error::chain;
 use crate::source::manifest::Directory;
@@ -11,14 +11,14 @@ pub(super) struct Manifests {
     directory: Directory,
     /// None until it has been read.
     cluster: Option<Cluster>,
-    touched: Touched,
+    change_set: ChangeSet,
 }
 
 impl Manifests {
     /// A directory that has not been read yet, and how many keys a Service has at most.
     pub(super) fn new(mut directory: Directory, max_service_keys: usize) -> Self {
         directory.limit(max_service_keys);
-        Self { directory, cluster: None, touched: Touched::default() }
+        Self { directory, cluster: None, change_set: ChangeSet::default() }
     }
 
     /// The cluster, once it has been read.
@@ -27,8 +27,8 @@ impl Manifests {
     }
 
     /// What of it may be another than when this was last asked.
-    pub(super) fn take_touched(&mut self) -> Touched {
-        std::mem::take(&mut self.touched)
+    pub(super) fn take_changes(&mut self) -> ChangeSet {
+        std::mem::take(&mut self.change_set)
     }
 
     /// Reads the directory again. The files do not tell what has changed: all of the cluster is
@@ -49,9 +49,9 @@ impl Manifests {
         for note in &reload.notes {
             info!("{note}");
         }
-        self.touched.merge(match &self.cluster {
-            None => Touched::all(&reload.cluster),
-            Some(before) => Touched::between(before, &reload.cluster),
+        self.change_set.merge(match &self.cluster {
+            None => ChangeSet::all(&reload.cluster),
+            Some(before) => ChangeSet::between(before, &reload.cluster),
         });
         self.cluster = Some(reload.cluster);
     }

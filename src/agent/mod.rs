@@ -1,22 +1,22 @@
 //! The agent: keeps the kernel equal to an API server or a directory of manifests.
 
-mod addresses;
-mod changes;
-mod cleaner;
+mod cluster_source;
 mod configuration;
 mod events;
-mod keeping;
+mod foreign_writers;
+mod host_addresses;
+mod leadership;
 pub(crate) mod logging;
 mod lost_claims;
 mod manifests;
-mod others;
 mod over_limit;
-mod pace;
 mod programmed;
-mod reader;
 mod retry;
 mod signals;
+mod source_events;
+mod stale_flows;
 mod steps;
+mod throttle;
 mod triggers;
 
 use std::path::Path;
@@ -29,23 +29,23 @@ use tracing::{info, warn};
 use weir_rules::cluster::NamespacedName;
 use weir_rules::config::{Config, DetectLocal};
 
-use self::addresses::Notices;
-use self::changes::Changes;
-use self::configuration::{Configuration, News};
+use self::configuration::{Configuration, SettingsChange};
 use self::events::Events;
-use self::keeping::{Keeping, Turn};
+use self::host_addresses::Notices;
+use self::leadership::{Keeping, Turn};
 use self::logging::Logs;
-use self::pace::Pace;
 use self::signals::{Asked, Signals};
+use self::source_events::SourceEvents;
 use self::steps::{Agent, Step};
+use self::throttle::SyncThrottle;
 use crate::config::{ClientConnection, Flags, Limits, Periods, Settings, to_configz};
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::host;
 use crate::kernel::{Kernel, Monitor, Notice};
-use crate::source::api::{Access, Server};
-use crate::sync::Live;
+use crate::source::api::{ApiClient, ClientSource};
+use crate::sync::MonitoredKernel;
 use crate::telemetry::serve::{Servers, Serving};
-use crate::telemetry::status::Observed;
+use crate::telemetry::status::AgentStatus;
 
 /// How often weir looks after what waits, and whether nf_tables was changed without its hearing of it,
 /// which costs one small message.
@@ -64,27 +64,31 @@ pub(crate) fn follow_directory(
     directory: &Path,
     config: Config,
     serving: Serving,
-) -> Result<ExitCode, Failure> {
+) -> Result<ExitCode, CommandError> {
     follow_fixed(From::Directory(directory), config, serving)
 }
 
 /// Keeps the kernel equal to an API server in the same way.
 pub(crate) fn follow_server(
-    access: Access,
+    access: ClientSource,
     config: Config,
     serving: Serving,
-) -> Result<ExitCode, Failure> {
-    follow_fixed(From::Server(access, Limits::default(), None), config, serving)
+) -> Result<ExitCode, CommandError> {
+    follow_fixed(From::ApiClient(access, Limits::default(), None), config, serving)
 }
 
 /// Follows with settings that stay as they are.
-fn follow_fixed(from: From<'_>, config: Config, serving: Serving) -> Result<ExitCode, Failure> {
-    let observed = Observed::new("{}".to_owned(), health_limit(Periods::default()));
+fn follow_fixed(
+    from: From<'_>,
+    config: Config,
+    serving: Serving,
+) -> Result<ExitCode, CommandError> {
+    let observed = AgentStatus::new("{}".to_owned(), health_limit(Periods::default()));
     keep_equal(from, config, Periods::default(), Configuration::fixed(), serving, &observed)
 }
 
 /// Keeps the kernel equal to an API server in kube-proxy's place.
-pub(crate) fn run_as_proxy(flags: &Flags, logs: Logs) -> Result<ExitCode, Failure> {
+pub(crate) fn run_as_proxy(flags: &Flags, logs: Logs) -> Result<ExitCode, CommandError> {
     let (configuration, resolved) = Configuration::follow(flags, logs)?;
     let configz = to_configz(&resolved.configuration)?;
     let settings = resolved.settings;
@@ -94,15 +98,18 @@ pub(crate) fn run_as_proxy(flags: &Flags, logs: Logs) -> Result<ExitCode, Failur
              Pods, and none to ClusterIPs is masqueraded"
         );
     }
-    let observed = Observed::new(configz, health_limit(settings.periods));
+    let observed = AgentStatus::new(configz, health_limit(settings.periods));
     let serving = Serving {
         healthz: settings.healthz,
         metrics: settings.metrics,
         bind_address_hard_fail: settings.bind_address_hard_fail,
     };
     let ClientConnection { kubeconfig, master, limits } = settings.client.clone();
-    let from =
-        From::Server(Access::new(kubeconfig, master), limits, Some(Box::new(settings.clone())));
+    let from = From::ApiClient(
+        ClientSource::new(kubeconfig, master),
+        limits,
+        Some(Box::new(settings.clone())),
+    );
     keep_equal(from, settings.rules, settings.periods, configuration, serving, &observed)
 }
 
@@ -115,7 +122,7 @@ fn health_limit(periods: Periods) -> Duration {
 enum From<'a> {
     Directory(&'a Path),
     /// A server, and what to set on the host once there is a way to talk to it.
-    Server(Access, Limits, Option<Box<Settings>>),
+    ApiClient(ClientSource, Limits, Option<Box<Settings>>),
 }
 
 fn keep_equal(
@@ -124,8 +131,8 @@ fn keep_equal(
     periods: Periods,
     configuration: Configuration,
     serving: Serving,
-    observed: &Arc<Observed>,
-) -> Result<ExitCode, Failure> {
+    observed: &Arc<AgentStatus>,
+) -> Result<ExitCode, CommandError> {
     host::raise_file_limit();
     let kernel = Kernel::open()?;
     // Before anything is read, so that nothing is missed.
@@ -139,18 +146,18 @@ fn keep_equal(
         let mut host_settings = None;
         let (changes, reader, events) = match from {
             From::Directory(directory) => {
-                let (changes, reader) = Changes::of_directory(directory, &config)?;
+                let (changes, reader) = SourceEvents::of_directory(directory, &config)?;
                 (changes, reader, Events::none())
             }
-            From::Server(access, limits, settings) => {
-                let server = Server::new(access, limits).await?;
+            From::ApiClient(access, limits, settings) => {
+                let server = ApiClient::new(access, limits).await?;
                 match settings {
                     Some(settings) if keeping.is_ours() => {
-                        host::apply(&settings, host::Setter::Agent);
+                        host::apply(&settings, host::Caller::Agent);
                     }
                     settings => host_settings = settings,
                 }
-                let (changes, reader) = Changes::of_server(&server, &config, observed);
+                let (changes, reader) = SourceEvents::of_server(&server, &config, observed);
                 (changes, reader, Events::start(server, &config.node_name))
             }
         };
@@ -160,15 +167,18 @@ fn keep_equal(
         events.started();
         let notice = Notice::new(waker)?;
         let is_ours = keeping.is_ours();
-        let kernel =
-            if is_ours { Live::new(kernel, monitor) } else { Live::later(kernel, monitor)? };
+        let kernel = if is_ours {
+            MonitoredKernel::new(kernel, monitor)
+        } else {
+            MonitoredKernel::later(kernel, monitor)?
+        };
         let turn = keeping.follow(events.clone(), Arc::clone(observed), servers.try_again());
         let mut agent = Agent::new(reader, config, periods, kernel, events, Arc::clone(observed));
         if !is_ours {
             agent = agent.waiting(host_settings);
         }
-        let pace = Pace::new(periods.min_sync);
-        follow(signals, changes, configuration, notice, agent, pace, turn, observed).await
+        let throttle = SyncThrottle::new(periods.min_sync);
+        follow(signals, changes, configuration, notice, agent, throttle, turn, observed).await
     });
     // A read that does not end must not keep weir from its own end.
     runtime.shutdown_background();
@@ -179,14 +189,14 @@ fn keep_equal(
 #[allow(clippy::too_many_arguments, reason = "each is a thing of its own to wait for")]
 async fn follow(
     mut signals: Signals,
-    mut changes: Changes,
+    mut changes: SourceEvents,
     mut configuration: Configuration,
     mut notice: Notice,
     mut agent: Agent,
-    mut pace: Pace,
+    mut throttle: SyncThrottle,
     mut turn: Turn,
-    observed: &Observed,
-) -> Result<(), Failure> {
+    observed: &AgentStatus,
+) -> Result<(), CommandError> {
     let mut addresses = Notices::watch();
     let mut step: Step = Box::new(Agent::start);
     let mut hear_from = Instant::now();
@@ -205,7 +215,7 @@ async fn follow(
         };
         agent = worked?;
         if agent.take_programmed() {
-            pace.synced();
+            throttle.synced();
         }
         // Removing flows takes turns with everything else, each for a short time.
         if !std::mem::take(&mut was_cleaning) && agent.is_cleaning() {
@@ -228,17 +238,17 @@ async fn follow(
                 Box::new(Agent::clean_on)
             }
             updates = changes.next() => {
-                let (updates, is_held) = (updates?, pace.is_holding());
-                Box::new(move |agent| agent.read(updates, is_held))
+                let (updates, is_deferred) = (updates?, throttle.is_deferring());
+                Box::new(move |agent| agent.read(updates, is_deferred))
             }
             () = turn.comes() => Box::new(Agent::begin),
-            _ = pace.wait(), if agent.is_held() => Box::new(Agent::release),
+            _ = throttle.wait(), if agent.is_deferred() => Box::new(Agent::flush),
             news = configuration.next(observed) => match news {
-                News::Settings(settings) => {
-                    pace.set(settings.periods.min_sync);
+                SettingsChange::Settings(settings) => {
+                    throttle.set(settings.periods.min_sync);
                     Box::new(|agent| agent.configure(*settings))
                 }
-                News::Restart => {
+                SettingsChange::Restart => {
                     info!("this needs a restart");
                     break;
                 }
@@ -247,7 +257,7 @@ async fn follow(
             told = told(&mut notice, hear_from) => {
                 told?;
                 hear_from = Instant::now() + HEAR_INTERVAL;
-                Box::new(Agent::hear)
+                Box::new(Agent::take_notifications)
             }
             () = std::future::ready(()), if agent.has_more() => Box::new(Agent::go_on),
             () = until(agent.due()) => Box::new(Agent::keep_up),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 use weir_rules::config::Config;
 use weir_rules::facts::excess::{Excess, excess};
 
@@ -18,10 +18,10 @@ impl OverLimit {
         &mut self,
         cluster: &Cluster,
         config: &Config,
-        touched: &Touched,
+        change_set: &ChangeSet,
     ) -> Vec<(NamespacedName, Option<Excess>)> {
         let mut news = Vec::new();
-        for name in &touched.services {
+        for name in &change_set.services {
             let service = cluster.services.get(name);
             let found = service.and_then(|it| excess(it, &cluster.slices.of(name), config));
             let before = match found {
@@ -69,8 +69,8 @@ mod tests {
                 Some(external) => drop(cluster.services.insert(name.clone(), with(external))),
                 None => drop(cluster.services.remove(&name)),
             }
-            let touched = Touched::services([name.clone()]);
-            let news = over.update(&cluster, &Config::new("node-a"), &touched);
+            let change_set = ChangeSet::services([name.clone()]);
+            let news = over.update(&cluster, &Config::new("node-a"), &change_set);
             let keys = news.into_iter().map(|(_, excess)| excess.map(|excess| excess.keys));
             (keys.collect::<Vec<_>>(), over.len())
         };

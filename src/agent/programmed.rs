@@ -6,61 +6,61 @@
 use std::collections::HashSet;
 use std::mem;
 
-use weir_rules::cluster::{Cluster, NamespacedName, Touched};
+use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 use weir_rules::config::Config;
-use weir_rules::facts::{Facts, FactsChange};
+use weir_rules::facts::{DerivedState, DerivedStateChange};
 
 /// What follows from what is programmed. Nothing is, by default.
 #[derive(Default)]
 pub(super) struct Programmed {
-    facts: Facts,
+    facts: DerivedState,
     /// What has changed in the cluster and is not programmed.
-    pending: Touched,
+    pending: ChangeSet,
     /// Of what is pending, what is programmed in part, as the cluster has it.
     begun: HashSet<NamespacedName>,
 }
 
 impl Programmed {
     /// What follows from the Services as they are programmed.
-    pub(super) fn facts(&self) -> &Facts {
+    pub(super) fn facts(&self) -> &DerivedState {
         &self.facts
     }
 
     /// Takes note of what has changed in the cluster and is to be programmed.
-    pub(super) fn expect(&mut self, touched: Touched) {
-        for service in &touched.services {
+    pub(super) fn expect(&mut self, change_set: ChangeSet) {
+        for service in &change_set.services {
             self.begun.remove(service);
         }
-        self.pending.merge(touched);
+        self.pending.merge(change_set);
     }
 
     /// What was expected is programmed, but for the Services that wait in the queue and those that are set
-    /// `aside`. Of each of these it is said whether the kernel holds anything for it. Of some of both,
+    /// `quarantine`. Of each of these it is said whether the kernel holds anything for it. Of some of both,
     /// `is_begun` says, the kernel has a part of what they are to have.
     pub(super) fn update<'a>(
         &mut self,
         cluster: &Cluster,
         config: &Config,
-        aside: impl Iterator<Item = (&'a NamespacedName, bool)>,
+        quarantine: impl Iterator<Item = (&'a NamespacedName, bool)>,
         is_queued: impl Fn(&NamespacedName) -> bool,
         is_begun: impl Fn(&NamespacedName) -> bool,
-    ) -> FactsChange {
-        let mut touched = mem::take(&mut self.pending);
-        self.pending.services = touched.services.extract_if(.., |it| is_queued(it)).collect();
-        let mut change = FactsChange::default();
-        let aside: Vec<_> = aside.collect();
-        for &(service, is_held) in &aside {
-            touched.services.remove(service);
+    ) -> DerivedStateChange {
+        let mut change_set = mem::take(&mut self.pending);
+        self.pending.services = change_set.services.extract_if(.., |it| is_queued(it)).collect();
+        let mut change = DerivedStateChange::default();
+        let quarantine: Vec<_> = quarantine.collect();
+        for &(service, is_deferred) in &quarantine {
+            change_set.services.remove(service);
             // Also one that has not changed, and that the kernel has lost and does not take again.
             self.pending.service(service);
-            if !is_held {
+            if !is_deferred {
                 change.merge(self.facts.forget(service));
             }
         }
-        if !touched.is_empty() {
-            change.merge(self.facts.update(cluster, config, &touched));
+        if !change_set.is_empty() {
+            change.merge(self.facts.update(cluster, config, &change_set));
             // What another has come to have it has lost: whose flows these are must be plain.
-            for (service, _) in aside {
+            for (service, _) in quarantine {
                 if self.facts.is_contested(service) {
                     change.merge(self.facts.forget(service));
                 }
@@ -72,7 +72,7 @@ impl Programmed {
                 self.facts.begin(service, cluster);
             }
         }
-        change.checks |= touched.surroundings;
+        change.checks |= change_set.environment;
         change
     }
 }

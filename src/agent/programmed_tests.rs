@@ -15,8 +15,8 @@ fn web() -> NamespacedName {
     NamespacedName::new("default", "web")
 }
 
-fn touched() -> Touched {
-    Touched::services([web()])
+fn change_set() -> ChangeSet {
+    ChangeSet::services([web()])
 }
 
 /// A Service at 10.96.0.1, UDP port 53, with one endpoint on the node, and a health check.
@@ -63,15 +63,23 @@ fn is_stale(programmed: &Programmed, endpoint: u8) -> bool {
 
 /// What the change to this cluster means, if the Service is set aside with something in the kernel
 /// or nothing, or else is programmed.
-fn change(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
-    programmed.expect(touched());
-    settle(programmed, cluster, aside)
+fn change(
+    programmed: &mut Programmed,
+    cluster: &Cluster,
+    quarantine: Option<bool>,
+) -> DerivedStateChange {
+    programmed.expect(change_set());
+    settle(programmed, cluster, quarantine)
 }
 
-fn settle(programmed: &mut Programmed, cluster: &Cluster, aside: Option<bool>) -> FactsChange {
+fn settle(
+    programmed: &mut Programmed,
+    cluster: &Cluster,
+    quarantine: Option<bool>,
+) -> DerivedStateChange {
     let name = web();
-    let aside = aside.map(|is_held| (&name, is_held));
-    programmed.update(cluster, &Config::new("node-a"), aside.into_iter(), |_| false, |_| false)
+    let quarantine = quarantine.map(|is_deferred| (&name, is_deferred));
+    programmed.update(cluster, &Config::new("node-a"), quarantine.into_iter(), |_| false, |_| false)
 }
 
 fn services(programmed: &Programmed) -> u32 {
@@ -85,7 +93,7 @@ fn flows_of_a_service_that_is_set_aside_go_on_to_where_the_kernel_sends_them() {
     change(&mut programmed, &cluster(2), None);
     assert!(!is_stale(&programmed, 2) && is_stale(&programmed, 3));
     let held = change(&mut programmed, &cluster(3), Some(true));
-    assert_eq!(held, FactsChange::default());
+    assert_eq!(held, DerivedStateChange::default());
     assert!(!is_stale(&programmed, 2) && is_stale(&programmed, 3));
     // It is taken later, without another change.
     assert!(settle(&mut programmed, &cluster(3), None).effect.is_any);
@@ -114,7 +122,7 @@ fn what_is_not_expected_is_not_looked_at() {
     let everywhere = NodePortAddresses::Cidrs(vec!["0.0.0.0/0".parse().unwrap()]);
     let config = Config { node_port_addresses: everywhere, ..Config::new("node-a") };
     let change = programmed.update(&cluster(3), &config, [].into_iter(), |_| false, |_| false);
-    assert_eq!(change, FactsChange::default());
+    assert_eq!(change, DerivedStateChange::default());
     assert!(!is_stale(&programmed, 2));
 }
 
@@ -123,7 +131,7 @@ fn what_is_not_expected_is_not_looked_at() {
 fn other_surroundings_may_ask_for_health_checks_elsewhere() {
     let mut programmed = Programmed::default();
     change(&mut programmed, &cluster(2), None);
-    programmed.expect(Touched { surroundings: true, ..Touched::default() });
+    programmed.expect(ChangeSet { environment: true, ..ChangeSet::default() });
     assert!(settle(&mut programmed, &cluster(2), None).checks);
     assert!(!settle(&mut programmed, &cluster(2), None).checks);
 }
@@ -142,7 +150,7 @@ fn what_another_has_come_to_have_is_judged_as_that_ones() {
     later.slices.insert(other.clone(), slice);
     // It has changed to what is refused, and claims the address no more.
     later.services.insert(web(), Service::default());
-    programmed.expect(Touched::services([web(), other]));
+    programmed.expect(ChangeSet::services([web(), other]));
     settle(&mut programmed, &later, Some(true));
     assert!(!is_stale(&programmed, 3));
     assert!(is_stale(&programmed, 2));
@@ -155,21 +163,21 @@ fn flows_of_a_service_of_which_a_part_is_programmed_go_to_endpoints_before_and_a
     let mut programmed = Programmed::default();
     change(&mut programmed, &cluster(2), None);
     let config = Config::new("node-a");
-    programmed.expect(touched());
+    programmed.expect(change_set());
     let begin = |programmed: &mut Programmed, endpoint| {
-        let (cluster, aside) = (cluster(endpoint), [].into_iter());
-        programmed.update(&cluster, &config, aside, |_| true, |_| true);
+        let (cluster, quarantine) = (cluster(endpoint), [].into_iter());
+        programmed.update(&cluster, &config, quarantine, |_| true, |_| true);
     };
     begin(&mut programmed, 3);
     assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 3) && is_stale(&programmed, 4));
     // It changes again, and so does what is to come.
-    programmed.expect(touched());
+    programmed.expect(change_set());
     begin(&mut programmed, 4);
     assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 4));
     // Once all of it is programmed, what was before is stale.
     assert!(settle(&mut programmed, &cluster(4), None).effect.is_any);
     assert!(is_stale(&programmed, 2) && is_stale(&programmed, 3) && !is_stale(&programmed, 4));
-    assert_eq!(*programmed.facts(), Facts::of(&cluster(4), &config));
+    assert_eq!(*programmed.facts(), DerivedState::of(&cluster(4), &config));
 }
 
 /// Back to what it was before, when clients have come to the endpoint that does not come.
@@ -177,7 +185,7 @@ fn flows_of_a_service_of_which_a_part_is_programmed_go_to_endpoints_before_and_a
 fn flows_to_what_does_not_come_after_all_are_looked_for() {
     let mut programmed = Programmed::default();
     change(&mut programmed, &cluster(2), None);
-    programmed.expect(touched());
+    programmed.expect(change_set());
     let config = Config::new("node-a");
     programmed.update(&cluster(3), &config, [].into_iter(), |_| true, |_| true);
     assert!(!is_stale(&programmed, 3));
@@ -190,9 +198,9 @@ fn flows_to_what_does_not_come_after_all_are_looked_for() {
 fn flows_of_a_service_that_is_set_aside_when_it_is_begun_go_on() {
     let mut programmed = Programmed::default();
     change(&mut programmed, &cluster(2), None);
-    programmed.expect(touched());
+    programmed.expect(change_set());
     let (name, config) = (web(), Config::new("node-a"));
-    let aside = [(&name, true)];
-    programmed.update(&cluster(3), &config, aside.into_iter(), |_| false, |_| true);
+    let quarantine = [(&name, true)];
+    programmed.update(&cluster(3), &config, quarantine.into_iter(), |_| false, |_| true);
     assert!(!is_stale(&programmed, 2) && !is_stale(&programmed, 3));
 }

@@ -6,12 +6,12 @@ use crate::backoff::Backoff;
 
 /// Whether something fails, why, and when to try it again.
 #[derive(Default)]
-pub(super) struct Retry {
+pub(super) struct RetryState {
     backoff: Backoff,
     last_error: Option<String>,
 }
 
-impl Retry {
+impl RetryState {
     pub(super) fn is_failing(&self) -> bool {
         self.last_error.is_some()
     }

@@ -7,44 +7,44 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{info, warn};
-use weir_rules::cluster::{Family, Touched};
+use weir_rules::cluster::{ChangeSet, Family};
 use weir_rules::config::Config;
 
-use super::addresses::Addresses;
-use super::cleaner::Cleaner;
+use super::cluster_source::ClusterSource;
 use super::events::Events;
+use super::foreign_writers::ForeignWriters;
+use super::host_addresses::Addresses;
 use super::lost_claims::{LostClaims, Notice};
-use super::others::Others;
 use super::over_limit::OverLimit;
 use super::programmed::Programmed;
-use super::reader::Reader;
-use super::retry::Retry;
-use super::triggers::Triggers;
+use super::retry::RetryState;
+use super::stale_flows::FlowCleaner;
+use super::triggers::PendingTriggers;
 use crate::config::{Periods, Settings};
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::host::{self, NetworkChecks};
-use crate::kernel::{DumpError, Heard};
+use crate::kernel::{DumpError, ForeignChanges};
 use crate::source::api::Update;
-use crate::sync::{Engine, Live};
+use crate::sync::{MonitoredKernel, Reconciler};
 use crate::takeover::Takeover;
-use crate::telemetry::status::{Cause, Observed};
+use crate::telemetry::status::{AgentStatus, Cause};
 
 /// A step of the agent. It may block.
 pub(super) type Step = Box<dyn FnOnce(&mut Agent) + Send>;
 
 /// What the loop keeps.
 pub(super) struct Agent {
-    reader: Reader,
+    reader: ClusterSource,
     config: Config,
     periods: Periods,
     events: Events,
     lost_claims: LostClaims,
     over_limit: OverLimit,
     programmed: Programmed,
-    engine: Engine<Live>,
-    others: Others,
-    tables_retry: Retry,
-    cleaner: Cleaner,
+    reconciler: Reconciler<MonitoredKernel>,
+    foreign_writers: ForeignWriters,
+    tables_retry: RetryState,
+    cleaner: FlowCleaner,
     ports_are_closed: bool,
     node_is_missing: bool,
     /// Whether the thread that talks to the kernel has ended.
@@ -52,14 +52,14 @@ pub(super) struct Agent {
     has_programmed: bool,
     /// Whether the kernel has ever been equal.
     was_equal: bool,
-    is_held: bool,
+    is_deferred: bool,
     /// Whether more of what has changed waits to be programmed.
     has_more: bool,
     /// When flows were cleaned last.
     cleaned: Option<Instant>,
     addresses: Addresses,
-    triggers: Triggers,
-    observed: Arc<Observed>,
+    triggers: PendingTriggers,
+    observed: Arc<AgentStatus>,
     /// Whether another weir keeps the tables, for whose end this one waits.
     is_waiting: bool,
     /// What to set on the host once it does not wait any more.
@@ -71,14 +71,14 @@ pub(super) struct Agent {
 
 impl Agent {
     pub(super) fn new(
-        reader: Reader,
+        reader: ClusterSource,
         config: Config,
         periods: Periods,
-        kernel: Live,
+        kernel: MonitoredKernel,
         events: Events,
-        observed: Arc<Observed>,
+        observed: Arc<AgentStatus>,
     ) -> Self {
-        let node_is_missing = matches!(reader, Reader::Manifests(_));
+        let node_is_missing = matches!(reader, ClusterSource::Manifests(_));
         Self {
             reader,
             config,
@@ -87,21 +87,21 @@ impl Agent {
             lost_claims: LostClaims::default(),
             over_limit: OverLimit::default(),
             programmed: Programmed::default(),
-            engine: Engine::new(kernel),
-            others: Others::default(),
-            tables_retry: Retry::default(),
-            cleaner: Cleaner::default(),
+            reconciler: Reconciler::new(kernel),
+            foreign_writers: ForeignWriters::default(),
+            tables_retry: RetryState::default(),
+            cleaner: FlowCleaner::default(),
             ports_are_closed: false,
             // In manifests there need not be one.
             node_is_missing,
             is_cut_off: false,
             has_programmed: false,
             was_equal: false,
-            is_held: false,
+            is_deferred: false,
             has_more: false,
             cleaned: None,
             addresses: Addresses::default(),
-            triggers: Triggers::default(),
+            triggers: PendingTriggers::default(),
             observed,
             is_waiting: false,
             host_settings: None,
@@ -122,22 +122,22 @@ impl Agent {
         self.is_waiting = false;
         self.observed.waits_for(None);
         if let Some(settings) = self.host_settings.take() {
-            host::apply(&settings, host::Setter::Agent);
+            host::apply(&settings, host::Caller::Agent);
         }
         self.addresses.read();
         self.compile(true, Cause::Update);
     }
 
     /// Does a step where it may block.
-    pub(super) async fn work(mut self, step: Step) -> Result<Self, Failure> {
+    pub(super) async fn work(mut self, step: Step) -> Result<Self, CommandError> {
         let agent = tokio::task::spawn_blocking(move || {
-            self.observed.step_begins();
+            self.observed.step_started();
             step(&mut self);
             let is_failing = self.tables_retry.is_failing();
-            let is_behind = self.reader.cluster().is_some() && self.engine.has_drifted();
-            match self.engine.oldest_queued().filter(|_| self.has_more && !is_failing) {
-                Some(oldest) => self.observed.batch_ends(oldest),
-                None => self.observed.step_ends(is_failing || is_behind),
+            let is_behind = self.reader.cluster().is_some() && self.reconciler.has_drifted();
+            match self.reconciler.oldest_queued().filter(|_| self.has_more && !is_failing) {
+                Some(oldest) => self.observed.batch_ended(oldest),
+                None => self.observed.step_ended(is_failing || is_behind),
             }
             self
         })
@@ -148,24 +148,24 @@ impl Agent {
 
     /// Reads manifests and kernel in full.
     pub(super) fn reload_all(&mut self) {
-        self.engine.distrust();
+        self.reconciler.mark_unknown();
         match self.reader {
-            Reader::Manifests(_) => {
-                self.is_held = false;
+            ClusterSource::Manifests(_) => {
+                self.is_deferred = false;
                 self.compile(true, Cause::Full);
             }
             // The API server is heard of all that changes.
-            Reader::Api(_) => self.sync(Instant::now(), Cause::Full),
+            ClusterSource::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
 
-    /// Reads what is new, and programs it now or, if `is_held`, when [`Self::release`] says so.
-    pub(super) fn read(&mut self, updates: Vec<Update>, is_held: bool) {
+    /// Reads what is new, and programs it now or, if `is_deferred`, when [`Self::release`] says so.
+    pub(super) fn read(&mut self, updates: Vec<Update>, is_deferred: bool) {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());
-        self.is_held = is_held && !self.is_waiting;
-        if self.is_held {
-            self.observed.held();
+        self.is_deferred = is_deferred && !self.is_waiting;
+        if self.is_deferred {
+            self.observed.deferred();
         } else {
             self.compile(false, Cause::Update);
         }
@@ -174,16 +174,16 @@ impl Agent {
     /// Reads all for the first time.
     pub(super) fn start(&mut self) {
         self.addresses.read();
-        if matches!(self.reader, Reader::Api(_)) && !self.is_waiting {
+        if matches!(self.reader, ClusterSource::Api(_)) && !self.is_waiting {
             // The first lists are on their way meanwhile.
-            self.engine.read_ahead();
+            self.reconciler.prefetch();
         }
         self.read(Vec::new(), false);
     }
 
     /// Whether there may be something to program that was held back.
-    pub(super) fn is_held(&self) -> bool {
-        self.is_held
+    pub(super) fn is_deferred(&self) -> bool {
+        self.is_deferred
     }
 
     /// Whether more of what has changed waits to be programmed, and can be.
@@ -197,8 +197,8 @@ impl Agent {
     }
 
     /// Programs what was held back.
-    pub(super) fn release(&mut self) {
-        self.is_held = false;
+    pub(super) fn flush(&mut self) {
+        self.is_deferred = false;
         self.compile(false, Cause::Update);
     }
 
@@ -211,7 +211,7 @@ impl Agent {
             self.host_settings = self.host_settings.is_some().then(|| Box::new(settings));
             return;
         }
-        host::apply(&settings, host::Setter::Agent);
+        host::apply(&settings, host::Caller::Agent);
         if self.config != settings.rules {
             self.config = settings.rules;
             self.compile(true, Cause::Update);
@@ -238,11 +238,11 @@ impl Agent {
         if self.is_waiting || self.reader.cluster().is_none() {
             return false;
         }
-        let mut touched = self.reader.take_touched();
+        let mut change_set = self.reader.take_changes();
         let Some(cluster) = self.reader.cluster() else { return false };
-        self.is_held = false;
-        touched.surroundings |= always;
-        if touched.is_empty() {
+        self.is_deferred = false;
+        change_set.environment |= always;
+        if change_set.is_empty() {
             return false;
         }
         let is_missing = cluster.node.is_none();
@@ -255,18 +255,18 @@ impl Agent {
             );
         }
         self.node_is_missing = is_missing;
-        self.tell_of_services(&touched);
-        self.programmed.expect(touched.clone());
-        self.engine.touch(touched);
-        self.observed.wants();
+        self.tell_of_services(&change_set);
+        self.programmed.expect(change_set.clone());
+        self.reconciler.enqueue(change_set);
+        self.observed.changes_queued();
         self.triggers.add(self.reader.take_triggers());
         true
     }
 
     /// Tells which of these Services do not have what they ask for.
-    fn tell_of_services(&mut self, touched: &Touched) {
+    fn tell_of_services(&mut self, change_set: &ChangeSet) {
         let Some(cluster) = self.reader.cluster() else { return };
-        for notice in self.lost_claims.update(cluster, touched) {
+        for notice in self.lost_claims.update(cluster, change_set) {
             match notice {
                 Notice::Lost { service, text } => {
                     if self.events.lost_claims(&service, &text) {
@@ -279,7 +279,7 @@ impl Agent {
                 Notice::Regained { .. } => {}
             }
         }
-        for (service, excess) in self.over_limit.update(cluster, &self.config, touched) {
+        for (service, excess) in self.over_limit.update(cluster, &self.config, change_set) {
             match excess {
                 Some(excess) if self.events.over_limit(&service, &excess.to_string()) => {
                     warn!(%service, "{excess}");
@@ -302,7 +302,7 @@ impl Agent {
         }
         if self.takeover.as_ref().is_some_and(Takeover::has_removed) {
             // Until then kube-proxy's rules may have sent clients where nobody serves any more.
-            self.cleaner.look_again();
+            self.cleaner.rescan();
             // Else behind the sync that succeeds again.
             if !self.tables_retry.is_failing() {
                 self.clean_flows();
@@ -311,8 +311,8 @@ impl Agent {
         if self.addresses.known().is_none() {
             self.look_at_addresses();
         }
-        match self.engine.look() {
-            Ok(heard) => self.note_heard(&heard),
+        match self.reconciler.check_generation() {
+            Ok(foreign) => self.report_foreign_changes(&foreign),
             Err(DumpError::Gone) => self.is_cut_off = true,
             // Then the next request fails, too, and that is told.
             Err(_) => {}
@@ -326,28 +326,28 @@ impl Agent {
     }
 
     /// Somebody has committed something to nf_tables.
-    pub(super) fn hear(&mut self) {
-        let heard = self.engine.hear();
-        self.note_heard(&heard);
+    pub(super) fn take_notifications(&mut self) {
+        let foreign = self.reconciler.take_notifications();
+        self.report_foreign_changes(&foreign);
         self.keep_up();
     }
 
-    fn note_heard(&mut self, heard: &Heard) {
-        self.observed.heard(heard.commits.len());
-        self.others.heard(heard);
+    fn report_foreign_changes(&mut self, foreign: &ForeignChanges) {
+        self.observed.foreign(foreign.commits.len());
+        self.foreign_writers.foreign(foreign);
     }
 
     /// When [`Self::keep_up`] is to be called, if the kernel can be talked to.
     pub(super) fn due(&self) -> Option<Instant> {
         let can_sync = self.reader.cluster().is_some() && !self.tables_retry.is_failing();
-        self.engine.due().filter(|_| can_sync)
+        self.reconciler.due().filter(|_| can_sync)
     }
 
     /// Repairs what somebody else has changed, and tries what the kernel has refused, when it is
     /// time.
     pub(super) fn keep_up(&mut self) {
         if self.due().is_some_and(|due| due <= Instant::now()) {
-            let cause = if self.engine.has_drifted() { Cause::Repair } else { Cause::Retry };
+            let cause = if self.reconciler.has_drifted() { Cause::Repair } else { Cause::Retry };
             self.sync(Instant::now(), cause);
         }
     }
@@ -356,7 +356,7 @@ impl Agent {
     /// answered.
     pub(super) fn look_at_addresses(&mut self) {
         if self.addresses.read() {
-            self.cleaner.look_again();
+            self.cleaner.rescan();
             self.compile(true, Cause::Update);
         }
     }

@@ -5,17 +5,17 @@ use weir_rules::cluster::Family;
 
 /// So many are kept for as long as nothing can be programmed. They are measured, and nothing else
 /// depends on them.
-const MOST_TRIGGERS: usize = 10_000;
+const MAX_TRIGGERS: usize = 10_000;
 
 /// When the changes happened that are in what is desired and not programmed yet: the first of them, if
 /// there are many.
 #[derive(Debug, Default)]
-pub(super) struct Triggers(Vec<(Family, Timestamp)>);
+pub(super) struct PendingTriggers(Vec<(Family, Timestamp)>);
 
-impl Triggers {
+impl PendingTriggers {
     /// Adds those of later changes, as far as there is room.
     pub(super) fn add(&mut self, later: impl Iterator<Item = (Family, Timestamp)>) {
-        let room = MOST_TRIGGERS.saturating_sub(self.0.len());
+        let room = MAX_TRIGGERS.saturating_sub(self.0.len());
         self.0.extend(later.take(room));
     }
 
@@ -36,12 +36,12 @@ mod tests {
     /// A kernel that refuses everything for days takes no memory for it.
     #[test]
     fn the_first_ten_thousand_are_kept_until_they_are_programmed() {
-        let mut triggers = Triggers::default();
-        for first in (0..3 * MOST_TRIGGERS).step_by(700) {
+        let mut triggers = PendingTriggers::default();
+        for first in (0..3 * MAX_TRIGGERS).step_by(700) {
             triggers.add((first..first + 700).map(at));
-            assert!(triggers.0.len() <= MOST_TRIGGERS);
+            assert!(triggers.0.len() <= MAX_TRIGGERS);
         }
-        assert!(triggers.take().eq((0..MOST_TRIGGERS).map(at)));
+        assert!(triggers.take().eq((0..MAX_TRIGGERS).map(at)));
         triggers.add([at(7)].into_iter());
         assert_eq!(triggers.take().collect::<Vec<_>>(), [at(7)]);
     }

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use super::{input, write_out};
 use crate::cli::ManifestArgs;
-use crate::error::{Failure, chain, say};
+use crate::error::{CommandError, chain, say};
 use crate::kernel::Kernel;
 use crate::sync::{Flows, LiveConnections, reconcile};
 
 /// Makes the kernel equal to the manifests.
 #[allow(clippy::disallowed_methods, reason = "what is printed is the time that passed")]
-pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, Failure> {
+pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, CommandError> {
     let desired = input::desired(args)?;
     let mut kernel = Kernel::open()?;
     let start = Instant::now();

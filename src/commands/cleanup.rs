@@ -7,7 +7,7 @@ use weir_rules::nft::{TABLE, Table};
 use weir_rules::transaction::{Action, Operation, Transaction};
 
 use super::write_out;
-use crate::error::{Failure, say};
+use crate::error::{CommandError, say};
 use crate::kernel::{CommitError, Kernel};
 use crate::takeover::{IpvsConnections, Report, remove_leftovers};
 
@@ -24,7 +24,7 @@ pub enum Owner {
 
 /// Removes weir's tables, whatever is in them: they are not read. Removes what kube-proxy has left,
 /// as far as it can be told; what cannot is said on standard error.
-pub fn cleanup(owner: Owner) -> Result<ExitCode, Failure> {
+pub fn cleanup(owner: Owner) -> Result<ExitCode, CommandError> {
     let kernel = Kernel::open()?;
     let mut removed = Vec::new();
     if owner != Owner::KubeProxy {

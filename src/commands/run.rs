@@ -6,13 +6,17 @@ use crate::agent::logging::{self, Logs};
 use crate::agent::{follow_directory, follow_server};
 use crate::cli::{NodeArgs, ServeArgs, SourceArgs};
 use crate::config::Logging;
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Keeps the kernel equal to an API server or a directory of manifests until SIGTERM or SIGINT. What
 /// is programmed then stays. SIGHUP has it read all again.
-pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
+pub fn run(
+    source: &SourceArgs,
+    node: &NodeArgs,
+    serve: &ServeArgs,
+) -> Result<ExitCode, CommandError> {
     Logs::init(Logging::default());
-    let result = follow(source, node, serve).or_else(|Failure(reasons)| {
+    let result = follow(source, node, serve).or_else(|CommandError(reasons)| {
         reasons.iter().for_each(|reason| logging::say(reason));
         Ok(ExitCode::FAILURE)
     });
@@ -20,7 +24,11 @@ pub fn run(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Ex
     result
 }
 
-fn follow(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<ExitCode, Failure> {
+fn follow(
+    source: &SourceArgs,
+    node: &NodeArgs,
+    serve: &ServeArgs,
+) -> Result<ExitCode, CommandError> {
     let config = node.config()?;
     let Some(directory) = &source.manifests else {
         return follow_server(source.access(), config, serve.serving());
@@ -28,7 +36,7 @@ fn follow(source: &SourceArgs, node: &NodeArgs, serve: &ServeArgs) -> Result<Exi
     if !directory.is_dir() {
         let reason = std::fs::metadata(directory).err().map(|error| format!(": {error}"));
         let reason = reason.unwrap_or_else(|| " is not a directory".to_owned());
-        return Err(Failure(vec![format!("--manifests {}{reason}", directory.display())]));
+        return Err(CommandError(vec![format!("--manifests {}{reason}", directory.display())]));
     }
     follow_directory(directory, config, serve.serving())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Knob;
+use super::Sysctl;
 use crate::config::Conntrack;
 
 /// The kernel is fast while there are at most so many entries for each bucket of its hash table.
@@ -13,7 +13,7 @@ const ENTRIES_PER_BUCKET: i64 = 4;
 /// A table is never made smaller: what no longer fits into it would be refused. A timeout is
 /// shortened only if another one than the default is asked for, so that a longer one that somebody
 /// has set on the node survives a configuration that says nothing of it.
-pub fn conntrack(settings: &Conntrack, cpus: u32) -> Vec<Knob> {
+pub fn conntrack(settings: &Conntrack, cpus: u32) -> Vec<Sysctl> {
     let mut knobs = Vec::new();
     if let Some(max) = settings.max(cpus).map(i64::from) {
         knobs.push(grow("proc/sys/net/netfilter/nf_conntrack_max", max));
@@ -41,7 +41,11 @@ pub fn conntrack(settings: &Conntrack, cpus: u32) -> Vec<Knob> {
     ];
     for (path, timeout, default) in timeouts {
         if let Some(timeout) = timeout {
-            knobs.push(Knob { path, value: seconds(timeout), may_lower: Some(timeout) != default });
+            knobs.push(Sysctl {
+                path,
+                value: seconds(timeout),
+                may_lower: Some(timeout) != default,
+            });
         }
     }
     if settings.tcp_be_liberal {
@@ -50,8 +54,8 @@ pub fn conntrack(settings: &Conntrack, cpus: u32) -> Vec<Knob> {
     knobs
 }
 
-fn grow(path: &'static str, value: i64) -> Knob {
-    Knob { path, value, may_lower: false }
+fn grow(path: &'static str, value: i64) -> Sysctl {
+    Sysctl { path, value, may_lower: false }
 }
 
 /// What is less than a second is none, for the kernel as for kube-proxy.

@@ -8,17 +8,17 @@
 
 mod conntrack;
 mod files;
-mod knob;
 mod memory;
 mod network;
 mod oom;
+mod sysctl;
 
 pub use conntrack::conntrack;
 pub use files::raise_file_limit;
-pub use knob::{Done, Knob};
 pub use memory::give_back_memory;
 pub use network::NetworkChecks;
 pub use oom::oom_score_adj;
+pub use sysctl::{Sysctl, SysctlOutcome};
 
 use std::io;
 use std::path::Path;
@@ -32,7 +32,7 @@ use crate::netlink::conntrack::Table;
 
 /// Who sets them, which decides what to say where that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setter {
+pub enum Caller {
     /// The agent, which may have few privileges.
     Agent,
     /// `--init-only`, which is there for what takes more.
@@ -40,7 +40,7 @@ pub enum Setter {
 }
 
 /// Sets what the settings ask for, and logs what that did.
-pub fn apply(settings: &Settings, setter: Setter) {
+pub fn apply(settings: &Settings, setter: Caller) {
     // The files are there once the kernel tracks connections.
     if let Err(error) = Table::open().and_then(|mut table| table.load()) {
         debug!(error = chain(&error), "cannot have the kernel load connection tracking");
@@ -49,10 +49,12 @@ pub fn apply(settings: &Settings, setter: Setter) {
     for knob in wanted.iter().chain([&oom_score_adj(settings.oom_score_adj)]) {
         let (path, wanted) = (format!("/{}", knob.path), knob.value);
         match knob.set(Path::new("/")) {
-            Done::Equal => {}
-            Done::Set { before } => info!(path, before, now = wanted, "set"),
-            Done::Left { found } => info!(path, found, wanted, "left as it is: never lowered"),
-            Done::Failed(error) => {
+            SysctlOutcome::Equal => {}
+            SysctlOutcome::Set { before } => info!(path, before, now = wanted, "set"),
+            SysctlOutcome::Left { found } => {
+                info!(path, found, wanted, "left as it is: never lowered")
+            }
+            SysctlOutcome::Failed(error) => {
                 let hint = hint(knob, &error, setter);
                 warn!(path, wanted, %error, "cannot set this; it stays as it is{hint}");
             }
@@ -61,12 +63,12 @@ pub fn apply(settings: &Settings, setter: Setter) {
 }
 
 /// What would help.
-fn hint(knob: &Knob, error: &io::Error, setter: Setter) -> &'static str {
+fn hint(knob: &Sysctl, error: &io::Error, setter: Caller) -> &'static str {
     let is_refused =
         matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem);
     match (is_refused, setter) {
         (true, _) if knob.path == OOM_SCORE_ADJ => ": to lower it takes CAP_SYS_RESOURCE",
-        (true, Setter::Agent) => ". `weir --init-only` with more privileges can",
+        (true, Caller::Agent) => ". `weir --init-only` with more privileges can",
         _ => "",
     }
 }

@@ -46,8 +46,8 @@ pub(super) fn send(
     let bytes = batch.bytes().len();
     socket.send(batch.bytes()).map_err(|(error, limit)| unsent(error, bytes, limit))?;
     let result = match read_verdict(socket, batch)? {
-        Verdict::Committed => return Ok(Committed { bytes }),
-        Verdict::Aborted(errno, culprit) => {
+        BatchResult::Committed => return Ok(Committed { bytes }),
+        BatchResult::Aborted(errno, culprit) => {
             aborted(errno, bytes).unwrap_or_else(|| refusal(errno, &culprit))
         }
     };
@@ -55,7 +55,7 @@ pub(super) fn send(
 }
 
 /// What became of a batch.
-enum Verdict {
+enum BatchResult {
     Committed,
     /// The first error, and what it is about.
     Aborted(i32, Culprit),
@@ -64,7 +64,7 @@ enum Verdict {
 /// What the kernel said. It has processed the batch before `send` returned, so that all its
 /// answers are waiting. An acknowledgement of the last operation and no error means that the
 /// batch was committed; an acknowledgement alone does not.
-fn read_verdict(socket: &mut Socket, batch: &Batch<'_>) -> Result<Verdict, CommitError> {
+fn read_verdict(socket: &mut Socket, batch: &Batch<'_>) -> Result<BatchResult, CommitError> {
     let mut first_error = None;
     let mut acknowledged = false;
     let mut is_doubtful = false;
@@ -110,8 +110,8 @@ fn read_verdict(socket: &mut Socket, batch: &Batch<'_>) -> Result<Verdict, Commi
         socket.doubt();
     }
     match (first_error, lost) {
-        (Some((errno, culprit)), _) => Ok(Verdict::Aborted(errno, culprit)),
-        (None, None) if acknowledged => Ok(Verdict::Committed),
+        (Some((errno, culprit)), _) => Ok(BatchResult::Aborted(errno, culprit)),
+        (None, None) if acknowledged => Ok(BatchResult::Committed),
         (None, None) => Err(CommitError::AnswerLost(io::ErrorKind::UnexpectedEof.into())),
         (None, Some(error)) => Err(CommitError::AnswerLost(error)),
     }

@@ -13,11 +13,11 @@ mod dump;
 mod error;
 mod exchange;
 mod expression;
+pub mod foreign_tables;
 pub(crate) mod generation;
 mod message;
 mod monitor;
 mod object;
-pub mod others;
 mod parts;
 mod ports;
 mod socket;
@@ -34,9 +34,11 @@ use batch::Batch;
 pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
+use foreign_tables::{Deletion, ForeignTables, TableQuery};
 use message::Scratch;
-pub use monitor::{ForeignCommit, Heard, Monitor, Notice, Process, Suspects, TableSuspects};
-use others::{Others, Removal, Wanted};
+pub use monitor::{
+    ForeignChanges, ForeignCommit, Monitor, Notice, Process, Suspects, TableSuspects,
+};
 pub use parts::{Keys, Parts, SetParts, TableParts};
 pub use ports::Ports;
 use socket::Socket;
@@ -56,8 +58,8 @@ enum Request {
     Read(Parts, mpsc::Sender<Result<Snapshot, DumpError>>),
     Generation(mpsc::Sender<Result<u32, DumpError>>),
     Commit(Arc<Transaction>, Option<u32>, mpsc::Sender<Result<Committed, CommitError>>),
-    Others(Vec<Wanted>, mpsc::Sender<Result<Others, DumpError>>),
-    Remove(Vec<Removal>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
+    ForeignTables(Vec<TableQuery>, mpsc::Sender<Result<ForeignTables, DumpError>>),
+    Remove(Vec<Deletion>, Option<u32>, mpsc::Sender<Result<(), CommitError>>),
 }
 
 impl Kernel {
@@ -206,7 +208,7 @@ impl Worker {
             Request::Commit(transaction, generation, answer) => {
                 let _ = answer.send(self.commit(&transaction, generation));
             }
-            Request::Others(wanted, answer) => {
+            Request::ForeignTables(wanted, answer) => {
                 let _ = answer.send(self.patiently(|worker| worker.others(&wanted)));
             }
             Request::Remove(removals, generation, answer) => {

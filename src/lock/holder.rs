@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use tokio::net::UnixStream;
 
 /// How much of what it says of itself is listened to, in bytes.
-pub(super) const MOST_SAID: usize = 200;
+pub(super) const MAX_SAID: usize = 200;
 
 /// The process that has the lock.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -23,7 +23,7 @@ pub use holder::Holder;
 /// The name of the socket, behind the zero that makes it an abstract one. All versions of weir must have the same.
 const NAME: &[u8] = b"\0weir/nf_tables";
 /// How many that wait are answered; others are not told who it is, but wait all the same.
-const MOST_WAITING: usize = 16;
+const MAX_WAITING: usize = 16;
 /// How long the one that has the lock may take to say who it is.
 const SAY_LIMIT: Duration = Duration::from_secs(1);
 /// How long until the lock is tried again where its end cannot be waited for: the socket does not let anybody
@@ -109,7 +109,7 @@ impl Lock {
         loop {
             // Who has gone away makes room.
             waiting.retain(|stream| !has_ended(stream));
-            if waiting.len() >= MOST_WAITING {
+            if waiting.len() >= MAX_WAITING {
                 sleep(RETRY).await;
                 continue;
             }
@@ -133,7 +133,7 @@ fn path() -> &'static Path {
 async fn said(stream: &mut UnixStream) -> Option<String> {
     let mut line = Vec::new();
     let read = async {
-        while line.last() != Some(&b'\n') && line.len() < holder::MOST_SAID {
+        while line.last() != Some(&b'\n') && line.len() < holder::MAX_SAID {
             match stream.read_u8().await {
                 Ok(byte) => line.push(byte),
                 Err(_) => break,

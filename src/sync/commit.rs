@@ -7,22 +7,22 @@ use std::sync::Arc;
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
 use weir_rules::reconcile::mirror::Object;
-use weir_rules::transaction::split::pieces;
+use weir_rules::transaction::split::split;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
-use super::order::{chains_first, chains_last};
-use super::{Change, SyncError, Tables};
+use super::partition::{split_chain_deletions, split_new_chains};
+use super::{Commit, NfTables, SyncError};
 use crate::kernel::generation::next_generation;
 use crate::kernel::{CommitError, Committed};
 
 /// How many elements a transaction changes at most, but for those that must change together. For as
 /// long as it lasts nobody else can change nf_tables: some 60 ms (kernel 6.18 took 52 to 104 ms for
 /// 33,600 elements, 136 to 159 ms for 67,200).
-pub(super) const MOST_ELEMENTS: usize = 25_000;
+pub(super) const MAX_ELEMENTS: usize = 25_000;
 
 /// Why a transaction is not committed, or not all of it.
 #[derive(Debug)]
-pub(super) enum Setback {
+pub(super) enum ApplyError {
     /// Others have changed nf_tables since the kernel was read.
     Stale,
     /// A learned element has expired that was to be deleted.
@@ -30,9 +30,9 @@ pub(super) enum Setback {
     /// It is not known any more what the kernel holds.
     Drifted,
     /// The kernel has not what it is thought to have, or has more.
-    Doubtful(CommitError),
+    Suspect(CommitError),
     /// The kernel does not take this object.
-    Refused {
+    Rejected {
         /// What it is, where that can be told.
         object: Option<Box<(Family, Object)>>,
         /// What the kernel said.
@@ -42,35 +42,35 @@ pub(super) enum Setback {
     Failed(SyncError),
 }
 
-impl<E: Into<SyncError>> From<E> for Setback {
+impl<E: Into<SyncError>> From<E> for ApplyError {
     fn from(error: E) -> Self {
-        Setback::Failed(error.into())
+        ApplyError::Failed(error.into())
     }
 }
 
-/// Commits a transaction in pieces of bounded length. Of a setback those may be in `changes` that
+/// Commits a transaction in pieces of bounded length. Of a setback those may be in `commits` that
 /// were committed before. With a generation, only while nobody else commits anything; it becomes the
 /// one behind the last piece that was committed.
 pub(super) fn commit(
-    kernel: &mut impl Tables,
+    kernel: &mut impl NfTables,
     transaction: Transaction,
     generation: &mut Option<u32>,
-    changes: &mut Vec<Change>,
-) -> Result<(), Setback> {
-    let pieces = pieces(transaction, MOST_ELEMENTS).into_iter();
-    let mut queue: VecDeque<_> = pieces.flat_map(chains_first).collect();
+    commits: &mut Vec<Commit>,
+) -> Result<(), ApplyError> {
+    let split = split(transaction, MAX_ELEMENTS).into_iter();
+    let mut queue: VecDeque<_> = split.flat_map(split_new_chains).collect();
     if !kernel.frees_chains_at_once() {
-        queue = queue.into_iter().flat_map(chains_last).collect();
+        queue = queue.into_iter().flat_map(split_chain_deletions).collect();
     }
     while let Some(piece) = queue.pop_front() {
         let piece = Arc::new(piece);
         match kernel.commit(&piece, *generation) {
             Ok(Committed { bytes }) => {
-                changes.push(Change::new(piece, bytes));
+                commits.push(Commit::new(piece, bytes));
                 *generation = generation.map(next_generation);
             }
             Err(error) => {
-                let parts = instead(error, &piece, generation.is_some())?;
+                let parts = fallback(error, &piece, generation.is_some())?;
                 parts.into_iter().rev().for_each(|part| queue.push_front(part));
             }
         }
@@ -79,15 +79,15 @@ pub(super) fn commit(
 }
 
 /// What to try instead of a transaction that was not committed.
-fn instead(
+fn fallback(
     error: CommitError,
     transaction: &Transaction,
     is_strict: bool,
-) -> Result<Vec<Transaction>, Setback> {
+) -> Result<Vec<Transaction>, ApplyError> {
     match error {
-        CommitError::Stale => Err(Setback::Stale),
+        CommitError::Stale => Err(ApplyError::Stale),
         CommitError::TooLong { .. } | CommitError::OutOfMemory { .. } => {
-            halves(transaction).ok_or_else(|| error.into())
+            bisect(transaction).ok_or_else(|| error.into())
         }
         CommitError::Refused { operation, part, ref source, .. } => {
             let culprit = operation.and_then(|index| transaction.operations.get(index));
@@ -95,27 +95,29 @@ fn instead(
             if kind == io::ErrorKind::ResourceBusy
                 && culprit.is_some_and(|operation| operation.deletes_chain())
             {
-                let parts = chains_last(transaction.clone());
+                let parts = split_chain_deletions(transaction.clone());
                 if parts.len() > 1 {
                     return Ok(parts);
                 }
             }
             if kind == io::ErrorKind::NotFound && culprit.is_some_and(|it| it.changes_learned()) {
-                return Err(Setback::Expired);
+                return Err(ApplyError::Expired);
             }
-            if is_there_or_not(kind) && !is_strict {
-                return Err(Setback::Stale);
+            if is_existence_conflict(kind) && !is_strict {
+                return Err(ApplyError::Stale);
             }
             let object = culprit.and_then(|operation| {
-                let part = part.or_else(|| only_part(operation))?;
+                let part = part.or_else(|| sole_item(operation))?;
                 Some(Box::new((operation.family, Object::of(operation, part)?)))
             });
             if object.is_some() {
-                return Err(Setback::Refused { object, error });
+                return Err(ApplyError::Rejected { object, error });
             }
             // Who it is shows when it is alone.
-            halves(transaction)
-                .ok_or_else(|| Setback::Refused { object: first_of_service(transaction), error })
+            bisect(transaction).ok_or_else(|| ApplyError::Rejected {
+                object: fallback_culprit(transaction),
+                error,
+            })
         }
         error => Err(error.into()),
     }
@@ -123,21 +125,21 @@ fn instead(
 
 /// Whether the kernel has something already, or has not, or uses it: of an element that is there
 /// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
-pub(super) fn is_there_or_not(kind: io::ErrorKind) -> bool {
+pub(super) fn is_existence_conflict(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
     matches!(kind, AlreadyExists | NotFound | ResourceBusy)
 }
 
 /// The transaction in several shorter ones, if that is possible.
-fn halves(transaction: &Transaction) -> Option<Vec<Transaction>> {
+fn bisect(transaction: &Transaction) -> Option<Vec<Transaction>> {
     let counts = transaction.counts();
     let elements = counts.added.elements + counts.removed.elements;
-    let parts = pieces(transaction.clone(), elements.div_ceil(2).max(1));
+    let parts = split(transaction.clone(), elements.div_ceil(2).max(1));
     (parts.len() > 1).then_some(parts)
 }
 
 /// The part of an operation that can be meant where the kernel does not tell which.
-fn only_part(operation: &Operation) -> Option<usize> {
+fn sole_item(operation: &Operation) -> Option<usize> {
     match &operation.action {
         Action::AddElements { elements, .. } | Action::DeleteElements { elements, .. } => {
             (elements.len() == 1).then_some(0)
@@ -147,7 +149,7 @@ fn only_part(operation: &Operation) -> Option<usize> {
 }
 
 /// The first thing that is some Service's alone.
-fn first_of_service(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
+fn fallback_culprit(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
     let is_one = |object: &Object| match object {
         Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
         Object::Named(name) => name.as_str().contains('/'),

@@ -5,21 +5,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::kernel::{Heard, Suspects};
+use crate::kernel::{ForeignChanges, Suspects};
 
 /// So many repairs in a row are made at once; from then on pauses grow.
-const MOST_AT_ONCE: u32 = 5;
+const MAX_AT_ONCE: u32 = 5;
 /// A repair so long after the last one, or after the pause behind it, is the first in a row again.
 const QUIET: Duration = Duration::from_secs(60);
 /// Longest pause between repairs.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What others have done to weir's tables and is not undone.
 #[derive(Debug, Default)]
 pub(super) struct Drift {
     suspects: Suspects,
     /// How many repairs there were in a row, and when the last one was.
-    row: (u32, Option<Instant>),
+    streak: (u32, Option<Instant>),
     backoff: Backoff,
     /// Commits of others that were told.
     told: Suspicion,
@@ -33,7 +33,7 @@ struct Suspicion {
     is_pending: bool,
     /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own, so
     /// that what is told need not wait for what may only have been missed.
-    next_look: Option<Instant>,
+    next_check: Option<Instant>,
 }
 
 impl Suspicion {
@@ -41,19 +41,19 @@ impl Suspicion {
     fn was_in_vain(&mut self, took: Duration) {
         if self.is_pending {
             // No more than a tenth of the time goes into looking for what is not there.
-            self.next_look = Instant::now().checked_add(9 * took);
+            self.next_check = Instant::now().checked_add(9 * took);
         }
     }
 }
 
 impl Drift {
     /// Takes note of what was heard.
-    pub(super) fn note(&mut self, heard: &Heard) {
-        for commit in &heard.commits {
+    pub(super) fn note(&mut self, foreign: &ForeignChanges) {
+        for commit in &foreign.commits {
             self.suspects.merge(commit.changed.clone());
         }
-        self.told.is_pending |= !heard.commits.is_empty();
-        self.missed.is_pending |= heard.is_lossy;
+        self.told.is_pending |= !foreign.commits.is_empty();
+        self.missed.is_pending |= foreign.is_lossy;
     }
 
     /// What may differ; `None` if it may be anything.
@@ -71,7 +71,7 @@ impl Drift {
         let now = Instant::now();
         let pending = [&self.told, &self.missed].into_iter().filter(|it| it.is_pending);
         let due = pending.map(|it| {
-            let pauses = [self.backoff.until(), it.next_look];
+            let pauses = [self.backoff.until(), it.next_check];
             pauses.into_iter().flatten().fold(now, Instant::max)
         });
         due.min()
@@ -79,7 +79,7 @@ impl Drift {
 
     /// Takes note that nothing of what was noted differs any more, which took so long to find out. Of a
     /// repair that had something to do, gives the pause before the next one, if that has one.
-    pub(super) fn settled(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
+    pub(super) fn on_converged(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
         for suspicion in [&mut self.told, &mut self.missed] {
             if !was_repaired {
@@ -91,16 +91,16 @@ impl Drift {
             return None;
         }
         let now = Instant::now();
-        let (count, last) = self.row;
+        let (count, last) = self.streak;
         let quiet_since = self.backoff.until().max(last);
-        let is_in_row =
+        let is_in_streak =
             quiet_since.is_some_and(|since| now.saturating_duration_since(since) < QUIET);
-        if !is_in_row {
+        if !is_in_streak {
             self.backoff = Backoff::default();
         }
-        let count = if is_in_row { count.saturating_add(1) } else { 1 };
-        self.row = (count, Some(now));
-        (count >= MOST_AT_ONCE).then(|| self.backoff.next(LONGEST_PAUSE))
+        let count = if is_in_streak { count.saturating_add(1) } else { 1 };
+        self.streak = (count, Some(now));
+        (count >= MAX_AT_ONCE).then(|| self.backoff.next(MAX_BACKOFF))
     }
 }
 
@@ -110,8 +110,8 @@ mod tests {
     use crate::kernel::ForeignCommit;
 
     fn repair(drift: &mut Drift) -> Option<u64> {
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
-        drift.settled(true, Duration::ZERO).map(|pause| pause.as_secs())
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
+        drift.on_converged(true, Duration::ZERO).map(|pause| pause.as_secs())
     }
 
     #[tokio::test(start_paused = true)]
@@ -121,16 +121,16 @@ mod tests {
         let first = [None, None, None, None];
         let later = [1, 2, 4, 8, 16, 30, 30, 30].map(Some);
         assert_eq!(pauses, [&first[..], &later].concat());
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
-        assert_eq!(drift.due(), Some(Instant::now() + LONGEST_PAUSE));
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
+        assert_eq!(drift.due(), Some(Instant::now() + MAX_BACKOFF));
     }
 
     #[tokio::test(start_paused = true)]
     async fn looking_in_vain_takes_a_tenth_of_the_time() {
         let mut drift = Drift::default();
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
-        assert_eq!(drift.settled(false, Duration::from_millis(300)), None);
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
+        assert_eq!(drift.on_converged(false, Duration::from_millis(300)), None);
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
         assert_eq!(drift.due(), Some(Instant::now() + Duration::from_millis(2700)));
     }
 
@@ -138,11 +138,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_told_does_not_wait_because_something_else_was_looked_for_in_vain() {
         let mut drift = Drift::default();
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
-        drift.settled(false, Duration::from_secs(1));
-        drift.note(&Heard { is_lossy: true, ..Heard::default() });
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
+        drift.on_converged(false, Duration::from_secs(1));
+        drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
         let told = ForeignCommit { by: None, changed: Suspects::default() };
-        drift.note(&Heard { commits: vec![told], ..Heard::default() });
+        drift.note(&ForeignChanges { commits: vec![told], ..ForeignChanges::default() });
         assert_eq!(drift.due(), Some(Instant::now()));
     }
 
@@ -150,7 +150,7 @@ mod tests {
     async fn after_a_minute_of_quiet_it_is_answered_at_once() {
         let mut drift = Drift::default();
         (0..8).for_each(|_| assert!(repair(&mut drift) < Some(60)));
-        tokio::time::advance(LONGEST_PAUSE + QUIET).await;
+        tokio::time::advance(MAX_BACKOFF + QUIET).await;
         assert_eq!(repair(&mut drift), None);
         assert_eq!(drift.due(), None, "nothing is left to repair");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use weir_rules::cluster::Family;
-use weir_rules::facts::stale_flows::{Effect, Flow, Serving};
+use weir_rules::facts::stale_flows::{Flow, FlowImpact, ServedDestinations};
 
 use crate::netlink;
 use crate::netlink::addresses::own_addresses;
@@ -92,7 +92,7 @@ pub enum Progress {
 pub struct Flows<C> {
     connections: C,
     /// What has happened since the table was last begun to be looked through.
-    effect: Effect,
+    effect: FlowImpact,
     /// The table is being looked through.
     pass: Option<Pass>,
     /// What came of looking last, until it is asked for.
@@ -103,7 +103,7 @@ pub struct Flows<C> {
 #[derive(Default)]
 struct Pass {
     /// Because of what.
-    effect: Effect,
+    effect: FlowImpact,
     removed: [usize; 2],
     failed: usize,
     first_failure: Option<(Flow, netlink::Error)>,
@@ -112,19 +112,19 @@ struct Pass {
 impl<C: Connections> Flows<C> {
     /// Nothing is known yet, so that the whole table will be compared once.
     pub fn new(connections: C) -> Self {
-        let effect = Effect { is_any: true, ..Effect::default() };
+        let effect = FlowImpact { is_any: true, ..FlowImpact::default() };
         Self { connections, effect, pass: None, last: None }
     }
 
     /// Takes note of what a commit means, or what changes of the cluster do that have been programmed:
     /// a commit whose answer was lost is never taken note of itself.
-    pub fn note(&mut self, effect: Effect) {
+    pub fn note(&mut self, effect: FlowImpact) {
         self.effect.merge(effect);
     }
 
     /// The whole table will be compared once more: the node may have other addresses than before, or
     /// somebody else, whose rules are gone now, may have made entries.
-    pub fn look_again(&mut self) {
+    pub fn rescan(&mut self) {
         self.effect.is_any = true;
     }
 
@@ -132,7 +132,7 @@ impl<C: Connections> Flows<C> {
     /// many. Does not look if nothing has changed for UDP since it last did so with success.
     ///
     /// The order matters: an entry that goes before the ruleset has changed comes back as it was.
-    pub fn clean(&mut self, serving: &Serving) -> Result<usize, CleanError> {
+    pub fn clean(&mut self, serving: &ServedDestinations) -> Result<usize, CleanError> {
         loop {
             if let Progress::Done(removed) = self.clean_some(serving)? {
                 return Ok(removed);
@@ -142,7 +142,7 @@ impl<C: Connections> Flows<C> {
 
     /// Does the next part of that. Between two parts, what serves may change: an entry is judged and removed
     /// by what serves in its part. What changes meanwhile asks for another look at the whole table.
-    pub fn clean_some(&mut self, serving: &Serving) -> Result<Progress, CleanError> {
+    pub fn clean_some(&mut self, serving: &ServedDestinations) -> Result<Progress, CleanError> {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
             None if !self.effect.is_any => return Ok(Progress::Done(0)),
@@ -196,7 +196,11 @@ impl<C: Connections> Flows<C> {
     }
 
     /// Reads the next entries and removes those that are stale; false at the end of the table.
-    fn remove_stale(&mut self, pass: &mut Pass, serving: &Serving) -> Result<bool, CleanError> {
+    fn remove_stale(
+        &mut self,
+        pass: &mut Pass,
+        serving: &ServedDestinations,
+    ) -> Result<bool, CleanError> {
         let own = self.connections.own_addresses().map_err(CleanError::Addresses)?;
         let is_stale = |flow: &Flow| serving.is_stale(flow, &own, &pass.effect.removed);
         let Some(stale) = self.connections.read_on(BITE, is_stale).map_err(CleanError::Read)?

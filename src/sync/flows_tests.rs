@@ -3,11 +3,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
+use weir_rules::cluster::{ChangeSet, Endpoint, EndpointPort, EndpointSlice};
 use weir_rules::cluster::{Cluster, Family, NamespacedName, Protocol, Service, ServicePort};
-use weir_rules::cluster::{Endpoint, EndpointPort, EndpointSlice, Touched};
 use weir_rules::compile::compile;
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
+use weir_rules::facts::DerivedState;
 use weir_rules::transaction::Transaction;
 use weir_rules::transaction::diff::diff;
 
@@ -116,14 +116,14 @@ fn cluster(endpoint: Option<&str>) -> Cluster {
 const OLD: Option<&str> = Some("10.244.0.2");
 const NEW: Option<&str> = Some("10.244.0.3");
 
-fn serving(endpoint: Option<&str>) -> Serving {
-    Serving::new(&cluster(endpoint), &Config::new("node-a"))
+fn serving(endpoint: Option<&str>) -> ServedDestinations {
+    ServedDestinations::new(&cluster(endpoint), &Config::new("node-a"))
 }
 
 /// What the change means, whatever is known of its commit.
-fn effect(from: Option<&str>, to: Option<&str>) -> Effect {
+fn effect(from: Option<&str>, to: Option<&str>) -> FlowImpact {
     let (from, to, config) = (cluster(from), cluster(to), Config::new("node-a"));
-    Facts::of(&from, &config).update(&to, &config, &Touched::between(&from, &to)).effect
+    DerivedState::of(&from, &config).update(&to, &config, &ChangeSet::between(&from, &to)).effect
 }
 
 fn transaction(from: Option<&str>, to: Option<&str>) -> Transaction {
@@ -161,13 +161,13 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
     let mut cleaner = Flows::new(&mut fake);
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1);
-    cleaner.note(Effect::default());
+    cleaner.note(FlowImpact::default());
     assert_eq!(cleaner.take_cleaning(), Some(Cleaning::default()));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1, "nothing has changed");
     assert_eq!(cleaner.take_cleaning(), None);
     // Somebody had emptied the map, and it was repaired.
-    cleaner.note(Effect::of(&transaction(None, OLD)));
+    cleaner.note(FlowImpact::of(&transaction(None, OLD)));
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 2);
     // Who serves may change without a commit.
@@ -195,7 +195,7 @@ fn what_failed_is_tried_again_until_it_succeeds() {
             cleaner.connections.flows = flows(&[1, 2, 3]);
             break_it(cleaner.connections);
             if is_answered {
-                cleaner.note(Effect::of(&transaction(OLD, after)));
+                cleaner.note(FlowImpact::of(&transaction(OLD, after)));
             } else {
                 cleaner.note(effect(OLD, after));
             }

@@ -1,40 +1,40 @@
 //! Making the kernel equal to what is wanted.
 
-mod aside;
-mod bring;
 mod commit;
+mod converge;
 mod drift;
-mod engine;
 mod explained;
 mod flows;
-mod live;
-mod order;
+mod monitored;
+mod nf_tables;
+mod partition;
+mod quarantine;
 mod queue;
-mod synced;
-mod tables;
-mod views;
+mod reconciler;
+mod report;
+mod scopes;
 
 use std::sync::Arc;
 
-use weir_rules::facts::stale_flows::Effect;
+use weir_rules::facts::stale_flows::FlowImpact;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::{Counts, Transaction};
 
-pub use aside::SetAside;
-pub use engine::{Engine, SyncProgress};
 pub use flows::{CleanError, Cleaning, Connections, Flows, LiveConnections, Progress};
-pub use live::{Listen, Live, MOST_HEARD};
-pub use synced::Synced;
-pub use tables::Tables;
+pub use monitored::{Listen, MAX_HEARD, MonitoredKernel};
+pub use nf_tables::NfTables;
+pub use quarantine::Quarantined;
+pub use reconciler::{Reconciler, SyncProgress};
+pub use report::SyncReport;
 
-use self::bring::bring;
-use self::commit::Setback;
-use self::views::Whole;
+use self::commit::ApplyError;
+use self::converge::converge;
+use self::scopes::FullScope;
 use crate::kernel::{CommitError, DumpError};
 
 /// Transactions with more elements than this are not kept once they are committed: those of a cold
 /// start would double weir's memory.
-const MOST_KEPT: usize = 1000;
+const MAX_KEPT: usize = 1000;
 
 /// Why the kernel could not be made equal.
 #[derive(Debug, thiserror::Error)]
@@ -64,42 +64,42 @@ impl SyncError {
 
 /// A commit.
 #[derive(Debug)]
-pub struct Change {
+pub struct Commit {
     /// What it changed, unless that was so much that it is not kept.
     pub transaction: Option<Arc<Transaction>>,
     /// How much it changed.
     pub counts: Counts,
     /// What it means for UDP flows.
-    pub effect: Effect,
+    pub effect: FlowImpact,
     /// The length of the batch in bytes.
     pub bytes: usize,
     /// Whether it undoes what others did.
     pub is_repair: bool,
 }
 
-impl Change {
+impl Commit {
     fn new(transaction: Arc<Transaction>, bytes: usize) -> Self {
-        let (counts, effect) = (transaction.counts(), Effect::of(&transaction));
+        let (counts, effect) = (transaction.counts(), FlowImpact::of(&transaction));
         Self { transaction: Some(transaction), counts, effect, bytes, is_repair: false }
     }
 
     /// Keeps what it changed only if that is little.
     fn shorten(&mut self) {
         let elements = self.counts.added.elements + self.counts.removed.elements;
-        self.transaction.take_if(|_| elements > MOST_KEPT);
+        self.transaction.take_if(|_| elements > MAX_KEPT);
     }
 }
 
 /// Makes the kernel equal to the desired ruleset: compares all of it, and commits what differs in
 /// transactions of bounded length; none if nothing does.
-pub fn reconcile(kernel: &mut impl Tables, desired: Ruleset) -> Result<Vec<Change>, SyncError> {
+pub fn reconcile(kernel: &mut impl NfTables, desired: Ruleset) -> Result<Vec<Commit>, SyncError> {
     let mut changes = Vec::new();
-    match bring(kernel, &mut Whole::new(desired), &mut changes) {
+    match converge(kernel, &mut FullScope::new(desired), &mut changes) {
         Ok(_) => Ok(changes),
-        Err(setback) => Err(match setback {
-            Setback::Failed(error) => error,
-            Setback::Refused { error, .. } | Setback::Doubtful(error) => error.into(),
-            Setback::Stale | Setback::Expired | Setback::Drifted => SyncError::Unsteady,
+        Err(apply_error) => Err(match apply_error {
+            ApplyError::Failed(error) => error,
+            ApplyError::Rejected { error, .. } | ApplyError::Suspect(error) => error.into(),
+            ApplyError::Stale | ApplyError::Expired | ApplyError::Drifted => SyncError::Unsteady,
         }),
     }
 }

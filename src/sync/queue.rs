@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use tokio::time::Instant;
 use weir_rules::cluster::claims::Claim;
-use weir_rules::cluster::{Cluster, NamespacedName, Service, Touched};
-use weir_rules::reconcile::mirror::{Batch, Desired};
+use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName, Service};
+use weir_rules::reconcile::mirror::{Batch, Mirror};
 
 /// Services in the order in which they are programmed.
 ///
@@ -14,7 +14,7 @@ use weir_rules::reconcile::mirror::{Batch, Desired};
 /// in which they came. So nobody who changes much, or often, holds up the others.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    surroundings: bool,
+    environment: bool,
     /// Those that have changed since the last batch.
     new: BTreeSet<NamespacedName>,
     /// Those that were not in the batches since they changed.
@@ -29,9 +29,9 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Adds what has changed. A Service that waits already keeps its place.
-    pub(super) fn add(&mut self, touched: Touched) {
-        let Touched { services, surroundings, released } = touched;
-        self.surroundings |= surroundings;
+    pub(super) fn add(&mut self, change_set: ChangeSet) {
+        let ChangeSet { services, environment, released } = change_set;
+        self.environment |= environment;
         let now = Instant::now();
         for service in services {
             if self.queued.insert(service.clone(), now).is_none() {
@@ -49,7 +49,7 @@ impl Queue {
 
     /// Whether all is programmed.
     pub(super) fn is_empty(&self) -> bool {
-        self.queued.is_empty() && !self.surroundings
+        self.queued.is_empty() && !self.environment
     }
 
     /// Whether a Service waits.
@@ -63,8 +63,8 @@ impl Queue {
     }
 
     /// Whether the Node, networks or settings have changed.
-    pub(super) fn surroundings(&self) -> bool {
-        self.surroundings
+    pub(super) fn environment(&self) -> bool {
+        self.environment
     }
 
     /// Whether the kernel has a part of what a Service is to have, and the rest as it was.
@@ -83,11 +83,11 @@ impl Queue {
     }
 
     /// Takes all of it out, to be programmed in one piece.
-    pub(super) fn take(&mut self) -> Touched {
+    pub(super) fn take(&mut self) -> ChangeSet {
         let begun = std::mem::take(&mut self.begun);
-        let Self { surroundings, queued, released, .. } =
+        let Self { environment, queued, released, .. } =
             std::mem::replace(self, Self { begun, ..Self::default() });
-        Touched { services: queued.into_keys().collect(), surroundings, released }
+        ChangeSet { services: queued.into_keys().collect(), environment, released }
     }
 
     /// Services are not to be programmed for now.
@@ -101,7 +101,7 @@ impl Queue {
 
     /// These are programmed, and so are the surroundings.
     pub(super) fn finish(&mut self, services: &[NamespacedName]) {
-        self.surroundings = false;
+        self.environment = false;
         let finished: HashSet<_> = services.iter().cloned().collect();
         self.remove(&finished);
         self.begun.retain(|service| !finished.contains(service));
@@ -115,24 +115,27 @@ impl Queue {
     pub(super) fn next_batch(
         &self,
         cluster: &Cluster,
-        desired: &Desired,
+        mirror: &Mirror,
         max_elements: usize,
     ) -> Batch {
-        let weigh =
-            |service: &NamespacedName| weight(cluster, service).max(desired.weight(service));
+        let weigh = |service: &NamespacedName| {
+            estimated_elements(cluster, service).max(mirror.estimated_elements(service))
+        };
         let mut new: Vec<_> = self.new.iter().map(|service| (weigh(service), service)).collect();
         new.sort_unstable();
         let half = if self.backlog.is_empty() { max_elements } else { max_elements / 2 };
         let mut batch = Order::new(self.releasers(cluster));
         let (mut total, mut new) = (0, new.into_iter().peekable());
-        while let Some((weight, service)) = new.next_if(|(weight, _)| total + weight <= half) {
-            total += weight;
+        while let Some((estimated_elements, service)) =
+            new.next_if(|(estimated_elements, _)| total + estimated_elements <= half)
+        {
+            total += estimated_elements;
             batch.push(service);
         }
         let rest = self.backlog.iter().map(|service| (weigh(service), service)).chain(new);
-        for (weight, service) in rest {
+        for (estimated_elements, service) in rest {
             batch.push(service);
-            total += weight;
+            total += estimated_elements;
             if total >= max_elements {
                 break;
             }
@@ -140,7 +143,7 @@ impl Queue {
         Batch {
             services: batch.services,
             contested: batch.contested,
-            surroundings: self.surroundings,
+            environment: self.environment,
             max_elements,
         }
     }
@@ -205,7 +208,7 @@ impl<'a> Order<'a> {
 }
 
 /// About how many elements a Service has: of each of its keys the verdict, and each endpoint.
-pub(super) fn weight(cluster: &Cluster, service: &NamespacedName) -> usize {
+pub(super) fn estimated_elements(cluster: &Cluster, service: &NamespacedName) -> usize {
     let slices = cluster.slices.of(service).into_iter();
     let endpoints = slices.map(|slice| slice.endpoints.len()).sum::<usize>();
     let keys = cluster.services.get(service).map_or(0, Service::keys);

@@ -5,7 +5,7 @@
 //! pkg/proxy/ipvs/proxier.go). A table of nftables has no such say, neither weir's nor that of
 //! kube-proxy's mode nftables: a packet has to be accepted in every table.
 
-use crate::kernel::others::{OtherChain, Policy};
+use crate::kernel::foreign_tables::{ForeignChain, Policy};
 
 /// Something that a built-in chain's policy may drop from now on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +28,7 @@ impl Unaccepted {
     /// What goes with the rule that leads from a chain of this table to this one of kube-proxy's.
     pub(super) fn without(
         table: &str,
-        (name, chain): (&str, &OtherChain),
+        (name, chain): (&str, &ForeignChain),
         target: &str,
     ) -> Option<Self> {
         let what = match target {

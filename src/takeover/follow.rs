@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::{Error, IpvsConnections, Report, remove_leftovers};
+use super::{IpvsConnections, Report, TakeoverError, remove_leftovers};
 use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::kernel::{Kernel, OpenError};
@@ -17,7 +17,7 @@ use crate::kernel::{Kernel, OpenError};
 /// How long after a removal weir looks whether something has come back.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Pauses after failures grow to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// A take-over that is going on, or is over.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ enum Failure {
     Open(#[from] OpenError),
     /// Something may be left.
     #[error(transparent)]
-    Remove(#[from] Error),
+    Remove(#[from] TakeoverError),
 }
 
 /// Opens a connection for each attempt, which are few.
@@ -92,7 +92,7 @@ struct Progress {
 
 /// What an attempt says of kube-proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum News {
+enum TakeoverStatus {
     /// Nothing of it was there.
     Nothing,
     /// What it had left is removed.
@@ -108,7 +108,7 @@ impl Progress {
         self.say(report);
         if let Some(failure) = failure {
             self.warn_once(&format!("{}; trying again", chain(failure)));
-            return Some(self.backoff.next(LONGEST_PAUSE));
+            return Some(self.backoff.next(MAX_BACKOFF));
         }
         self.backoff = Backoff::default();
         let is_over = report.is_nothing_removed() && !report.is_waiting;
@@ -119,9 +119,9 @@ impl Progress {
 
     fn say(&mut self, report: &Report) {
         match self.news(report) {
-            News::Nothing => debug!("nothing of kube-proxy's to remove"),
-            News::TookOver => info!("took over from kube-proxy: removed {report}"),
-            News::CameBack => warn!(
+            TakeoverStatus::Nothing => debug!("nothing of kube-proxy's to remove"),
+            TakeoverStatus::TookOver => info!("took over from kube-proxy: removed {report}"),
+            TakeoverStatus::CameBack => warn!(
                 "kube-proxy's rules were there again: removed {report}; if kube-proxy still runs on \
                  this node, stop it"
             ),
@@ -131,13 +131,13 @@ impl Progress {
         }
     }
 
-    fn news(&self, report: &Report) -> News {
+    fn news(&self, report: &Report) -> TakeoverStatus {
         if report.is_nothing_removed() {
-            News::Nothing
+            TakeoverStatus::Nothing
         } else if self.was_done && (!self.was_waiting || report.has_removed_rules()) {
-            News::CameBack
+            TakeoverStatus::CameBack
         } else {
-            News::TookOver
+            TakeoverStatus::TookOver
         }
     }
 
@@ -183,11 +183,11 @@ mod tests {
         let interface = Report { interfaces: 1, ..Report::default() };
         let mut progress = Progress::default();
         for (report, news) in [
-            (&rules, News::TookOver),
-            (&Report { is_waiting: true, ..Report::default() }, News::Nothing),
-            (&rules, News::CameBack),
-            (&interface, News::TookOver),
-            (&interface, News::CameBack),
+            (&rules, TakeoverStatus::TookOver),
+            (&Report { is_waiting: true, ..Report::default() }, TakeoverStatus::Nothing),
+            (&rules, TakeoverStatus::CameBack),
+            (&interface, TakeoverStatus::TookOver),
+            (&interface, TakeoverStatus::CameBack),
         ] {
             assert_eq!(progress.news(report), news, "{report:?}");
             progress.pause_after(report, None);

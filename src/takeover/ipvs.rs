@@ -21,7 +21,7 @@ const CONNECTIONS: &str = "/proc/thread-self/net/ip_vs_conn";
 
 /// Why something may be left.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TakeoverError {
     /// Netlink failed.
     #[error("cannot {step}")]
     Netlink {
@@ -42,8 +42,11 @@ pub enum Error {
 
 /// Removes what is there. Where the interface is not, kube-proxy did not run in this mode, and
 /// nothing is looked for.
-pub(super) fn remove(connections: IpvsConnections, report: &mut Report) -> Result<(), Error> {
-    let failed = |step| move |source| Error::Netlink { step, source };
+pub(super) fn remove(
+    connections: IpvsConnections,
+    report: &mut Report,
+) -> Result<(), TakeoverError> {
+    let failed = |step| move |source| TakeoverError::Netlink { step, source };
     if !is_link(IPVS_INTERFACE).map_err(failed("list the interfaces"))? {
         return Ok(());
     }
@@ -79,11 +82,11 @@ fn remove_sets(report: &mut Report) -> Result<(), netlink::Error> {
     Ok(())
 }
 
-fn read(path: &'static str) -> Result<String, Error> {
+fn read(path: &'static str) -> Result<String, TakeoverError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(Error::Read { path, source }),
+        Err(source) => Err(TakeoverError::Read { path, source }),
     }
 }
 

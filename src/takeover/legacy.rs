@@ -47,7 +47,7 @@ const VERSIONS: [Version; 2] = [
 
 /// Why nothing was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TakeoverError {
     /// The list of tables could not be read.
     #[error("cannot read {path}")]
     Tables {
@@ -75,15 +75,15 @@ pub enum Error {
 }
 
 /// Removes what is there.
-pub(super) fn remove(report: &mut Report) -> Result<(), Error> {
+pub(super) fn remove(report: &mut Report) -> Result<(), TakeoverError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     VERSIONS.iter().try_for_each(|version| version.remove(&path, report))
 }
 
 impl Version {
-    fn remove(&self, path: &OsStr, report: &mut Report) -> Result<(), Error> {
+    fn remove(&self, path: &OsStr, report: &mut Report) -> Result<(), TakeoverError> {
         let in_use = match tables_in_use(self.tables) {
-            Err(Error::Tables { source, .. }) if is_not_permitted(&source) => {
+            Err(TakeoverError::Tables { source, .. }) if is_not_permitted(&source) => {
                 report.left.push(self.cannot_tell());
                 return Ok(());
             }
@@ -110,7 +110,7 @@ impl Version {
         table: &SavedTable,
         restore: &Path,
         report: &mut Report,
-    ) -> Result<(), Error> {
+    ) -> Result<(), TakeoverError> {
         let plan = Plan::new(&table.name, &table.chains);
         if !plan.is_empty() {
             run(restore, &["--noflush", WAIT], &table.restore(&plan))?;
@@ -157,14 +157,14 @@ fn is_not_permitted(error: &io::Error) -> bool {
 }
 
 /// The tables in which kube-proxy may have chains.
-fn tables_in_use(path: &'static str) -> Result<Vec<String>, Error> {
+fn tables_in_use(path: &'static str) -> Result<Vec<String>, TakeoverError> {
     match std::fs::read_to_string(path) {
         Ok(names) => {
             let is_wanted = |name: &&str| IPTABLES_TABLES.contains(name);
             Ok(names.lines().filter(is_wanted).map(str::to_owned).collect())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(Error::Tables { path, source }),
+        Err(source) => Err(TakeoverError::Tables { path, source }),
     }
 }
 
@@ -177,8 +177,8 @@ fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Runs a program on this input.
-fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Error> {
-    let start = |source| Error::Start { program: program.to_owned(), source };
+fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, TakeoverError> {
+    let start = |source| TakeoverError::Start { program: program.to_owned(), source };
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -199,5 +199,5 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Error>
     let said = String::from_utf8_lossy(&output.stderr);
     let words = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = words.collect::<Vec<_>>().join("; ");
-    Err(Error::Failed { program: program.to_owned(), message })
+    Err(TakeoverError::Failed { program: program.to_owned(), message })
 }

@@ -27,19 +27,19 @@ use crate::kernel::Kernel;
 
 /// Why something of kube-proxy's may be left.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TakeoverError {
     /// In nf_tables.
     #[error(transparent)]
-    NfTables(#[from] nf_tables::Error),
+    NfTables(#[from] nf_tables::TakeoverError),
     /// In the older iptables.
     #[error(
         "cannot remove kube-proxy's chains from iptables-legacy, whose programs need CAP_NET_RAW \
          beside CAP_NET_ADMIN"
     )]
-    Legacy(#[from] legacy::Error),
+    Legacy(#[from] legacy::TakeoverError),
     /// Of ipvs mode.
     #[error(transparent)]
-    Ipvs(#[from] ipvs::Error),
+    Ipvs(#[from] ipvs::TakeoverError),
 }
 
 /// What to do with connections that go through IPVS.
@@ -57,10 +57,10 @@ pub fn remove_leftovers(
     kernel: &Kernel,
     connections: IpvsConnections,
     report: &mut Report,
-) -> Result<(), Error> {
-    let nf_tables = nf_tables::remove(kernel, report).map_err(Error::from);
-    let legacy = legacy::remove(report).map_err(Error::from);
+) -> Result<(), TakeoverError> {
+    let nf_tables = nf_tables::remove(kernel, report).map_err(TakeoverError::from);
+    let legacy = legacy::remove(report).map_err(TakeoverError::from);
     // Behind the chains, whose rules refer to ipvs mode's sets.
-    let ipvs = ipvs::remove(connections, report).map_err(Error::from);
+    let ipvs = ipvs::remove(connections, report).map_err(TakeoverError::from);
     nf_tables.and(legacy).and(ipvs)
 }

@@ -11,23 +11,23 @@ use weir_rules::cluster::Family;
 use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, MARK_MASQ, NAT_ENTRANCES, NFT_TABLE};
 use super::plan::Plan;
 use super::report::Report;
-use crate::kernel::others::{Chains, Others, Part, Removal, Wanted};
+use crate::kernel::foreign_tables::{Chains, Deletion, ForeignTables, Part, TableQuery};
 use crate::kernel::{CommitError, DumpError, Kernel};
 
 /// What packets meet: kube-proxy's tables, and the built-in chains in which rules may lead to its
 /// chains. Few, so that they are read and changed between two commits of others, on a node however
 /// large.
-const ENTRANCES: [Wanted; 3] = [
-    Wanted { table: NFT_TABLE, chains: Chains::Named(&[]) },
-    Wanted { table: "nat", chains: Chains::Named(&NAT_ENTRANCES) },
-    Wanted { table: "filter", chains: Chains::Named(&FILTER_ENTRANCES) },
+const ENTRANCES: [TableQuery; 3] = [
+    TableQuery { table: NFT_TABLE, chains: Chains::Named(&[]) },
+    TableQuery { table: "nat", chains: Chains::Named(&NAT_ENTRANCES) },
+    TableQuery { table: "filter", chains: Chains::Named(&FILTER_ENTRANCES) },
 ];
 
 /// How often it is begun anew because somebody changed nf_tables meanwhile.
 const ATTEMPTS: u32 = 20;
 /// Pauses between attempts double from the one to the other.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_millis(4);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
 /// How many chains go in one transaction. While one is committed, nobody else's is, nor weir's own;
 /// an old node may have a hundred thousand.
@@ -35,7 +35,7 @@ const CHAINS_AT_ONCE: usize = 1000;
 
 /// Why nothing, or not everything, was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum TakeoverError {
     /// The tables could not be read.
     #[error("cannot look for kube-proxy's tables and chains")]
     Read(#[from] DumpError),
@@ -47,13 +47,13 @@ pub enum Error {
     Unsteady,
 }
 
-impl Error {
+impl TakeoverError {
     /// Whether the kernel was read too early, or while others changed it.
     fn is_of_the_moment(&self) -> bool {
         match self {
-            Error::Unsteady | Error::Remove(CommitError::Stale) => true,
-            Error::Remove(error) => is_refused(error, io::ErrorKind::NotFound),
-            Error::Read(_) => false,
+            TakeoverError::Unsteady | TakeoverError::Remove(CommitError::Stale) => true,
+            TakeoverError::Remove(error) => is_refused(error, io::ErrorKind::NotFound),
+            TakeoverError::Read(_) => false,
         }
     }
 }
@@ -64,12 +64,12 @@ fn is_refused(error: &CommitError, kind: io::ErrorKind) -> bool {
 
 /// Removes what is there: first what packets meet, then what is out of their reach.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
-pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
+pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
     let mut pauses = pauses();
     loop {
         match unhook(kernel, report).and_then(|()| sweep(kernel, report)) {
             Err(error) if error.is_of_the_moment() => {
-                thread::sleep(pauses.next().ok_or(Error::Unsteady)?);
+                thread::sleep(pauses.next().ok_or(TakeoverError::Unsteady)?);
             }
             result => return result,
         }
@@ -77,15 +77,15 @@ pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), Error> 
 }
 
 fn pauses() -> impl Iterator<Item = Duration> {
-    (1..ATTEMPTS).map(|attempt| (SHORTEST_PAUSE * (1 << (attempt - 1))).min(LONGEST_PAUSE))
+    (1..ATTEMPTS).map(|attempt| (MIN_BACKOFF * (1 << (attempt - 1))).min(MAX_BACKOFF))
 }
 
 /// Removes what packets meet, in one transaction.
-fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
-    let Others { tables, generation } = kernel.others(&ENTRANCES)?;
+fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
+    let ForeignTables { tables, generation } = kernel.others(&ENTRANCES)?;
     let (mut whole, mut rules, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for ((family, table), chains) in tables {
-        let part = |part| Removal { family, table: table.clone(), part };
+        let part = |part| Deletion { family, table: table.clone(), part };
         if table == NFT_TABLE {
             whole.push(part(Part::Whole));
             continue;
@@ -99,7 +99,7 @@ fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
     let counts = (whole.len(), rules.len());
     if counts != (0, 0) {
         // A rule's number means that rule only while nobody has made its table anew.
-        let generation = generation.ok_or(Error::Unsteady)?;
+        let generation = generation.ok_or(TakeoverError::Unsteady)?;
         kernel.remove([whole, rules].concat(), Some(generation))?;
     }
     report.tables += counts.0;
@@ -118,12 +118,12 @@ fn program(family: Family) -> &'static str {
 /// Removes the chains that no packet reaches any more, in portions. They are known by their names,
 /// so that it does not matter if others change nf_tables meanwhile; but a reading of several moments
 /// may lack some.
-fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
+fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
     let others =
-        kernel.others(&IPTABLES_TABLES.map(|table| Wanted { table, chains: Chains::All }))?;
+        kernel.others(&IPTABLES_TABLES.map(|table| TableQuery { table, chains: Chains::All }))?;
     let is_whole = others.generation.is_some();
     let Unreached { mut emptied, mut deleted, left } =
-        Unreached::of(&others).ok_or(Error::Unsteady)?;
+        Unreached::of(&others).ok_or(TakeoverError::Unsteady)?;
     let found_any = !deleted.is_empty();
     if !is_whole {
         // Somebody's rule that goes there may not have been seen, and it is not even to be emptied then.
@@ -137,38 +137,38 @@ fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), Error> {
         match kernel.remove(portion.to_vec(), None) {
             // A chain that leads there was not seen.
             Err(error) if !is_whole && is_refused(&error, io::ErrorKind::ResourceBusy) => {
-                return Err(Error::Unsteady);
+                return Err(TakeoverError::Unsteady);
             }
             result => result?,
         }
         report.chains += portion.len();
     }
     if !is_whole && found_any {
-        return Err(Error::Unsteady);
+        return Err(TakeoverError::Unsteady);
     }
     report.left.extend(left);
     Ok(())
 }
 
-fn is_mark_masq(removal: &Removal) -> bool {
+fn is_mark_masq(removal: &Deletion) -> bool {
     matches!(&removal.part, Part::Rules(chain) | Part::Chain(chain) if chain == MARK_MASQ)
 }
 
 /// kube-proxy's chains.
 #[derive(Default)]
 struct Unreached {
-    emptied: Vec<Removal>,
-    deleted: Vec<Removal>,
+    emptied: Vec<Deletion>,
+    deleted: Vec<Deletion>,
     /// What stays, for the operator.
     left: Vec<String>,
 }
 
 impl Unreached {
     /// `None` if rules lead there again.
-    fn of(others: &Others) -> Option<Self> {
+    fn of(others: &ForeignTables) -> Option<Self> {
         let mut all = Self::default();
         for ((family, table), chains) in &others.tables {
-            let part = |part| Removal { family: *family, table: table.clone(), part };
+            let part = |part| Deletion { family: *family, table: table.clone(), part };
             let plan = Plan::new(table, chains);
             if !plan.jumps.is_empty() {
                 return None;

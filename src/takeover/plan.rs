@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::accept::Unaccepted;
 use super::names;
-use crate::kernel::others::OtherChain;
+use crate::kernel::foreign_tables::ForeignChain;
 
 /// What to remove of a table, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Kept {
 impl Plan {
     /// Decides for a table of this name, as far as its chains are known: of the built-in chains
     /// alone, which rules in them go.
-    pub(super) fn new(table: &str, chains: &BTreeMap<String, OtherChain>) -> Self {
+    pub(super) fn new(table: &str, chains: &BTreeMap<String, ForeignChain>) -> Self {
         let is_ours = |chain: &str| names::is_chain(table, chain);
         let mut plan = Self::default();
         let mut used = BTreeSet::new();

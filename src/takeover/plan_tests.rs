@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::others::{OtherRule, Policy};
+use crate::kernel::foreign_tables::{ForeignRule, Policy};
 
 const PORTALS: Option<&str> = Some("kubernetes service portals");
 
@@ -7,15 +7,15 @@ const PORTALS: Option<&str> = Some("kubernetes service portals");
 type Text<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
 
 /// Chains; those without a hyphen in their name are built in.
-fn chains(chains: &[Text<'_>]) -> BTreeMap<String, OtherChain> {
+fn chains(chains: &[Text<'_>]) -> BTreeMap<String, ForeignChain> {
     let chain = |(name, rules): &Text<'_>| {
-        let rules = (1..).zip(*rules).map(|(handle, (target, comment))| OtherRule {
+        let rules = (1..).zip(*rules).map(|(handle, (target, comment))| ForeignRule {
             handle,
             target: Some((*target).to_owned()),
             comment: comment.map(str::to_owned),
         });
         let policy = (!name.contains('-')).then_some(Policy::Accept);
-        let chain = OtherChain { policy, rules: rules.collect() };
+        let chain = ForeignChain { policy, rules: rules.collect() };
         ((*name).to_owned(), chain)
     };
     chains.iter().map(chain).collect()

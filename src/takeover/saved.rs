@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::plan::Plan;
-use crate::kernel::others::{OtherChain, OtherRule, Policy};
+use crate::kernel::foreign_tables::{ForeignChain, ForeignRule, Policy};
 
 /// What `iptables-save` printed.
 pub(super) struct Saved {
@@ -16,7 +16,7 @@ pub(super) struct SavedTable {
     /// Its name.
     pub(super) name: String,
     /// Its chains. The handle of a rule is the place of its line in `rules`.
-    pub(super) chains: BTreeMap<String, OtherChain>,
+    pub(super) chains: BTreeMap<String, ForeignChain>,
     /// The lines `-A CHAIN …`, without `-A `.
     rules: Vec<String>,
 }
@@ -48,7 +48,7 @@ impl SavedTable {
                     "DROP" => Some(Policy::Drop),
                     _ => Some(Policy::Accept),
                 };
-                self.chains.insert(name.to_owned(), OtherChain { policy, rules: Vec::new() });
+                self.chains.insert(name.to_owned(), ForeignChain { policy, rules: Vec::new() });
             }
         } else if let Some(rule) = line.strip_prefix("-A ") {
             let words = words(rule);
@@ -57,7 +57,7 @@ impl SavedTable {
                 words.get(at + 1).cloned()
             };
             if let Some(chain) = words.first().and_then(|name| self.chains.get_mut(name)) {
-                chain.rules.push(OtherRule {
+                chain.rules.push(ForeignRule {
                     handle: self.rules.len() as u64,
                     target: after(&["-j", "-g"]),
                     comment: after(&["--comment"]),
@@ -129,7 +129,7 @@ COMMIT
         let Saved { tables } = Saved::parse(SAVED);
         let [nat, filter] = tables.as_slice() else { panic!("{} tables", tables.len()) };
         let rules = |chain: &str| {
-            let rule = |rule: &OtherRule| (rule.target.clone().unwrap(), rule.comment.clone());
+            let rule = |rule: &ForeignRule| (rule.target.clone().unwrap(), rule.comment.clone());
             nat.chains[chain].rules.iter().map(rule).collect::<Vec<_>>()
         };
         assert_eq!(

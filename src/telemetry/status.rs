@@ -11,14 +11,14 @@ use tokio::time::Instant;
 use weir_rules::cluster::claims::ClaimKind;
 use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
-use weir_rules::facts::Facts;
+use weir_rules::facts::DerivedState;
 use weir_rules::facts::counts::Numbers;
 use weir_rules::facts::health_checks::{Check, check_addresses};
 use weir_rules::transaction::Tally;
 
 use crate::source::api;
 use crate::source::convert::NodeFuture;
-use crate::sync::{Cleaning, Synced};
+use crate::sync::{Cleaning, SyncReport};
 use crate::telemetry::health::{Health, Moment};
 use crate::telemetry::metrics::Metrics;
 
@@ -40,7 +40,7 @@ pub enum Cause {
 
 /// What the agent tells, in the order in which it happens, and what others read of it.
 #[derive(Debug)]
-pub struct Observed {
+pub struct AgentStatus {
     start: Timestamp,
     health: Mutex<Health>,
     metrics: Metrics,
@@ -71,7 +71,7 @@ impl Wanted {
     }
 }
 
-impl Observed {
+impl AgentStatus {
     /// Nothing has happened yet but that a good configuration was read.
     pub fn new(configz: String, limit: Duration) -> Arc<Self> {
         let observed = Self {
@@ -120,20 +120,20 @@ impl Observed {
     }
 
     /// The agent begins a step. One that never ends is unhealthy, whatever it is about.
-    pub fn step_begins(&self) {
+    pub fn step_started(&self) {
         let now = Instant::now();
         lock(&self.wanted).step_since = Some(now);
         self.health().queued(now);
     }
 
     /// The step has programmed a batch, and more waits, for no longer than since `oldest`.
-    pub fn batch_ends(&self, oldest: Instant) {
+    pub fn batch_ended(&self, oldest: Instant) {
         self.health().progressed(oldest, Instant::now());
     }
 
     /// The step is over; `is_behind` if the kernel is not equal yet: it could not be made so, or a
     /// repair waits for its time.
-    pub fn step_ends(&self, is_behind: bool) {
+    pub fn step_ended(&self, is_behind: bool) {
         if !is_behind {
             self.health().settled();
         }
@@ -141,10 +141,10 @@ impl Observed {
 
     /// The source has been read: an API server's state, or manifests, which do not tell whether
     /// a node is to go.
-    pub fn source_read(&self, state: Option<&api::State>) {
-        let stays = |state: &api::State| state.node_future() == Some(NodeFuture::Stays);
+    pub fn source_read(&self, state: Option<&api::Store>) {
+        let stays = |state: &api::Store| state.node_future() == Some(NodeFuture::Stays);
         self.health().set_eligible(state.is_none_or(stays));
-        let Some(changes) = state.map(api::State::changes) else { return };
+        let Some(changes) = state.map(api::Store::changes) else { return };
         let seen = [changes.services, changes.slices];
         let mut wanted = lock(&self.wanted);
         self.metrics.changes_seen(minus(seen, wanted.seen));
@@ -159,7 +159,7 @@ impl Observed {
     }
 
     /// The cluster asks for something, maybe new.
-    pub fn wants(&self) {
+    pub fn changes_queued(&self) {
         let mut wanted = lock(&self.wanted);
         wanted.notice();
         wanted.compiled = wanted.seen;
@@ -167,7 +167,7 @@ impl Observed {
     }
 
     /// What was read is held back for a while.
-    pub fn held(&self) {
+    pub fn deferred(&self) {
         lock(&self.wanted).notice();
     }
 
@@ -178,19 +178,19 @@ impl Observed {
     }
 
     /// So many transactions of others have changed weir's tables.
-    pub fn heard(&self, commits: usize) {
-        self.metrics.heard(commits);
+    pub fn foreign(&self, commits: usize) {
+        self.metrics.foreign(commits);
     }
 
     /// A sync has done this, whatever came of it. So many Services are set aside.
-    pub fn worked(&self, synced: &Synced, set_aside: usize) {
-        self.metrics.worked(synced, set_aside);
+    pub fn sync_finished(&self, report: &SyncReport, quarantined: usize) {
+        self.metrics.sync_finished(report, quarantined);
     }
 
     /// The kernel has been made equal to what is wanted, but for Services that are set aside. It holds so
     /// many `objects` of each family, in the order of [`Family::ALL`], for so much of the cluster as
     /// `numbers` say. `triggers` are the times of the changes that were waiting for it.
-    pub fn synced(
+    pub fn in_sync(
         &self,
         cause: Cause,
         took: Duration,
@@ -203,7 +203,7 @@ impl Observed {
         let is_first = !health.was_updated();
         health.updated(now);
         drop(health);
-        self.metrics.synced(is_first || cause != Cause::Update, took, now.wall);
+        self.metrics.in_sync(is_first || cause != Cause::Update, took, now.wall);
         // As kube-proxy does: what was written before this process came is not its doing.
         for (family, trigger) in triggers.filter(|(_, trigger)| *trigger > self.start) {
             let took = now.wall.duration_since(trigger).as_secs_f64();
@@ -223,7 +223,7 @@ impl Observed {
     /// addresses. While they are not known, the checks stay where they are.
     pub fn checks_programmed(
         &self,
-        facts: &Facts,
+        facts: &DerivedState,
         cluster: &Cluster,
         config: &Config,
         own: Option<&BTreeSet<IpAddr>>,
@@ -254,7 +254,12 @@ fn minus(now: [u64; 2], before: [u64; 2]) -> [u64; 2] {
 }
 
 /// The health checks of a cluster at the addresses where this node answers them.
-fn addressed(facts: &Facts, cluster: &Cluster, config: &Config, own: &BTreeSet<IpAddr>) -> Checks {
+fn addressed(
+    facts: &DerivedState,
+    cluster: &Cluster,
+    config: &Config,
+    own: &BTreeSet<IpAddr>,
+) -> Checks {
     if facts.checks().next().is_none() {
         return Checks::new();
     }

@@ -3,26 +3,26 @@ use weir_rules::cluster::NamespacedName;
 use weir_rules::config::NodePortAddresses;
 
 use super::*;
-use crate::source::api::{Listed, State, Update};
+use crate::source::api::{Received, Store, Update};
 use crate::source::convert::{Converted, Object};
 use crate::source::{Kind, ObjectKey, convert};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn observed() -> Arc<Observed> {
-    Observed::new(String::new(), LIMIT)
+fn observed() -> Arc<AgentStatus> {
+    AgentStatus::new(String::new(), LIMIT)
 }
 
 /// The value of a line of /metrics that begins so.
-fn value(observed: &Observed, series: &str) -> f64 {
+fn value(observed: &AgentStatus, series: &str) -> f64 {
     let text = observed.metrics().text().unwrap();
     let rest = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     rest.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
 }
 
-fn sync(observed: &Observed, cause: Cause) {
+fn sync(observed: &AgentStatus, cause: Cause) {
     let triggers = [].into_iter();
-    observed.synced(
+    observed.in_sync(
         cause,
         Duration::from_millis(3),
         Default::default(),
@@ -31,7 +31,7 @@ fn sync(observed: &Observed, cause: Cause) {
     );
 }
 
-fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
+fn object(kind: Kind, name: &str, json: serde_json::Value) -> Received {
     let namespace = if kind.is_namespaced() { "default" } else { "" };
     let key = ObjectKey::new(kind, namespace, name);
     let outcome = match kind {
@@ -39,15 +39,15 @@ fn object(kind: Kind, name: &str, json: serde_json::Value) -> Listed {
         Kind::Node => Ok(convert::node(&serde_json::from_value(json).unwrap())),
         _ => convert::slice(&Deserialize::deserialize(&json).unwrap(), namespace),
     };
-    Listed { key, outcome: Ok(outcome.unwrap()) }
+    Received { key, outcome: Ok(outcome.unwrap()) }
 }
 
-fn service(name: &str, ip: &str) -> Listed {
+fn service(name: &str, ip: &str) -> Received {
     let json = serde_json::json!({"spec": {"clusterIP": ip, "ports": [{"port": 80}]}});
     object(Kind::Service, name, json)
 }
 
-fn slice(address: &str, trigger: Option<Timestamp>) -> Listed {
+fn slice(address: &str, trigger: Option<Timestamp>) -> Received {
     let mut json = serde_json::json!({
         "metadata": {"labels": {"kubernetes.io/service-name": "web"}},
         "addressType": "IPv4",
@@ -63,8 +63,8 @@ fn slice(address: &str, trigger: Option<Timestamp>) -> Listed {
 #[test]
 fn changes_are_pending_until_they_are_programmed() {
     let observed = observed();
-    let mut state = State::default();
-    state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.1")]));
+    let mut state = Store::default();
+    state.apply(Update::Received(Kind::Service, vec![service("a", "10.96.0.1")]));
     state.apply(Update::Applied(slice("10.244.0.2", None)));
     state.apply(Update::Applied(slice("10.244.0.3", None)));
     // It is the same as before.
@@ -78,10 +78,10 @@ fn changes_are_pending_until_they_are_programmed() {
     // A repair programs what was wanted before.
     sync(&observed, Cause::Repair);
     assert_eq!(told("endpoint_changes_pending"), 2.0);
-    observed.wants();
+    observed.changes_queued();
     sync(&observed, Cause::Update);
     assert_eq!(told("endpoint_changes_pending"), 0.0);
-    state.apply(Update::Listed(Kind::Service, vec![service("a", "10.96.0.2")]));
+    state.apply(Update::Received(Kind::Service, vec![service("a", "10.96.0.2")]));
     observed.source_read(Some(&state));
     assert_eq!(told("service_changes_total"), 2.0);
     assert_eq!(told("service_changes_pending"), 1.0);
@@ -97,10 +97,10 @@ fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_star
         let count = value(&observed, &format!("{name}_count{labels}"));
         (count, value(&observed, &format!("{name}_sum{labels}")))
     };
-    let mut state = State::default();
-    let program = |state: &mut State| {
+    let mut state = Store::default();
+    let program = |state: &mut Store| {
         let triggers = state.changes_mut().take_triggers();
-        observed.synced(
+        observed.in_sync(
             Cause::Update,
             Duration::ZERO,
             Default::default(),
@@ -131,7 +131,7 @@ fn the_way_of_a_change_is_measured_from_its_trigger_but_not_from_before_the_star
 #[test]
 fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
     let observed = observed();
-    let mut state = State::default();
+    let mut state = Store::default();
     let mut eligible = |update| {
         state.apply(update);
         observed.source_read(Some(&state));
@@ -141,7 +141,7 @@ fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
     let node =
         |taints| object(Kind::Node, "node-a", serde_json::json!({"spec": {"taints": taints}}));
     let stays = || node(serde_json::Value::Null);
-    assert!(!eligible(Update::Listed(Kind::Service, vec![])));
+    assert!(!eligible(Update::Received(Kind::Service, vec![])));
     assert!(eligible(Update::Applied(stays())));
     assert!(!eligible(Update::Applied(node(tainted))));
     assert!(eligible(Update::Applied(stays())));
@@ -151,15 +151,15 @@ fn a_node_is_eligible_while_the_api_server_has_it_and_it_is_to_stay() {
 #[tokio::test(start_paused = true)]
 async fn an_update_is_measured_from_its_notice_with_all_attempts() {
     let observed = observed();
-    observed.step_begins();
-    observed.wants();
+    observed.step_started();
+    observed.changes_queued();
     observed.sync_failed();
-    observed.step_ends(true);
+    observed.step_ended(true);
     tokio::time::advance(Duration::from_secs(2)).await;
-    observed.step_begins();
-    observed.wants();
+    observed.step_started();
+    observed.changes_queued();
     sync(&observed, Cause::Update);
-    observed.step_ends(false);
+    observed.step_ended(false);
     assert_eq!(value(&observed, "weir_update_duration_seconds_sum"), 2.0);
     assert_eq!(value(&observed, "weir_update_duration_seconds_count"), 1.0);
     let failures = "kubeproxy_sync_proxy_rules_nftables_sync_failures_total";
@@ -173,24 +173,24 @@ async fn an_update_is_measured_from_its_notice_with_all_attempts() {
 async fn what_fails_or_never_ends_is_unhealthy_in_time_and_idleness_never_is() {
     let observed = observed();
     let is_healthy = || observed.health().is_healthy(Instant::now());
-    observed.step_begins();
+    observed.step_started();
     sync(&observed, Cause::Update);
-    observed.step_ends(false);
+    observed.step_ended(false);
     tokio::time::advance(100 * LIMIT).await;
     assert!(is_healthy(), "there was nothing to do");
     for _ in 0..LIMIT.as_secs() {
         assert!(is_healthy());
-        observed.step_begins();
-        observed.step_ends(true);
+        observed.step_started();
+        observed.step_ended(true);
         tokio::time::advance(Duration::from_secs(1)).await;
     }
     assert!(!is_healthy(), "it has failed all the time");
     sync(&observed, Cause::Retry);
     assert!(is_healthy());
-    observed.step_begins();
+    observed.step_started();
     tokio::time::advance(LIMIT).await;
     assert!(!is_healthy(), "it has not ended");
-    observed.step_ends(false);
+    observed.step_ended(false);
     assert!(is_healthy());
 }
 
@@ -217,7 +217,7 @@ fn the_numbers_are_those_of_what_is_programmed() {
     let text = observed.metrics().text().unwrap();
     assert!(!text.contains(services), "nothing is programmed yet\n{text}");
     let numbers = [Numbers { services: 1, ..Numbers::default() }, Numbers::default()];
-    observed.synced(Cause::Update, Duration::ZERO, objects, &numbers, [].into_iter());
+    observed.in_sync(Cause::Update, Duration::ZERO, objects, &numbers, [].into_iter());
     assert_eq!(value(&observed, services), 1.0);
     let rules = |family: &str| {
         let labels = format!("{{ip_family=\"{family}\",kind=\"rule\"}}");
@@ -245,7 +245,7 @@ fn health_checks_stay_where_they_are_while_the_nodes_addresses_are_not_known() {
         Config { node_port_addresses: NodePortAddresses::Cidrs(networks), ..Config::new("node-a") };
     let addresses = |own: Option<&str>| {
         let own = own.map(|own| [own.parse().unwrap()].into());
-        let facts = Facts::of(&cluster, &config);
+        let facts = DerivedState::of(&cluster, &config);
         observed.checks_programmed(&facts, &cluster, &config, own.as_ref());
         observed.checks().borrow().keys().map(ToString::to_string).collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use weir::source::Kind;
-use weir::source::api::State;
+use weir::source::api::Store;
 use weir_apiserver::Resource;
 
 use crate::events::about;
@@ -27,11 +27,11 @@ async fn clean_up<S: AnyServer>(world: World<S>) -> S {
     server
 }
 
-fn has_cidrs(state: &State, count: usize) -> bool {
+fn has_cidrs(state: &Store, count: usize) -> bool {
     state.cluster().is_some_and(|cluster| cluster.service_cidrs.len() == count)
 }
 
-fn has_address(state: &State, address: &str) -> bool {
+fn has_address(state: &Store, address: &str) -> bool {
     let address: std::net::IpAddr = address.parse().expect("an address");
     let node = state.cluster().and_then(|cluster| cluster.node.as_ref());
     node.is_some_and(|node| node.addresses == [address])

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::time::Instant;
 use weir::config::Limits;
-use weir::source::api::{Access, AccessError, Server};
+use weir::source::api::{ApiClient, ClientSource, ClientSourceError};
 use weir_apiserver::{Authority, Break, Identity, Resource};
 
 use crate::world::{World, has_service, service};
@@ -79,8 +79,8 @@ impl Secured {
         );
     }
 
-    fn access(&self) -> Access {
-        Access::Kubeconfig { path: self.path("kubeconfig"), master: None }
+    fn access(&self) -> ClientSource {
+        ClientSource::Kubeconfig { path: self.path("kubeconfig"), master: None }
     }
 
     /// All is known, with the credentials of the kubeconfig.
@@ -235,9 +235,9 @@ async fn a_plugin_that_fails_is_an_error_at_first_and_is_tried_again_later() {
     let mut secured = Secured::new();
     secured.world.server.require_token("old");
     secured.write_kubeconfig(&secured.write_plugin());
-    let failed = Server::new(secured.access(), Limits::default()).await;
+    let failed = ApiClient::new(secured.access(), Limits::default()).await;
     let error = failed.err().expect("`cat` finds nothing");
-    assert!(matches!(&error, AccessError::Credentials(_)), "{error:?}");
+    assert!(matches!(&error, ClientSourceError::Credentials(_)), "{error:?}");
     let cause = std::error::Error::source(&error).expect("a cause").to_string();
     assert!(cause.contains("auth exec") && cause.contains("plugin"), "{cause}");
 
@@ -314,7 +314,7 @@ async fn a_certificate_that_is_refused_in_the_handshake_is_read_again() {
 #[tokio::test(start_paused = true)]
 async fn a_kubeconfig_that_is_not_there_says_which() {
     let path = Path::new("/nowhere/kubeconfig").to_owned();
-    let access = Access::Kubeconfig { path, master: None };
-    let error = Server::new(access, Limits::default()).await.err().expect("there is none");
+    let access = ClientSource::Kubeconfig { path, master: None };
+    let error = ApiClient::new(access, Limits::default()).await.err().expect("there is none");
     assert_eq!(error.to_string(), "--kubeconfig /nowhere/kubeconfig");
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use weir::config::Limits;
-use weir::source::api::{Access, Event, News, Recorder, Scope, Server, Severity};
+use weir::source::api::{ApiClient, ClientSource, Event, Notice, Recorder, Scope, Severity};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{Fault, Resource, Verb};
 
 use crate::world::{NODE, World, has_service, service};
 
 async fn recorder(world: &World) -> Recorder {
-    let access = Access::Master(world.server.url());
-    Recorder::start(Server::new(access, Limits::default()).await.expect("a client"), NODE)
+    let access = ClientSource::Master(world.server.url());
+    Recorder::start(ApiClient::new(access, Limits::default()).await.expect("a client"), NODE)
 }
 
 pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
@@ -143,8 +143,8 @@ async fn one_bad_object_costs_few_events_no_list_and_short_texts() {
         bad["spec"]["externalIPs"] = json!([format!("{index}.{long}")]);
         world.server.apply(bad);
         world.step().await;
-        for news in world.news.drain(..) {
-            let News::Problem(problem) = news else { panic!("{news:?}") };
+        for notices in world.notices.drain(..) {
+            let Notice::Problem(problem) = notices else { panic!("{notices:?}") };
             let text = problem.to_string();
             assert!(text.len() < 700 && text.contains("bytes)"), "{} bytes: {text}", text.len());
             recorder.record(about(Kind::Service, "default", "web", &problem.text));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::source::api::Access;
+use weir::source::api::ClientSource;
 use weir_apiserver::{Break, Fault, Resource, Verb};
 
 use crate::world::{World, has_service, service, slice};
@@ -209,8 +209,8 @@ async fn credentials_that_have_expired_are_read_again() {
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, world.server.kubeconfig(Some("old"))).expect("it can be written");
     world.server.require_token("old");
-    world.state = weir::source::api::State::default();
-    world.watch_as(&Access::Kubeconfig { path: path.clone(), master: None }).await;
+    world.state = weir::source::api::Store::default();
+    world.watch_as(&ClientSource::Kubeconfig { path: path.clone(), master: None }).await;
     world.until("all is known", |state| state.cluster().is_some()).await;
 
     world.server.require_token("new");

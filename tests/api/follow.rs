@@ -1,7 +1,7 @@
 //! What is watched, and what comes of it while nothing goes wrong.
 
 use serde_json::json;
-use weir::source::api::News;
+use weir::source::api::Notice;
 use weir_apiserver::{Fault, Resource, Verb};
 
 use crate::world::{NODE, World, has_service, node, service, slice};
@@ -86,16 +86,22 @@ async fn what_turns_bad_keeps_its_last_good_state_and_what_is_bad_at_first_is_le
     world.watch().await;
     world.until("all is known", |state| state.cluster().is_some()).await;
     assert_eq!(world.services(), ["web"]);
-    let problem =
-        |news: &News, text: &str| matches!(news, News::Problem(p) if p.to_string().contains(text));
-    assert!(world.news.iter().any(|news| problem(news, "Service default/bad: spec.clusterIPs[0]")));
-    assert!(world.news.iter().any(|news| problem(news, "default/undecodable: spec.ports")));
+    let problem = |notices: &Notice, text: &str| matches!(notices, Notice::Problem(p) if p.to_string().contains(text));
+    assert!(
+        world
+            .notices
+            .iter()
+            .any(|notices| problem(notices, "Service default/bad: spec.clusterIPs[0]"))
+    );
+    assert!(
+        world.notices.iter().any(|notices| problem(notices, "default/undecodable: spec.ports"))
+    );
 
     world.server.apply(service("web", "10.96.0.998"));
     world.server.apply(service("bad", "10.96.0.11"));
     world.until("the bad one is good", |state| has_service(state, "bad")).await;
     assert_eq!(world.services(), ["bad", "web"]);
-    assert!(world.news.iter().any(|news| problem(news, "its last good state is kept")));
+    assert!(world.notices.iter().any(|notices| problem(notices, "its last good state is kept")));
     // A new list does not lose it either.
     world.server.compact();
     world.server.break_watches(weir_apiserver::Break::Gone);

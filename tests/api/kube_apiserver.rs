@@ -9,7 +9,7 @@ use std::time::Duration;
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
-use weir::source::api::Access;
+use weir::source::api::ClientSource;
 use weir_apiserver::{Authority, Resource};
 
 use crate::any_server;
@@ -73,7 +73,8 @@ impl KubeApiserver {
             format!("client-certificate: {certificate}, client-key: {key}")
         };
         write_kubeconfig(folder.path(), "admin.conf", &url, &user);
-        let admin = Access::Kubeconfig { path: folder.path().join("admin.conf"), master: None };
+        let admin =
+            ClientSource::Kubeconfig { path: folder.path().join("admin.conf"), master: None };
         let admin = admin.client().await.expect("a client");
         let mut cluster = Self { server, storage, admin, folder };
         cluster.wait_until_ready().await;
@@ -165,8 +166,8 @@ impl KubeApiserver {
 impl AnyServer for KubeApiserver {
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn access(&self) -> Access {
-        Access::Kubeconfig { path: self.folder.path().join("weir.conf"), master: None }
+    fn access(&self) -> ClientSource {
+        ClientSource::Kubeconfig { path: self.folder.path().join("weir.conf"), master: None }
     }
 
     async fn put(&self, mut object: Value) {

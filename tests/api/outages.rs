@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weir::config::Limits;
-use weir::source::api::{Access, Server, Watches};
+use weir::source::api::{ApiClient, ClientSource, Reflectors};
 use weir_apiserver::{Fault, Request, Resource, Verb};
 
 use crate::faults::FAULTS;
@@ -113,11 +113,11 @@ async fn a_server_that_restarts_is_found_again_and_nothing_is_lost() {
 async fn many_nodes_do_not_come_back_to_a_server_at_once() {
     const NODES: usize = 50;
     let world = World::new();
-    let access = Access::Master(world.server.url());
+    let access = ClientSource::Master(world.server.url());
     let mut nodes = Vec::new();
     for _ in 0..NODES {
-        let server = Server::new(access.clone(), Limits::default()).await.expect("a client");
-        nodes.push(Watches::start(&server, NODE, world.metrics.api()));
+        let server = ApiClient::new(access.clone(), Limits::default()).await.expect("a client");
+        nodes.push(Reflectors::start(&server, NODE, world.metrics.api()));
     }
     let watches = NODES * Resource::ALL.len();
     world.server.wait_for_requests(|requests| requests.len() >= watches).await;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weir::source::Kind;
-use weir::source::api::Access;
+use weir::source::api::ClientSource;
 use weir_apiserver::{ApiServer, Resource, Verb};
 
 use crate::events::about;
@@ -54,7 +54,7 @@ async fn the_cluster_role_is_enough_to_follow_all_and_to_tell_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("kubeconfig");
     std::fs::write(&path, world.server.kubeconfig(Some("secret"))).expect("it can be written");
-    let access = Access::Kubeconfig { path, master: None };
+    let access = ClientSource::Kubeconfig { path, master: None };
     world.watch_as(&access).await;
     world.until("all is known", |state| state.cluster().is_some()).await;
     assert_eq!(world.cluster().service_cidrs.len(), 1);

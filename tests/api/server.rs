@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::timeout;
-use weir::source::api::Access;
+use weir::source::api::ClientSource;
 use weir_apiserver::{ApiServer, Resource};
 
 /// A server with Node `node-a` and a ServiceCIDR.
@@ -13,7 +13,7 @@ pub(crate) trait AnyServer {
     const LIMIT: Duration;
 
     /// As whom and where weir reaches it, with no more rights than its ClusterRole.
-    fn access(&self) -> Access;
+    fn access(&self) -> ClientSource;
 
     /// Creates an object, or changes it.
     async fn put(&self, object: Value);
@@ -35,8 +35,8 @@ impl AnyServer for ApiServer {
     /// Virtual.
     const LIMIT: Duration = Duration::from_secs(3600);
 
-    fn access(&self) -> Access {
-        Access::Master(self.url())
+    fn access(&self) -> ClientSource {
+        ClientSource::Master(self.url())
     }
 
     async fn put(&self, object: Value) {

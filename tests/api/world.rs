@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use weir::config::Limits;
-use weir::source::api::{Access, News, Recorder, Server, State, Watches};
+use weir::source::api::{ApiClient, ClientSource, Notice, Recorder, Reflectors, Store};
 use weir::telemetry::metrics::Metrics;
 use weir_apiserver::{ApiServer, Resource};
 use weir_rules::cluster::{Cluster, NamespacedName};
@@ -18,12 +18,12 @@ pub(crate) const NODE: &str = "node-a";
 /// A server with a Node and a ServiceCIDR, and what is known of it.
 pub(crate) struct World<S = ApiServer> {
     pub(crate) server: S,
-    pub(crate) state: State,
-    pub(crate) news: Vec<News>,
+    pub(crate) state: Store,
+    pub(crate) notices: Vec<Notice>,
     pub(crate) metrics: Metrics,
-    watches: Option<Watches>,
+    watches: Option<Reflectors>,
     /// As weir sees the server, once it is watched.
-    pub(crate) client: Option<Server>,
+    pub(crate) client: Option<ApiClient>,
 }
 
 impl World {
@@ -55,8 +55,8 @@ impl World {
 impl<S: AnyServer> World<S> {
     /// What is known of a server: nothing yet.
     pub(crate) fn of(server: S) -> Self {
-        let (state, news, metrics) = (State::default(), Vec::new(), Metrics::default());
-        Self { server, state, news, metrics, watches: None, client: None }
+        let (state, notices, metrics) = (Store::default(), Vec::new(), Metrics::default());
+        Self { server, state, notices, metrics, watches: None, client: None }
     }
 
     /// Begins to watch.
@@ -64,10 +64,10 @@ impl<S: AnyServer> World<S> {
         self.watch_as(&self.server.access()).await;
     }
 
-    pub(crate) async fn watch_as(&mut self, access: &Access) {
+    pub(crate) async fn watch_as(&mut self, access: &ClientSource) {
         let unlimited = Limits { qps: -1.0, ..Limits::default() };
-        let server = Server::new(access.clone(), unlimited).await.expect("a client");
-        self.watches = Some(Watches::start(&server, NODE, self.metrics.api()));
+        let server = ApiClient::new(access.clone(), unlimited).await.expect("a client");
+        self.watches = Some(Reflectors::start(&server, NODE, self.metrics.api()));
         self.client = Some(server);
     }
 
@@ -77,7 +77,7 @@ impl<S: AnyServer> World<S> {
     }
 
     /// Applies updates until this holds.
-    pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&State) -> bool) {
+    pub(crate) async fn until(&mut self, what: &str, holds: impl Fn(&Store) -> bool) {
         while !holds(&self.state) {
             let next = timeout(S::LIMIT, self.step()).await;
             next.unwrap_or_else(|_| panic!("never: {what}; {}", self.server.account()));
@@ -88,7 +88,7 @@ impl<S: AnyServer> World<S> {
     pub(crate) async fn step(&mut self) {
         let watches = self.watches.as_mut().expect("it watches");
         for update in watches.next().await.expect("watches never end") {
-            self.news.extend(self.state.apply(update));
+            self.notices.extend(self.state.apply(update));
         }
     }
 
@@ -119,13 +119,13 @@ impl<S: AnyServer> World<S> {
     }
 }
 
-pub(crate) fn has_service(state: &State, name: &str) -> bool {
+pub(crate) fn has_service(state: &Store, name: &str) -> bool {
     let name = NamespacedName::new("default", name);
     state.cluster().is_some_and(|cluster| cluster.services.contains_key(&name))
 }
 
 /// Whether a slice has this many endpoints.
-pub(crate) fn has_endpoints(state: &State, slice: &str, count: usize) -> bool {
+pub(crate) fn has_endpoints(state: &Store, slice: &str, count: usize) -> bool {
     let name = NamespacedName::new("default", slice);
     let slice = state.cluster().and_then(|cluster| cluster.slices.get(&name));
     slice.is_some_and(|slice| slice.endpoints.len() == count)

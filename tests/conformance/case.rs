@@ -131,7 +131,7 @@ enum Proto {
 #[serde(untagged)]
 pub(crate) enum Expect {
     /// Not a server.
-    End(EndOfIt),
+    Outcome(EndOfIt),
     /// One of these servers.
     Servers(BTreeSet<String>),
 }
@@ -227,7 +227,7 @@ impl Question {
     pub(crate) fn fault(&self, answer: &Answer) -> Option<String> {
         let Answer { servers, other } = answer;
         let as_expected = match &self.expect {
-            Expect::End(end) => servers.is_empty() && *other == BTreeSet::from([word(*end)]),
+            Expect::Outcome(end) => servers.is_empty() && *other == BTreeSet::from([word(*end)]),
             Expect::Servers(names) if self.sticky.is_some() => {
                 other.is_empty()
                     && servers.len() == 1
@@ -381,7 +381,7 @@ impl Packets {
             Proto::Sctp => Protocol::Sctp,
         };
         let unobservable =
-            protocol == Protocol::Sctp && self.expect == Expect::End(EndOfIt::Refused);
+            protocol == Protocol::Sctp && self.expect == Expect::Outcome(EndOfIt::Refused);
         assert!(!unobservable, "{to}: no socket tells that SCTP is refused");
         Question {
             from: from.to_owned(),

@@ -12,8 +12,8 @@ use weir::source::manifest::load;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::compile::compile;
 use weir_rules::nft::{Data, Element, Lifetime, Name, RawKey, RawValue, Ruleset};
-use weir_rules::simulate::{Learned, Outcome, Packet, Probability, Step, Walk, walk};
-use weir_rules::transaction::carry_over::adopt;
+use weir_rules::simulate::{FinalVerdict, Learned, Packet, Probability, Step, Trace, simulate};
+use weir_rules::transaction::carry_over::carry_over;
 use weir_testbed::Testbed;
 
 use crate::case::{
@@ -81,7 +81,7 @@ impl Node {
 
     /// Takes over what packets have put into the maps of the node as it was before.
     pub(crate) fn go_on_from(&mut self, before: &Node) {
-        self.ruleset = adopt(&before.ruleset, Cow::Borrowed(&self.ruleset)).into_owned();
+        self.ruleset = carry_over(&before.ruleset, Cow::Borrowed(&self.ruleset)).into_owned();
     }
 
     /// What comes of questions, one after the other.
@@ -98,17 +98,17 @@ impl Node {
     /// first of a sticky row, what comes of it in the last of the possible ways, if each is to a
     /// server that it may reach.
     pub(crate) fn answer(&mut self, question: &Question, is_first: bool) -> Answer {
-        let mut walk = self.walk(question);
+        let mut walk = self.simulate(question);
         let mut answer = self.tell(&walk);
         if let (Some(_), Expect::Servers(names)) = (question.sticky, &question.expect)
             && is_first
             && answer.other.is_empty()
             && answer.servers.keys().all(|server| names.contains(server))
         {
-            walk.ends.drain(..walk.ends.len() - 1);
+            walk.outcomes.drain(..walk.outcomes.len() - 1);
             answer = self.tell(&walk);
         }
-        let learned: Vec<_> = match walk.ends.as_slice() {
+        let learned: Vec<_> = match walk.outcomes.as_slice() {
             [only] => only.learned.iter().map(element).collect(),
             _ => Vec::new(),
         };
@@ -121,21 +121,21 @@ impl Node {
         answer
     }
 
-    fn tell(&self, walk: &Walk<'_>) -> Answer {
+    fn tell(&self, walk: &Trace<'_>) -> Answer {
         let mut answer = Answer::default();
         let mut chances: BTreeMap<&str, Probability> = BTreeMap::new();
-        for end in &walk.ends {
+        for end in &walk.outcomes {
             let delivery = match &end.outcome {
-                Outcome::Delivered(delivery) => delivery,
-                Outcome::Rejected => {
+                FinalVerdict::Delivered(delivery) => delivery,
+                FinalVerdict::Rejected => {
                     answer.other.insert(word(EndOfIt::Refused));
                     continue;
                 }
-                Outcome::Dropped => {
+                FinalVerdict::Dropped => {
                     answer.other.insert(word(EndOfIt::Dropped));
                     continue;
                 }
-                Outcome::Unknown(text) => {
+                FinalVerdict::Unknown(text) => {
                     answer.other.insert(format!("unknown: {text}"));
                     continue;
                 }
@@ -167,12 +167,12 @@ impl Node {
 
     /// The rules that a question's packet matches, on the first of its ways.
     pub(crate) fn way(&self, question: &Question) -> String {
-        let walk = self.walk(question);
-        let steps = walk.ends[0].steps.iter().map(Step::to_string);
+        let walk = self.simulate(question);
+        let steps = walk.outcomes[0].steps.iter().map(Step::to_string);
         steps.collect::<Vec<_>>().join("\n    ")
     }
 
-    fn walk(&self, question: &Question) -> Walk<'_> {
+    fn simulate(&self, question: &Question) -> Trace<'_> {
         let destination = question.to.ip();
         let (source, input_interface) = match question.from.as_str() {
             "node" => (self.node_source(destination), None),
@@ -197,7 +197,7 @@ impl Node {
             input_interface,
             mark: 0,
         };
-        walk(&self.ruleset, &packet, &self.local)
+        simulate(&self.ruleset, &packet, &self.local)
     }
 
     /// The address that the kernel gives the node's own packets: the destination itself if it is

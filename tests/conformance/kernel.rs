@@ -108,7 +108,7 @@ fn apply(bed: &Testbed, situation: &Situation<'_>) {
 fn answers(bed: &Testbed, questions: &[Question]) -> Vec<Answer> {
     let mut turns: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (index, question) in questions.iter().enumerate() {
-        let alone = matches!(question.expect, Expect::End(_)).then_some(index);
+        let alone = matches!(question.expect, Expect::Outcome(_)).then_some(index);
         turns.entry((&question.from, alone)).or_default().push(index);
     }
     let mut answers: Vec<_> = thread::scope(|scope| {
@@ -128,16 +128,16 @@ fn answer(bed: &Testbed, question: &Question) -> Answer {
     let Question { from, to, protocol, expect, .. } = question;
     let (patience, most) = match (expect, protocol) {
         (Expect::Servers(_), _) => (ANSWER, MOST),
-        (Expect::End(EndOfIt::Refused), _) => (REFUSAL, 1),
-        (Expect::End(EndOfIt::Dropped), Protocol::Tcp) => (TCP_SILENCE, 1),
-        (Expect::End(EndOfIt::Dropped), _) => (SILENCE, 1),
+        (Expect::Outcome(EndOfIt::Refused), _) => (REFUSAL, 1),
+        (Expect::Outcome(EndOfIt::Dropped), Protocol::Tcp) => (TCP_SILENCE, 1),
+        (Expect::Outcome(EndOfIt::Dropped), _) => (SILENCE, 1),
     };
     let mut answer = Answer::default();
     for asked in 0..most {
         let complete = match expect {
             Expect::Servers(_) if question.sticky.is_some() => true,
             Expect::Servers(names) => names.iter().all(|name| answer.servers.contains_key(name)),
-            Expect::End(_) => false,
+            Expect::Outcome(_) => false,
         };
         if complete && asked >= LEAST || !answer.other.is_empty() {
             break;

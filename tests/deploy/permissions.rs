@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use weir::config::Limits;
-use weir::source::api::{Access, Event, Recorder, Scope, Server, Severity, State, Watches};
+use weir::source::api::{
+    ApiClient, ClientSource, Event, Recorder, Reflectors, Scope, Severity, Store,
+};
 use weir::source::{Kind, ObjectKey};
 use weir::telemetry::metrics::Metrics;
 use weir_apiserver::{ApiServer, Fault, Request, Resource, Verb};
@@ -46,10 +48,10 @@ async fn asked() -> BTreeSet<Permission> {
         // The first watch begins with a list: only if that fails does weir list.
         api.fail_once(resource, Verb::Watch, Fault::InternalError);
     }
-    let access = Access::Master(api.url());
-    let server = Server::new(access, Limits::default()).await.expect("a client");
-    let mut watches = Watches::start(&server, "node-a", Metrics::default().api());
-    let mut state = State::default();
+    let access = ClientSource::Master(api.url());
+    let server = ApiClient::new(access, Limits::default()).await.expect("a client");
+    let mut watches = Reflectors::start(&server, "node-a", Metrics::default().api());
+    let mut state = Store::default();
     let all_are_known = async {
         while state.cluster().is_none() {
             for update in watches.next().await.expect("watches never end") {

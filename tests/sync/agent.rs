@@ -7,17 +7,17 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use weir::sync::{Engine, Live, Synced};
+use weir::sync::{MonitoredKernel, Reconciler, SyncReport};
 use weir_rules::cluster::{
-    Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
-    ServicePort, Touched, TrafficPolicy,
+    ChangeSet, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol,
+    Service, ServicePort, TrafficPolicy,
 };
 use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
 use weir_rules::nft::{RawKey, Rule, Ruleset, Statement};
-use weir_rules::transaction::carry_over::adopt;
+use weir_rules::transaction::carry_over::carry_over;
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::slots::align;
+use weir_rules::transaction::slots::assign_slots;
 use weir_rules::transaction::{Action, Operation, Sign, Tally, Transaction};
 
 use crate::faulty::{Faulty, Plan, Refusal, Request, Told};
@@ -25,15 +25,18 @@ use crate::memory::Memory;
 use crate::monitor::Monitor;
 
 /// A kernel that can fail, and is listened to.
-type Listened = Live<Faulty<Memory>, Monitor>;
+type Listened = MonitoredKernel<Faulty<Memory>, Monitor>;
 
-fn engine(kernel: &Memory, plan: &Rc<RefCell<Plan>>) -> Engine<Listened> {
-    Engine::new(Live::new(Faulty::new(kernel.clone(), plan), Monitor::new(kernel, plan)))
+fn reconciler(kernel: &Memory, plan: &Rc<RefCell<Plan>>) -> Reconciler<Listened> {
+    Reconciler::new(MonitoredKernel::new(
+        Faulty::new(kernel.clone(), plan),
+        Monitor::new(kernel, plan),
+    ))
 }
 
 /// What is programmed, by whom, and what may fail.
 pub(crate) struct Agent {
-    pub(crate) engine: Engine<Listened>,
+    pub(crate) reconciler: Reconciler<Listened>,
     pub(crate) kernel: Memory,
     pub(crate) plan: Rc<RefCell<Plan>>,
     pub(crate) cluster: Cluster,
@@ -90,28 +93,28 @@ impl Agent {
         let plan = Rc::default();
         let kernel = Memory::default();
         let mut agent = Self {
-            engine: engine(&kernel, &plan),
+            reconciler: reconciler(&kernel, &plan),
             kernel,
             plan,
             cluster: Cluster::default(),
             config: Config::new("node-a"),
         };
         (1..=services).for_each(|number| agent.put(number, &[1, 2, 3]));
-        agent.engine.touch(Touched::all(&agent.cluster));
+        agent.reconciler.enqueue(ChangeSet::all(&agent.cluster));
         agent
     }
 
     /// Begins anew, as after a restart.
     pub(crate) fn restart(&mut self) {
-        self.engine = engine(&self.kernel, &self.plan);
-        self.engine.touch(Touched::all(&self.cluster));
+        self.reconciler = reconciler(&self.kernel, &self.plan);
+        self.reconciler.enqueue(ChangeSet::all(&self.cluster));
     }
 
     /// A Service has these endpoints.
     pub(crate) fn put(&mut self, number: u16, endpoints: &[u8]) {
         self.cluster.services.insert(name(number), service(number));
         self.cluster.slices.insert(name(number), slice(number, endpoints));
-        self.touch(number);
+        self.enqueue(number);
     }
 
     /// A Service has so many endpoints, which no other has.
@@ -124,31 +127,31 @@ impl Agent {
         slice.endpoints.extend((0..endpoints).map(address));
         self.cluster.services.insert(name(number), service(number));
         self.cluster.slices.insert(name(number), slice);
-        self.touch(number);
+        self.enqueue(number);
     }
 
     /// A Service goes.
     pub(crate) fn remove(&mut self, number: u16) {
         self.cluster.services.remove(&name(number));
-        self.touch(number);
+        self.enqueue(number);
     }
 
     /// Something about a Service has changed.
-    pub(crate) fn touch(&mut self, number: u16) {
-        self.engine.touch(Touched::services([name(number)]));
+    pub(crate) fn enqueue(&mut self, number: u16) {
+        self.reconciler.enqueue(ChangeSet::services([name(number)]));
     }
 
     /// The settings or the Node have changed.
     pub(crate) fn touch_surroundings(&mut self) {
-        self.engine.touch(Touched { surroundings: true, ..Touched::default() });
+        self.reconciler.enqueue(ChangeSet { environment: true, ..ChangeSet::default() });
     }
 
     /// Makes the kernel equal, in one attempt.
-    pub(crate) fn sync(&mut self) -> Synced {
-        let mut synced = Synced::default();
-        let result = self.engine.sync(&self.cluster, &self.config, &mut synced);
-        result.unwrap_or_else(|error| panic!("{error:?}; set aside: {:?}", synced.set_aside));
-        synced
+    pub(crate) fn sync(&mut self) -> SyncReport {
+        let mut report = SyncReport::default();
+        let result = self.reconciler.sync(&self.cluster, &self.config, &mut report);
+        result.unwrap_or_else(|error| panic!("{error:?}; set aside: {:?}", report.quarantined));
+        report
     }
 
     /// Looks and syncs until there is nothing left to do, for which time may have to pass. Gives how
@@ -158,11 +161,11 @@ impl Agent {
     /// If that takes more than 16.
     pub(crate) async fn settle(&mut self) -> u32 {
         for count in 1..=16 {
-            self.engine.look().ok();
-            let mut synced = Synced::default();
-            let result = self.engine.sync(&self.cluster, &self.config, &mut synced);
-            self.engine.look().ok();
-            match (result, self.engine.due()) {
+            self.reconciler.check_generation().ok();
+            let mut report = SyncReport::default();
+            let result = self.reconciler.sync(&self.cluster, &self.config, &mut report);
+            self.reconciler.check_generation().ok();
+            match (result, self.reconciler.due()) {
                 (Ok(()), None) => return count,
                 (Ok(()), Some(due)) => {
                     tokio::time::advance(due.saturating_duration_since(Instant::now())).await;
@@ -182,7 +185,7 @@ impl Agent {
     pub(crate) fn difference(&self) -> Transaction {
         let observed = self.kernel.ruleset();
         let desired = compile(&self.cluster, &self.config);
-        diff(&observed, &adopt(&observed, align(&observed, &desired)))
+        diff(&observed, &carry_over(&observed, assign_slots(&observed, &desired)))
     }
 
     /// The kernel holds what a compile from scratch gives, and the engine knows it.
@@ -192,7 +195,7 @@ impl Agent {
     pub(crate) fn assert_equal(&self, context: &str) {
         let difference: Vec<_> = self.difference().lines().take(9).collect();
         assert!(difference.is_empty(), "{context}: {difference:#?}");
-        assert_eq!(self.engine.objects(), tallies(&self.kernel.ruleset()), "{context}");
+        assert_eq!(self.reconciler.objects(), tallies(&self.kernel.ruleset()), "{context}");
     }
 }
 
@@ -257,13 +260,13 @@ impl Agent {
     ///
     /// # Panics
     /// If not, with `context`.
-    pub(crate) fn assert_holds(&self, cluster: &Cluster, aside: &[u16], context: &str) {
+    pub(crate) fn assert_holds(&self, cluster: &Cluster, quarantine: &[u16], context: &str) {
         let observed = self.kernel.ruleset();
         let desired = compile(cluster, &self.config);
-        let difference = diff(&observed, &adopt(&observed, align(&observed, &desired)));
+        let difference = diff(&observed, &carry_over(&observed, assign_slots(&observed, &desired)));
         let is_left_over = |(sign, line): &(Sign, String)| {
             let is_own = |number: &u16| line.contains(&format!("default/web-{number}/"));
-            *sign == Sign::Removed && !line.contains("element ") && aside.iter().any(is_own)
+            *sign == Sign::Removed && !line.contains("element ") && quarantine.iter().any(is_own)
         };
         let difference = difference.lines().filter(|line| !is_left_over(line));
         let difference: Vec<_> = difference.take(9).collect();
@@ -288,7 +291,7 @@ impl Agent {
     /// Other endpoints of a Service that stays as it is.
     pub(crate) fn put_slice(&mut self, number: u16, endpoints: &[u8]) {
         self.cluster.slices.insert(name(number), slice(number, endpoints));
-        self.touch(number);
+        self.enqueue(number);
     }
 
     /// What the kernel lacks of what it had for a Service in another cluster.
@@ -298,7 +301,7 @@ impl Agent {
         only.services.insert(name(number), service);
         let observed = self.kernel.ruleset();
         let desired = compile(&only, &self.config);
-        let needed = diff(&observed, &adopt(&observed, align(&observed, &desired)));
+        let needed = diff(&observed, &carry_over(&observed, assign_slots(&observed, &desired)));
         let added = needed.lines().filter(|(sign, _)| *sign == Sign::Added);
         added.map(|(_, line)| line).collect()
     }

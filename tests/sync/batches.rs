@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use weir::sync::{SyncProgress, Synced};
-use weir_rules::cluster::{NamespacedName, Protocol, Touched};
+use weir::sync::{SyncProgress, SyncReport};
+use weir_rules::cluster::{ChangeSet, NamespacedName, Protocol};
 use weir_rules::compile::names;
 use weir_rules::nft::RawKey;
 
@@ -13,10 +13,10 @@ use crate::faulty::Told;
 /// More endpoints than go into one transaction.
 const MANY: u16 = 60_000;
 
-fn batch(agent: &mut Agent) -> (SyncProgress, Synced) {
-    let mut synced = Synced::default();
-    let result = agent.engine.sync_batch(&agent.cluster, &agent.config, &mut synced);
-    (result.expect("nothing fails"), synced)
+fn batch(agent: &mut Agent) -> (SyncProgress, SyncReport) {
+    let mut report = SyncReport::default();
+    let result = agent.reconciler.sync_batch(&agent.cluster, &agent.config, &mut report);
+    (result.expect("nothing fails"), report)
 }
 
 #[tokio::test(start_paused = true)]
@@ -26,11 +26,11 @@ async fn what_changes_while_a_large_service_is_programmed_is_in_the_next_batch()
     agent.put_many(2, MANY);
     let (progress, _) = batch(&mut agent);
     assert_eq!(progress, SyncProgress::Batch);
-    assert!(agent.engine.is_queued(&name(2)));
+    assert!(agent.reconciler.is_queued(&name(2)));
     agent.put(5, &[7, 8, 9]);
     let (progress, _) = batch(&mut agent);
     assert_eq!(progress, SyncProgress::Batch);
-    assert!(!agent.engine.is_queued(&name(5)) && agent.engine.is_queued(&name(2)));
+    assert!(!agent.reconciler.is_queued(&name(5)) && agent.reconciler.is_queued(&name(2)));
     let mut batches = 2;
     while batch(&mut agent).0 == SyncProgress::Batch {
         batches += 1;
@@ -46,8 +46,8 @@ async fn each_batch_of_a_large_change_is_of_bounded_length() {
     agent.sync();
     agent.put_many(2, MANY);
     loop {
-        let (progress, synced) = batch(&mut agent);
-        for change in &synced.changes {
+        let (progress, report) = batch(&mut agent);
+        for change in &report.commits {
             let elements = change.counts.added.elements + change.counts.removed.elements;
             // One destination is not divided: here it has all endpoints.
             assert!(elements <= usize::from(MANY) + 25_000, "{elements}");
@@ -69,15 +69,15 @@ async fn two_large_services_that_exchange_addresses_never_have_the_same() {
     let external =
         |agent: &Agent, number| agent.cluster.services[&name(number)].external_ips.clone();
     let (one, two) = (external(&agent, 1), external(&agent, 2));
-    let mut change = Touched::services([1, 2].map(name));
+    let mut change = ChangeSet::services([1, 2].map(name));
     for (number, addresses) in [(1, two), (2, one)] {
         give(&mut agent, &name(number), addresses, &mut change);
     }
-    agent.engine.touch(change);
+    agent.reconciler.enqueue(change);
     let mut batches = 1;
     loop {
-        let (progress, synced) = batch(&mut agent);
-        assert_eq!((synced.dumps, synced.set_aside.len()), (0, 0), "batch {batches}");
+        let (progress, report) = batch(&mut agent);
+        assert_eq!((report.dumps, report.quarantined.len()), (0, 0), "batch {batches}");
         if progress == SyncProgress::Done {
             break;
         }
@@ -89,7 +89,7 @@ async fn two_large_services_that_exchange_addresses_never_have_the_same() {
 }
 
 /// A Service has these external IPs.
-fn give(agent: &mut Agent, name: &NamespacedName, ips: Vec<IpAddr>, change: &mut Touched) {
+fn give(agent: &mut Agent, name: &NamespacedName, ips: Vec<IpAddr>, change: &mut ChangeSet) {
     let mut service = agent.cluster.services[name].clone();
     service.external_ips = ips;
     change.handover(agent.cluster.services.insert(name.clone(), service));
@@ -102,11 +102,11 @@ async fn a_large_service_goes_on_however_much_changes_beside_it() {
     agent.sync();
     agent.put_many(2, 20_000);
     let (mut batches, mut recompiled) = (0, 0);
-    while agent.engine.is_queued(&name(2)) {
+    while agent.reconciler.is_queued(&name(2)) {
         agent.put(5, &[7, 8, batches + 10]);
-        let (_, synced) = batch(&mut agent);
-        assert!(!agent.engine.is_queued(&name(5)), "batch {batches}");
-        recompiled += synced.recompiled;
+        let (_, report) = batch(&mut agent);
+        assert!(!agent.reconciler.is_queued(&name(5)), "batch {batches}");
+        recompiled += report.recompiled;
         batches += 1;
         assert!(batches < 20, "it does not end");
     }
@@ -127,15 +127,15 @@ async fn a_large_service_may_be_refused_when_a_part_of_it_is_programmed() {
     let external = RawKey::new().address([192, 0, 0, 2].into()).protocol(Protocol::Tcp).port(port);
     agent.refuse_element(names::ENDPOINTS, vec![external.slot(19_999)], Told::Part);
     agent.put_many(2, 20_000);
-    let synced = agent.sync();
-    assert_eq!(synced.set_aside.len(), 1, "{:?}", synced.set_aside);
-    assert!(agent.engine.is_begun(&name(2)));
-    assert_eq!(agent.engine.aside().collect::<Vec<_>>(), [(&name(2), true)]);
+    let report = agent.sync();
+    assert_eq!(report.quarantined.len(), 1, "{:?}", report.quarantined);
+    assert!(agent.reconciler.is_begun(&name(2)));
+    assert_eq!(agent.reconciler.quarantine().collect::<Vec<_>>(), [(&name(2), true)]);
     agent.put(3, &[9]);
     agent.sync();
-    assert!(!agent.engine.is_queued(&name(3)));
+    assert!(!agent.reconciler.is_queued(&name(3)));
     agent.take_all();
     agent.settle().await;
-    assert!(!agent.engine.is_begun(&name(2)));
+    assert!(!agent.reconciler.is_begun(&name(2)));
     agent.assert_equal("the kernel takes the rest");
 }

@@ -1,7 +1,7 @@
 //! Any one request fails, in any way.
 
 use tokio::time::Instant;
-use weir_rules::cluster::{Family, Touched};
+use weir_rules::cluster::{ChangeSet, Family};
 use weir_rules::compile::names;
 use weir_rules::config::DetectLocal;
 use weir_rules::nft::{RawKey, Ruleset};
@@ -94,8 +94,8 @@ async fn what_others_do_is_noticed_without_a_monitor() {
     let mut agent = Agent::new(3);
     agent.settle().await;
     for n in 0..4 {
-        let next = agent.asked(Request::Heard) + 1;
-        agent.plan.borrow_mut().fault = Some((Request::Heard, next, Fault::Deaf));
+        let next = agent.asked(Request::ForeignChanges) + 1;
+        agent.plan.borrow_mut().fault = Some((Request::ForeignChanges, next, Fault::Deaf));
         agent.kernel.edit(delete_element);
         agent.settle().await;
         agent.assert_equal(&format!("{n}"));
@@ -108,11 +108,11 @@ fn a_restart_writes_nothing() {
     let mut agent = Agent::new(6);
     agent.sync();
     agent.restart();
-    let synced = agent.sync();
-    assert_eq!((synced.changes.len(), synced.dumps), (0, 1));
-    agent.engine.touch(Touched::all(&agent.cluster));
-    let synced = agent.sync();
-    assert_eq!((synced.changes.len(), synced.dumps, synced.recompiled), (0, 0, 6));
+    let report = agent.sync();
+    assert_eq!((report.commits.len(), report.dumps), (0, 1));
+    agent.reconciler.enqueue(ChangeSet::all(&agent.cluster));
+    let report = agent.sync();
+    assert_eq!((report.commits.len(), report.dumps, report.recompiled), (0, 0, 6));
 }
 
 /// It is repaired at first at once, and what is to be told is when.
@@ -124,13 +124,13 @@ async fn a_tool_that_keeps_deleting_is_answered_ever_more_slowly_without_dumps()
     let mut pauses = Vec::new();
     for _ in 0..8 {
         agent.kernel.edit(delete_element);
-        agent.engine.hear();
-        let due = agent.engine.due().expect("there is something to repair");
+        agent.reconciler.take_notifications();
+        let due = agent.reconciler.due().expect("there is something to repair");
         tokio::time::advance(due.saturating_duration_since(Instant::now())).await;
-        let synced = agent.sync();
-        assert_eq!((synced.repairs(), synced.reads), (1, 1));
-        assert_eq!(synced.changes[0].counts.added.elements, 1);
-        pauses.push(synced.pause.map(|pause| pause.as_secs()));
+        let report = agent.sync();
+        assert_eq!((report.repairs(), report.reads), (1, 1));
+        assert_eq!(report.commits[0].counts.added.elements, 1);
+        pauses.push(report.pause.map(|pause| pause.as_secs()));
         agent.assert_equal("repaired");
     }
     assert_eq!(pauses, [None, None, None, None, Some(1), Some(2), Some(4), Some(8)]);
@@ -145,7 +145,7 @@ fn a_start_reads_once_and_again_only_if_somebody_commits_meanwhile() {
         agent.sync();
         agent.restart();
         let dumps = agent.asked(Request::Dump);
-        agent.engine.read_ahead();
+        agent.reconciler.prefetch();
         if is_disturbed {
             agent.kernel.edit(delete_element);
         }
@@ -164,7 +164,7 @@ fn what_cannot_be_read_in_advance_is_read_later() {
         }
         let mut agent = Agent::new(6);
         agent.plan.borrow_mut().fault = Some((request, 1, fault));
-        agent.engine.read_ahead();
+        agent.reconciler.prefetch();
         agent.sync();
         agent.assert_equal(what);
         assert_eq!(agent.asked(Request::Dump), 2, "{what}");

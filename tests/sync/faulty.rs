@@ -6,8 +6,8 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use weir::kernel::{CommitError, Committed, DumpError, Heard, Parts, Snapshot};
-use weir::sync::Tables;
+use weir::kernel::{CommitError, Committed, DumpError, ForeignChanges, Parts, Snapshot};
+use weir::sync::NfTables;
 use weir_rules::transaction::{Operation, Transaction};
 
 /// What the kernel is asked for.
@@ -17,7 +17,7 @@ pub(crate) enum Request {
     Read,
     Commit,
     Generation,
-    Heard,
+    ForeignChanges,
 }
 
 /// How a request fails.
@@ -121,7 +121,7 @@ impl<K> Faulty<K> {
     }
 }
 
-impl<K: Tables> Tables for Faulty<K> {
+impl<K: NfTables> NfTables for Faulty<K> {
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
         self.read_fault(Request::Dump)?;
         self.kernel.dump()
@@ -163,13 +163,13 @@ impl<K: Tables> Tables for Faulty<K> {
         self.kernel.generation()
     }
 
-    fn heard(&mut self) -> Heard {
-        let fault = self.fault(Request::Heard);
-        let heard = self.kernel.heard();
+    fn drain(&mut self) -> ForeignChanges {
+        let fault = self.fault(Request::ForeignChanges);
+        let foreign = self.kernel.drain();
         match fault {
-            Some(Fault::Lossy) => Heard { is_lossy: true, ..heard },
-            Some(Fault::Deaf) => Heard::default(),
-            _ => heard,
+            Some(Fault::Lossy) => ForeignChanges { is_lossy: true, ..foreign },
+            Some(Fault::Deaf) => ForeignChanges::default(),
+            _ => foreign,
         }
     }
 }
@@ -228,8 +228,8 @@ pub(crate) const FAULTS: [(&str, Request, Fault); 29] = [
     ("refused", Request::Generation, Fault::Unread(dump_refused)),
     ("lost", Request::Generation, Fault::Unread(dump_lost)),
     ("busy", Request::Generation, Fault::Unread(dump_busy)),
-    ("lossy", Request::Heard, Fault::Lossy),
-    ("deaf", Request::Heard, Fault::Deaf),
+    ("lossy", Request::ForeignChanges, Fault::Lossy),
+    ("deaf", Request::ForeignChanges, Fault::Deaf),
 ];
 
 fn dump_refused() -> DumpError {

@@ -1,6 +1,6 @@
 //! Others write to weir's tables while it does.
 
-use weir::sync::{SyncError, Synced};
+use weir::sync::{SyncError, SyncReport};
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
 use weir_rules::nft::{RawKey, Ruleset};
@@ -9,7 +9,7 @@ use crate::agent::{Agent, address};
 use crate::faulty::{Request, Told};
 
 /// More than these would keep a node busy for minutes whose tables are large, and help nobody.
-const MOST_DUMPS: u32 = 32;
+const MAX_DUMPS: u32 = 32;
 
 /// Of the first Service, if it is there.
 fn delete_cluster_ip(ruleset: &mut Ruleset) {
@@ -25,15 +25,15 @@ async fn somebody_who_never_rests_makes_a_sync_fail_after_few_comparisons() {
     agent.sync();
     agent.refuse_slot(5, 3, Told::Part);
     agent.put(5, &[1, 2, 3, 4]);
-    assert_eq!(agent.sync().set_aside.len(), 1);
+    assert_eq!(agent.sync().quarantined.len(), 1);
     agent.take_all();
     agent.put(5, &[1, 2]);
     agent.meddle(|kernel| kernel.edit(delete_cluster_ip));
     let dumps = agent.asked(Request::Dump);
-    let result = agent.engine.sync(&agent.cluster, &agent.config, &mut Synced::default());
+    let result = agent.reconciler.sync(&agent.cluster, &agent.config, &mut SyncReport::default());
     assert!(matches!(result, Err(SyncError::Unsteady)), "{result:?}");
     let dumps = agent.asked(Request::Dump) - dumps;
-    assert!(dumps <= MOST_DUMPS, "{dumps} dumps");
+    assert!(dumps <= MAX_DUMPS, "{dumps} dumps");
     agent.rest();
     agent.settle().await;
     agent.assert_equal("they rest");
@@ -52,9 +52,9 @@ async fn a_repair_behind_a_change_is_told_from_it() {
             kernel.edit(delete_cluster_ip);
         }
     });
-    let synced = agent.sync();
+    let report = agent.sync();
     agent.assert_equal("five endpoints");
-    let are_repairs: Vec<_> = synced.changes.iter().map(|change| change.is_repair).collect();
+    let are_repairs: Vec<_> = report.commits.iter().map(|change| change.is_repair).collect();
     assert_eq!(are_repairs, [false, true]);
-    assert_eq!(synced.repairs(), 1);
+    assert_eq!(report.repairs(), 1);
 }

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use weir::kernel::{
-    CommitError, Committed, DumpError, ForeignCommit, Heard, Keys, Parts, Snapshot, Suspects,
-    TableParts, TableSuspects,
+    CommitError, Committed, DumpError, ForeignChanges, ForeignCommit, Keys, Parts, Snapshot,
+    Suspects, TableParts, TableSuspects,
 };
-use weir::sync::Tables;
+use weir::sync::NfTables;
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
 use weir_rules::nft::{Chain, Element, Name, RawKey, Ruleset, Set, Statement, Table};
@@ -25,7 +25,7 @@ pub(crate) struct World {
     ruleset: Ruleset,
     generation: u32,
     /// What a monitor is told.
-    pub(crate) heard: Heard,
+    pub(crate) foreign: ForeignChanges,
     /// Whether it is told nothing.
     pub(crate) is_paused: bool,
     /// How many commits were not told.
@@ -44,7 +44,11 @@ impl World {
             self.untold += 1;
             return;
         }
-        self.heard.merge(Heard { generation: Some(self.generation), commits, is_lossy: false });
+        self.foreign.merge(ForeignChanges {
+            generation: Some(self.generation),
+            commits,
+            is_lossy: false,
+        });
     }
 }
 
@@ -76,7 +80,7 @@ impl Memory {
     }
 }
 
-impl Tables for Memory {
+impl NfTables for Memory {
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
         let world = self.0.borrow();
         Ok(Snapshot { ruleset: world.ruleset.clone(), generation: Some(world.generation) })
@@ -123,8 +127,8 @@ impl Tables for Memory {
         Ok(self.0.borrow().generation)
     }
 
-    fn heard(&mut self) -> Heard {
-        Heard::default()
+    fn drain(&mut self) -> ForeignChanges {
+        ForeignChanges::default()
     }
 }
 

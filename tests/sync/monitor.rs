@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 
-use weir::kernel::Heard;
+use weir::kernel::ForeignChanges;
 use weir::sync::Listen;
 
 use crate::faulty::{Fault, Plan, Request};
@@ -20,19 +20,19 @@ impl Monitor {
     /// Tells of all that is committed from now on.
     pub(crate) fn new(kernel: &Memory, plan: &Rc<RefCell<Plan>>) -> Self {
         let mut world = kernel.0.borrow_mut();
-        (world.heard, world.is_paused) = (Heard::default(), false);
+        (world.foreign, world.is_paused) = (ForeignChanges::default(), false);
         Self { kernel: kernel.clone(), plan: Rc::clone(plan) }
     }
 }
 
 impl Listen for Monitor {
-    fn drain(&mut self) -> Heard {
-        let fault = self.plan.borrow_mut().fault(Request::Heard);
-        let heard = std::mem::take(&mut self.kernel.0.borrow_mut().heard);
+    fn drain(&mut self) -> ForeignChanges {
+        let fault = self.plan.borrow_mut().fault(Request::ForeignChanges);
+        let foreign = std::mem::take(&mut self.kernel.0.borrow_mut().foreign);
         match fault {
-            Some(Fault::Lossy) => Heard { is_lossy: true, ..heard },
-            Some(Fault::Deaf) => Heard::default(),
-            _ => heard,
+            Some(Fault::Lossy) => ForeignChanges { is_lossy: true, ..foreign },
+            Some(Fault::Deaf) => ForeignChanges::default(),
+            _ => foreign,
         }
     }
 
@@ -46,7 +46,7 @@ impl Listen for Monitor {
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
         }
         let mut world = self.kernel.0.borrow_mut();
-        (world.heard, world.is_paused) = (Heard::default(), false);
+        (world.foreign, world.is_paused) = (ForeignChanges::default(), false);
         Ok(())
     }
 }

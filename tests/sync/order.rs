@@ -31,10 +31,10 @@ async fn a_chain_is_there_before_a_verdict_that_is_replaced_leads_to_it() {
     let mut agent = Agent::new(4);
     agent.sync();
     agent.put(2, &[1, 2, 3, 4, 5]);
-    let synced = agent.sync();
+    let report = agent.sync();
     agent.assert_equal("five endpoints");
     let transactions: Vec<_> =
-        synced.changes.iter().map(|change| change.transaction.as_deref().unwrap()).collect();
+        report.commits.iter().map(|change| change.transaction.as_deref().unwrap()).collect();
     let [first, second] = transactions[..] else { panic!("{transactions:#?}") };
     assert!(makes(first).iter().any(|name| name.as_str() == "lb-5"), "{first:#?}");
     assert_eq!(makes(second), Vec::<&Name>::new());
@@ -43,6 +43,6 @@ async fn a_chain_is_there_before_a_verdict_that_is_replaced_leads_to_it() {
 
     // Nobody waits for what is there.
     agent.put(4, &[1, 2, 3, 4, 5]);
-    assert_eq!(agent.sync().changes.len(), 1);
+    assert_eq!(agent.sync().commits.len(), 1);
     agent.assert_equal("five endpoints, too");
 }

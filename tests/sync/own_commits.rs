@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use weir::sync::Synced;
+use weir::sync::SyncReport;
 use weir_rules::cluster::Family;
 use weir_rules::config::DetectLocal;
 use weir_rules::nft::{Data, Element, Lifetime, RawKey, RawValue, Ruleset};
@@ -71,7 +71,7 @@ impl Step {
                 agent.cluster.services.update(&name(number), |service| {
                     service.session_affinity = seconds.and_then(NonZeroU32::new);
                 });
-                agent.touch(number);
+                agent.enqueue(number);
             }
             Step::Refuse(number) => agent.refuse(&[number], Told::Part),
             Step::Take => agent.take_all(),
@@ -89,20 +89,23 @@ struct Counted {
 }
 
 impl Counted {
-    fn add(&mut self, synced: &Synced) {
-        self.repairs += synced.repairs();
-        self.foreign_commits += synced.heard.commits.len();
-        self.losses += usize::from(synced.heard.is_lossy);
+    fn add(&mut self, report: &SyncReport) {
+        self.repairs += report.repairs();
+        self.foreign_commits += report.foreign.commits.len();
+        self.losses += usize::from(report.foreign.is_lossy);
     }
 }
 
 /// Does what is due, as `weir run` does. What is refused stays so.
 fn turn(agent: &mut Agent, counted: &mut Counted) -> Result<(), TestCaseError> {
-    let heard = agent.engine.look().map_err(|error| TestCaseError::fail(error.to_string()))?;
-    counted.foreign_commits += heard.commits.len();
-    counted.losses += usize::from(heard.is_lossy);
+    let foreign = agent
+        .reconciler
+        .check_generation()
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    counted.foreign_commits += foreign.commits.len();
+    counted.losses += usize::from(foreign.is_lossy);
     counted.add(&agent.sync());
-    prop_assert!(!agent.engine.has_drifted());
+    prop_assert!(!agent.reconciler.has_drifted());
     Ok(())
 }
 
@@ -126,7 +129,7 @@ async fn live(steps: &[Step], generation: u32) -> Result<(), TestCaseError> {
         }
     }
     agent.take_all();
-    (1..=SERVICES).for_each(|number| agent.touch(number));
+    (1..=SERVICES).for_each(|number| agent.enqueue(number));
     turn(&mut agent, &mut counted)?;
     prop_assert_eq!(counted, Counted::default());
     prop_assert_eq!(agent.asked(Request::Dump), 1);
@@ -180,10 +183,10 @@ async fn change_all(agent: &mut Agent) -> usize {
     for change in CHANGES {
         change(agent);
         for _ in 0..3 {
-            agent.engine.look().ok();
-            let mut synced = Synced::default();
-            let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
-            repairs += synced.repairs();
+            agent.reconciler.check_generation().ok();
+            let mut report = SyncReport::default();
+            let result = agent.reconciler.sync(&agent.cluster, &agent.config, &mut report);
+            repairs += report.repairs();
             tokio::time::advance(Duration::from_secs(1)).await;
             if result.is_err() {
                 break;
@@ -191,10 +194,10 @@ async fn change_all(agent: &mut Agent) -> usize {
         }
     }
     for _ in 0..4 {
-        agent.engine.look().ok();
-        let mut synced = Synced::default();
-        agent.engine.sync(&agent.cluster, &agent.config, &mut synced).ok();
-        repairs += synced.repairs();
+        agent.reconciler.check_generation().ok();
+        let mut report = SyncReport::default();
+        agent.reconciler.sync(&agent.cluster, &agent.config, &mut report).ok();
+        repairs += report.repairs();
         // A Service that was taken for refused is tried again.
         tokio::time::advance(Duration::from_secs(5)).await;
     }
@@ -242,8 +245,8 @@ async fn who_cannot_listen_any_more_repairs_nothing_but_what_others_do() {
     agent.assert_equal("not heard of");
     agent.kernel.edit(|ruleset| ruleset.tables.clear());
     agent.put_many(1, 7);
-    let synced = agent.sync();
-    assert!(synced.repairs() > 0 && synced.pause.is_none(), "{synced:?}");
+    let report = agent.sync();
+    assert!(report.repairs() > 0 && report.pause.is_none(), "{report:?}");
     agent.assert_equal("put right");
 }
 
@@ -263,9 +266,9 @@ async fn what_packets_have_learned_is_nobodys_commit() {
         }
     };
     agent.kernel.learn(learn);
-    agent.engine.distrust();
-    let synced = agent.sync();
-    assert_eq!((synced.changes.len(), synced.repairs()), (1, 0));
+    agent.reconciler.mark_unknown();
+    let report = agent.sync();
+    assert_eq!((report.commits.len(), report.repairs()), (1, 0));
     agent.assert_equal("forgotten");
 }
 
@@ -286,27 +289,30 @@ async fn live_with_others(steps: &[(Step, Option<Edit>)]) -> Result<(), TestCase
         step.take(&mut agent);
         agent.take_all();
         let Some((kind, [family, object], fault)) = other else { continue };
-        let phantom = agent.asked(Request::Heard) + 1;
-        agent.plan.borrow_mut().fault = Some((Request::Heard, phantom, Fault::Lossy));
+        let phantom = agent.asked(Request::ForeignChanges) + 1;
+        agent.plan.borrow_mut().fault = Some((Request::ForeignChanges, phantom, Fault::Lossy));
         let mut counted = Counted::default();
         turn(&mut agent, &mut counted)?;
         prop_assert_eq!(counted.repairs, 0, "a phantom");
-        let next = agent.asked(Request::Heard) + 1;
+        let next = agent.asked(Request::ForeignChanges) + 1;
         agent.plan.borrow_mut().fault =
-            any_fault(*fault).map(|fault| (Request::Heard, next, fault));
+            any_fault(*fault).map(|fault| (Request::ForeignChanges, next, fault));
         agent.kernel.edit(|ruleset| edit(ruleset, *kind, *family, *object));
         let differs = !agent.difference().is_empty();
         // What is told is repaired at once; of what is not told, the second look learns.
-        let mut synced = Synced::default();
+        let mut report = SyncReport::default();
         for _ in 0..2 {
-            agent.engine.look().map_err(|error| TestCaseError::fail(error.to_string()))?;
+            agent
+                .reconciler
+                .check_generation()
+                .map_err(|error| TestCaseError::fail(error.to_string()))?;
             let now = tokio::time::Instant::now();
-            if agent.engine.due().is_some_and(|due| due <= now) {
-                let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
+            if agent.reconciler.due().is_some_and(|due| due <= now) {
+                let result = agent.reconciler.sync(&agent.cluster, &agent.config, &mut report);
                 prop_assert!(result.is_ok(), "{:?}", result);
             }
         }
-        prop_assert_eq!(synced.repairs() > 0, differs, "{:?}", other);
+        prop_assert_eq!(report.repairs() > 0, differs, "{:?}", other);
         agent.assert_equal(&format!("{other:?}"));
         // Then it is not in a row with the next.
         tokio::time::advance(Duration::from_secs(91)).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weir::kernel::CommitError;
-use weir::sync::{SyncError, Synced};
+use weir::sync::{SyncError, SyncReport};
 use weir_rules::cluster::{Cluster, NamespacedName};
 use weir_rules::config::{DetectLocal, NodePortAddresses};
 use weir_rules::nft::Statement;
@@ -23,8 +23,8 @@ fn names_of(numbers: &[u16]) -> Vec<NamespacedName> {
     names
 }
 
-fn set_aside(synced: &Synced) -> Vec<NamespacedName> {
-    let mut names: Vec<_> = synced.set_aside.iter().map(|it| it.service.clone()).collect();
+fn quarantined(report: &SyncReport) -> Vec<NamespacedName> {
+    let mut names: Vec<_> = report.quarantined.iter().map(|it| it.service.clone()).collect();
     names.sort();
     names
 }
@@ -47,8 +47,8 @@ fn with(cluster: &Cluster, numbers: &[u16], other: &Cluster) -> Cluster {
 /// These Services are set aside, and the kernel holds something for them or nothing.
 fn assert_aside(agent: &Agent, numbers: &[u16], are_held: bool, context: &str) {
     let expected: Vec<_> = names_of(numbers).into_iter().map(|name| (name, are_held)).collect();
-    let aside = agent.engine.aside().map(|(name, is_held)| (name.clone(), is_held));
-    assert_eq!(aside.collect::<Vec<_>>(), expected, "{context}");
+    let quarantine = agent.reconciler.quarantine().map(|(name, is_held)| (name.clone(), is_held));
+    assert_eq!(quarantine.collect::<Vec<_>>(), expected, "{context}");
 }
 
 /// What is set aside comes back when its time comes.
@@ -56,7 +56,7 @@ async fn assert_comes_back(agent: &mut Agent, context: &str) {
     agent.take_all();
     agent.settle().await;
     agent.assert_equal(context);
-    assert_eq!(agent.engine.set_aside(), 0, "{context}");
+    assert_eq!(agent.reconciler.quarantined(), 0, "{context}");
 }
 
 /// Attempts that a refusal costs, by what the kernel tells: one is enough where it says who it is;
@@ -70,8 +70,8 @@ async fn at_first_load_all_others_are_served_at_once() {
             let context = format!("{} offenders, {told:?}", offenders.len());
             let mut agent = Agent::new(MANY);
             agent.refuse(offenders, told);
-            let synced = agent.sync();
-            assert_eq!(set_aside(&synced), names_of(offenders), "{context}");
+            let report = agent.sync();
+            assert_eq!(quarantined(&report), names_of(offenders), "{context}");
             let cluster = with(&agent.cluster, offenders, &Cluster::default());
             agent.assert_holds(&cluster, offenders, &context);
             assert_aside(&agent, offenders, false, &context);
@@ -100,8 +100,8 @@ async fn in_a_burst_all_others_are_served_at_once_and_those_stay_as_they_were() 
                 agent.put(number, &[1, 5]);
             }
             let gone = with(&before, &(10..20).collect::<Vec<_>>(), &Cluster::default());
-            let synced = agent.sync();
-            assert_eq!(set_aside(&synced), names_of(offenders), "{context}");
+            let report = agent.sync();
+            assert_eq!(quarantined(&report), names_of(offenders), "{context}");
             agent.assert_holds(&with(&agent.cluster, offenders, &gone), offenders, &context);
             let count = offenders.len() as u32;
             let commits = agent.asked(Request::Commit) - commits;
@@ -124,7 +124,7 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         agent.refuse_slot(5, 3, told);
         agent.put(5, &[1, 2, 3, 4]);
         agent.put(6, &[1, 2, 3, 4]);
-        assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "{told:?}");
+        assert_eq!(quarantined(&agent.sync()), names_of(&[5]), "{told:?}");
         let expected = with(&agent.cluster, &[5], &before);
         agent.assert_holds(&expected, &[5], &format!("{told:?}"));
         assert_aside(&agent, &[5], true, &format!("{told:?}"));
@@ -137,12 +137,12 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
                 table.chains.get_mut("services").expect("it is there").rules.clear();
             })
         });
-        agent.engine.look().ok();
+        agent.reconciler.check_generation().ok();
         agent.sync();
         let expected = with(&agent.cluster, &[5], &before);
         agent.assert_holds(&expected, &[5], &format!("{told:?}, later"));
         // And when all is compared.
-        agent.engine.distrust();
+        agent.reconciler.mark_unknown();
         agent.put(8, &[1]);
         agent.sync();
         let expected = with(&agent.cluster, &[5], &before);
@@ -150,7 +150,7 @@ async fn a_service_that_changes_to_what_is_refused_stays_as_it_was() {
         // When it is tried again, too.
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(300)).await;
-            agent.engine.distrust();
+            agent.reconciler.mark_unknown();
             agent.sync();
             agent.assert_holds(&expected, &[5], &format!("{told:?}, tried again"));
         }
@@ -168,8 +168,8 @@ async fn settings_change_while_a_service_is_set_aside() {
     agent.config.detect_local = DetectLocal::InterfaceNamePrefix("veth".to_owned());
     agent.touch_surroundings();
     let commits = agent.asked(Request::Commit);
-    let synced = agent.sync();
-    assert_eq!(synced.set_aside, []);
+    let report = agent.sync();
+    assert_eq!(report.quarantined, []);
     assert_eq!(agent.asked(Request::Commit) - commits, 1);
     agent.assert_holds(&with(&agent.cluster, &[5], &Cluster::default()), &[5], "other settings");
     assert_comes_back(&mut agent, "other settings").await;
@@ -188,7 +188,7 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
     agent.put_slice(5, &[1, 2]);
     agent.refuse_port(5, 81, Told::Part);
     agent.restart();
-    assert_eq!(set_aside(&agent.sync()), names_of(&[5]));
+    assert_eq!(quarantined(&agent.sync()), names_of(&[5]));
     assert_eq!(agent.lost_of(&before, 5), Vec::<String>::new());
     // Nobody else needs the chains that it goes to.
     for number in 1..=8 {
@@ -196,8 +196,8 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
             agent.put(number, &[1]);
         }
     }
-    let synced = agent.sync();
-    assert_eq!(synced.set_aside, []);
+    let report = agent.sync();
+    assert_eq!(report.quarantined, []);
     assert_eq!(agent.lost_of(&before, 5), Vec::<String>::new());
     // Somebody changes a rule, and all chains are compared.
     agent.kernel.edit(|ruleset| {
@@ -205,10 +205,10 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
             table.chains.get_mut("services").expect("it is there").rules.clear();
         })
     });
-    agent.engine.look().ok();
-    let synced = agent.sync();
-    assert_eq!((synced.set_aside, synced.dumps), (vec![], 0));
-    assert!(!agent.engine.has_drifted());
+    agent.reconciler.check_generation().ok();
+    let report = agent.sync();
+    assert_eq!((report.quarantined, report.dumps), (vec![], 0));
+    assert!(!agent.reconciler.has_drifted());
     assert_eq!(agent.lost_of(&before, 5), Vec::<String>::new());
     assert_comes_back(&mut agent, "restart").await;
 }
@@ -218,12 +218,12 @@ async fn after_a_restart_a_refused_service_is_served_as_before_it() {
 async fn a_kernel_that_cannot_learn_serves_all_but_services_with_affinity() {
     let mut agent = Agent::new(2);
     agent.lack(|statement| matches!(statement, Statement::Update { .. }), Told::Part);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[1]));
+    assert_eq!(quarantined(&agent.sync()), names_of(&[1]));
     agent.assert_holds(&with(&agent.cluster, &[1], &Cluster::default()), &[1], "start");
     agent.put(3, &[1, 2]);
     agent.put(4, &[1, 2]);
     let commits = agent.asked(Request::Commit);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[3]));
+    assert_eq!(quarantined(&agent.sync()), names_of(&[3]));
     assert!(agent.asked(Request::Commit) - commits <= 4);
     agent.assert_holds(&with(&agent.cluster, &[1, 3], &Cluster::default()), &[1, 3], "change");
     assert_comes_back(&mut agent, "the module is loaded").await;
@@ -234,11 +234,11 @@ async fn more_refusals_than_one_sync_takes_are_gone_on_with_by_the_next() {
     let offenders: Vec<u16> = (1..=300).collect();
     let mut agent = Agent::new(301);
     agent.refuse(&offenders, Told::Part);
-    let mut synced = Synced::default();
-    let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
+    let mut report = SyncReport::default();
+    let result = agent.reconciler.sync(&agent.cluster, &agent.config, &mut report);
     let Err(SyncError::ManyRefused(count)) = result else { panic!("{result:?}") };
-    assert_eq!(count, synced.set_aside.len());
-    let rest = agent.sync().set_aside.len();
+    assert_eq!(count, report.quarantined.len());
+    let rest = agent.sync().quarantined.len();
     assert_eq!(count + rest, offenders.len());
     let expected = with(&agent.cluster, &offenders, &Cluster::default());
     agent.assert_holds(&expected, &offenders, "the next");
@@ -250,11 +250,11 @@ async fn what_no_service_asks_for_is_a_failure() {
     for told in [Told::Part, Told::Operation, Told::Nothing] {
         let mut agent = Agent::new(2);
         agent.lack(|statement| matches!(statement, Statement::Masquerade), told);
-        let mut synced = Synced::default();
-        let result = agent.engine.sync(&agent.cluster, &agent.config, &mut synced);
+        let mut report = SyncReport::default();
+        let result = agent.reconciler.sync(&agent.cluster, &agent.config, &mut report);
         let is_told = matches!(result, Err(SyncError::Commit(CommitError::Refused { .. })));
         assert!(is_told, "{told:?}: {result:?}");
-        assert_eq!(set_aside(&synced), [], "{told:?}");
+        assert_eq!(quarantined(&report), [], "{told:?}");
         assert_comes_back(&mut agent, "the module is loaded").await;
     }
 }
@@ -269,7 +269,7 @@ async fn a_refused_rule_is_found_though_the_kernel_does_not_tell_which_it_is() {
         let learns = |it: &&Statement| matches!(it, Statement::Update { .. });
         let refused = chain.statements().find(learns).expect("it learns").clone();
         agent.lack(move |it| *it == refused, told);
-        assert_eq!(set_aside(&agent.sync()), names_of(&[51]), "{told:?}");
+        assert_eq!(quarantined(&agent.sync()), names_of(&[51]), "{told:?}");
         let expected = with(&agent.cluster, &[51], &Cluster::default());
         agent.assert_holds(&expected, &[51], &format!("{told:?}"));
         assert!(agent.asked(Request::Commit) <= 33, "{told:?}");
@@ -281,15 +281,15 @@ async fn a_refused_rule_is_found_though_the_kernel_does_not_tell_which_it_is() {
 async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() {
     let mut agent = Agent::new(4);
     agent.refuse(&[2], Told::Part);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[2]));
+    assert_eq!(quarantined(&agent.sync()), names_of(&[2]));
     let dumps = agent.asked(Request::Dump);
     agent.put(2, &[4, 5, 6]);
     let commits = agent.asked(Request::Commit);
-    assert_eq!(set_aside(&agent.sync()), [], "the reason is no news");
+    assert_eq!(quarantined(&agent.sync()), [], "the reason is no news");
     assert!(agent.asked(Request::Commit) > commits, "it was tried");
     let mut pauses = Vec::new();
     for _ in 0..9 {
-        let due = agent.engine.due().expect("it is to be tried");
+        let due = agent.reconciler.due().expect("it is to be tried");
         let pause = due - tokio::time::Instant::now();
         pauses.push(pause.as_secs());
         tokio::time::advance(pause).await;
@@ -308,10 +308,10 @@ async fn a_refused_service_is_tried_when_it_changes_and_else_ever_more_seldom() 
 async fn two_services_are_set_aside_of_which_one_gets_its_way() {
     let mut agent = Agent::new(6);
     agent.refuse(&[1], Told::Part);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[1]), "at first load");
+    assert_eq!(quarantined(&agent.sync()), names_of(&[1]), "at first load");
     agent.refuse_slot(5, 2, Told::Part);
     agent.put(5, &[1, 2, 9]);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[5]), "later");
+    assert_eq!(quarantined(&agent.sync()), names_of(&[5]), "later");
     // With a chain that no other has.
     agent.put(5, &[1, 2]);
     assert_eq!(agent.sync().taken, names_of(&[5]));
@@ -331,11 +331,11 @@ async fn a_service_that_goes_while_it_is_set_aside_is_gone() {
             if !is_known {
                 agent.restart();
             }
-            assert_eq!(set_aside(&agent.sync()), names_of(&[5]));
+            assert_eq!(quarantined(&agent.sync()), names_of(&[5]));
             agent.remove(5);
             agent.sync();
             agent.assert_equal(&format!("{told:?}, {is_known}"));
-            assert_eq!(agent.engine.set_aside(), 0);
+            assert_eq!(agent.reconciler.quarantined(), 0);
         }
     }
 }
@@ -347,7 +347,7 @@ async fn all_is_flushed_while_a_service_is_set_aside_whose_old_state_is_refused_
     agent.sync();
     agent.refuse_slot(5, 3, Told::Part);
     agent.put(5, &[1, 2, 3, 4]);
-    assert_eq!(set_aside(&agent.sync()), names_of(&[5]));
+    assert_eq!(quarantined(&agent.sync()), names_of(&[5]));
     agent.refuse(&[5], Told::Part);
     agent.kernel.edit(|ruleset| ruleset.tables.clear());
     agent.sync();

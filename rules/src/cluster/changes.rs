@@ -11,26 +11,26 @@ use crate::cluster::{Cluster, NamespacedName};
 /// It may name more than has changed, never less: also Services that do not exist, whose
 /// EndpointSlices have changed, or that have come and gone.
 #[derive(Debug, Clone, Default)]
-pub struct Touched {
+pub struct ChangeSet {
     /// Services that have come, changed or gone, or one of whose EndpointSlices has.
     pub services: BTreeSet<NamespacedName>,
     /// Whether the Node or the networks of Services (ServiceCIDRs) have changed.
-    pub surroundings: bool,
+    pub environment: bool,
     /// Claims that Services have given up, with who had each of them first. Whoever has one now must not
     /// be programmed before that Service.
     pub released: BTreeMap<Claim, NamespacedName>,
 }
 
 /// What was released orders the work, and adds nothing to it.
-impl PartialEq for Touched {
+impl PartialEq for ChangeSet {
     fn eq(&self, other: &Self) -> bool {
-        (&self.services, self.surroundings) == (&other.services, other.surroundings)
+        (&self.services, self.environment) == (&other.services, other.environment)
     }
 }
 
-impl Eq for Touched {}
+impl Eq for ChangeSet {}
 
-impl Touched {
+impl ChangeSet {
     /// Some Services.
     pub fn services(names: impl IntoIterator<Item = NamespacedName>) -> Self {
         Self { services: names.into_iter().collect(), ..Self::default() }
@@ -39,32 +39,32 @@ impl Touched {
     /// Everything in a cluster: for who knows nothing of it yet.
     pub fn all(cluster: &Cluster) -> Self {
         let services = cluster.services.keys().chain(cluster.slices.services());
-        Self { surroundings: true, ..Self::services(services.cloned()) }
+        Self { environment: true, ..Self::services(services.cloned()) }
     }
 
     /// What one cluster has otherwise than another, at the cost of comparing all of both.
     pub fn between(old: &Cluster, new: &Cluster) -> Self {
-        let mut touched = Self {
-            surroundings: old.node != new.node || old.service_cidrs != new.service_cidrs,
+        let mut change_set = Self {
+            environment: old.node != new.node || old.service_cidrs != new.service_cidrs,
             ..Self::default()
         };
         for (one, other) in [(old, new), (new, old)] {
             let services = one.services.iter();
             let of_services = services.filter(|(name, of)| other.services.get(name) != Some(of));
-            of_services.for_each(|(name, _)| touched.service(name));
+            of_services.for_each(|(name, _)| change_set.service(name));
             // Who has a claim may have changed by what another Service does.
             let losers = one
                 .services
                 .losers()
                 .filter(|(name, lost)| !lost.iter().eq(other.services.lost(name).iter()));
-            losers.for_each(|(name, _)| touched.service(name));
+            losers.for_each(|(name, _)| change_set.service(name));
         }
-        for name in &touched.services {
+        for name in &change_set.services {
             let Some(service) = old.services.get(name) else { continue };
             for (claim, _) in claims(service) {
                 let had = old.services.owner(&claim) == Some(name);
                 if had && new.services.owner(&claim) != Some(name) {
-                    touched.released.insert(claim, name.clone());
+                    change_set.released.insert(claim, name.clone());
                 }
             }
         }
@@ -72,20 +72,20 @@ impl Touched {
             // A slice that has moved touches the Services on both sides.
             let slices = one.slices.iter();
             let of_slices = slices.filter(|(name, of)| other.slices.get(name) != Some(of));
-            of_slices.for_each(|(_, slice)| touched.service(&slice.service));
+            of_slices.for_each(|(_, slice)| change_set.service(&slice.service));
         }
-        touched
+        change_set
     }
 
     /// Whether all is as it was.
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && !self.surroundings
+        self.services.is_empty() && !self.environment
     }
 
     /// Adds what has been touched since.
-    pub fn merge(&mut self, later: Touched) {
+    pub fn merge(&mut self, later: ChangeSet) {
         self.services.extend(later.services);
-        self.surroundings |= later.surroundings;
+        self.environment |= later.environment;
         for (claim, owner) in later.released {
             self.released.entry(claim).or_insert(owner);
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-pub use changes::Touched;
+pub use changes::ChangeSet;
 pub use name::NamespacedName;
 pub use services::Services;
 pub use slices::Slices;

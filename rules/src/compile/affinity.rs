@@ -52,21 +52,21 @@ const LEARN_CHAIN: &str = "learn-affinity";
 
 /// The two lists of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
+pub(super) enum EndpointList {
     /// That for policy Cluster.
     Cluster,
     /// That for policy Local.
     Local,
 }
 
-impl List {
+impl EndpointList {
     /// Both.
-    pub(super) const ALL: [List; 2] = [List::Cluster, List::Local];
+    pub(super) const ALL: [EndpointList; 2] = [EndpointList::Cluster, EndpointList::Local];
 
     fn of(self, endpoints: &PortEndpoints) -> &[PortEndpoint] {
         match self {
-            List::Cluster => &endpoints.cluster,
-            List::Local => &endpoints.local,
+            EndpointList::Cluster => &endpoints.cluster,
+            EndpointList::Local => &endpoints.local,
         }
     }
 }
@@ -77,10 +77,10 @@ impl List {
 pub(super) struct ListId([u32; 3]);
 
 impl ListId {
-    pub(super) fn new(id: &Name, list: List, port: NonZeroU16) -> Self {
+    pub(super) fn new(id: &Name, list: EndpointList, port: NonZeroU16) -> Self {
         let list = match list {
-            List::Cluster => "cluster",
-            List::Local => "local",
+            EndpointList::Cluster => "cluster",
+            EndpointList::Local => "local",
         };
         let digest: [u8; 32] = Sha256::digest(format!("{id}/{list}/{port}")).into();
         let (words, _) = digest.as_chunks();
@@ -98,7 +98,7 @@ impl ListId {
 }
 
 /// The ports that the endpoints of a list have, in order.
-pub(super) fn ports(endpoints: &PortEndpoints, list: List) -> Vec<NonZeroU16> {
+pub(super) fn ports(endpoints: &PortEndpoints, list: EndpointList) -> Vec<NonZeroU16> {
     let mut ports: Vec<_> = list.of(endpoints).iter().map(|endpoint| endpoint.port).collect();
     ports.sort_unstable();
     ports.dedup();
@@ -137,7 +137,7 @@ impl<'a> Affinity<'a> {
         endpoints: &'a PortEndpoints,
     ) -> Option<Self> {
         let timeout = service.session_affinity?;
-        let is_any = List::ALL.iter().any(|list| !list.of(endpoints).is_empty());
+        let is_any = EndpointList::ALL.iter().any(|list| !list.of(endpoints).is_empty());
         is_any.then(|| Self { id: AffinityId::new(name, port, endpoints), timeout, endpoints })
     }
 
@@ -149,7 +149,7 @@ impl<'a> Affinity<'a> {
     /// What may be learned.
     pub(super) fn members(&self) -> Vec<Entry> {
         let mut members = Vec::new();
-        for list in List::ALL {
+        for list in EndpointList::ALL {
             let lists = self.id.lists(list);
             for endpoint in list.of(self.endpoints) {
                 let Ok(index) = lists.binary_search_by_key(&endpoint.port, |&(port, _)| port)
@@ -165,7 +165,7 @@ impl<'a> Affinity<'a> {
 
     /// Puts the chain that learns into the table.
     pub(super) fn move_into(self, table: &mut Table) {
-        let lists = List::ALL.iter().flat_map(|&list| self.id.lists(list));
+        let lists = EndpointList::ALL.iter().flat_map(|&list| self.id.lists(list));
         let rules = lists.map(|&(port, list)| self.learn(list, port)).collect();
         table.chains.insert(self.chain(), Chain { rules, ..Chain::default() });
     }

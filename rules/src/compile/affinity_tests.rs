@@ -97,10 +97,10 @@ fn a_list_has_a_name_of_its_own() {
     let id = Name::from("default/web/tcp/80");
     let other = NonZeroU16::new(8080).unwrap();
     let ids = [
-        ListId::new(&id, List::Cluster, PORT),
-        ListId::new(&id, List::Local, PORT),
-        ListId::new(&id, List::Cluster, other),
-        ListId::new(&"default/web/udp/80".into(), List::Cluster, PORT),
+        ListId::new(&id, EndpointList::Cluster, PORT),
+        ListId::new(&id, EndpointList::Local, PORT),
+        ListId::new(&id, EndpointList::Cluster, other),
+        ListId::new(&"default/web/udp/80".into(), EndpointList::Cluster, PORT),
     ];
     for (i, one) in ids.iter().enumerate() {
         assert!(ids[i + 1..].iter().all(|other| other != one));

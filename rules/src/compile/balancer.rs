@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU16;
 
-use super::affinity::{List, ListId, client_key, client_map, ports};
+use super::affinity::{EndpointList, ListId, client_key, client_map, ports};
 use super::names;
 use super::program::MARK_FOR_MASQUERADE;
 use crate::cluster::{NamespacedName, Protocol, ServicePort};
@@ -45,7 +45,7 @@ impl AffinityId {
         endpoints: &PortEndpoints,
     ) -> Self {
         let id = Name::new(format!("{service}/{}/{}", port.protocol, port.port));
-        let lists = List::ALL.map(|list| {
+        let lists = EndpointList::ALL.map(|list| {
             let ids = ports(endpoints, list).into_iter();
             ids.map(|port| (port, ListId::new(&id, list, port))).collect()
         });
@@ -53,7 +53,7 @@ impl AffinityId {
     }
 
     /// The endpoints of a list, by their ports.
-    pub(super) fn lists(&self, list: List) -> &[(NonZeroU16, ListId)] {
+    pub(super) fn lists(&self, list: EndpointList) -> &[(NonZeroU16, ListId)] {
         &self.lists[list as usize]
     }
 }
@@ -172,12 +172,12 @@ impl Balancer {
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
         let rules = match self.choice {
             Choice::Cluster(n) => match &self.affinity {
-                Some(id) => self.as_before(id, List::Cluster),
-                None => self.draw(n, 0),
+                Some(id) => self.sticky(id, EndpointList::Cluster),
+                None => self.pick(n, 0),
             },
             Choice::Local(n) => match &self.affinity {
-                Some(id) => self.as_before(id, List::Local),
-                None => self.draw(n, LOCAL_SLOTS),
+                Some(id) => self.sticky(id, EndpointList::Local),
+                None => self.pick(n, LOCAL_SLOTS),
             },
             Choice::External(n) => {
                 vec![Rule::new([mark()]), Rule::new([goto(Choice::Cluster(n))])]
@@ -197,7 +197,7 @@ impl Balancer {
     }
 
     /// To the endpoint that the client has, else to any.
-    fn as_before(&self, id: &AffinityId, list: List) -> Vec<Rule> {
+    fn sticky(&self, id: &AffinityId, list: EndpointList) -> Vec<Rule> {
         let known = id.lists(list).iter().map(|&(port, list)| {
             let (key, map) = (client_key(list, false), id.client_map.clone());
             // nft wants the protocol before it takes a port.
@@ -212,7 +212,7 @@ impl Balancer {
     /// way through the ruleset while a transaction takes effect may come with the verdict from
     /// before it and draw a slot that has gone with it: such a one gets the first, which a list
     /// keeps for as long as it has any.
-    fn draw(&self, count: u32, first: u32) -> Vec<Rule> {
+    fn pick(&self, count: u32, first: u32) -> Vec<Rule> {
         let fallback = || self.dnat(1, first).comment("the slot has just gone");
         let fallback = (count > 1).then(fallback);
         [self.dnat(count, first)].into_iter().chain(fallback).collect()

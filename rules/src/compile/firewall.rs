@@ -8,7 +8,7 @@ use std::num::NonZeroU16;
 use ipnet::IpNet;
 
 use super::program::{FIREWALL_DROP, goto, intervals};
-use super::service::Surroundings;
+use super::service::NodeContext;
 use crate::cluster::claims::{Claim, Lost};
 use crate::cluster::{Family, NamespacedName, Protocol, Service, ServicePort};
 use crate::nft::{
@@ -37,7 +37,7 @@ impl Firewall {
         service: &Service,
         load_balancer_ips: &[IpAddr],
         lost: Lost<'_>,
-        around: Surroundings<'_>,
+        around: NodeContext<'_>,
     ) -> Option<Self> {
         let of_family = |net: &&IpNet| Family::of_net(net) == around.family;
         let mut ranges: Vec<IpNet> =

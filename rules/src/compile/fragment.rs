@@ -168,13 +168,13 @@ impl Fragment {
 }
 
 /// A table to which fragments are added.
-pub(crate) struct Assembly {
+pub(crate) struct TableBuilder {
     table: Table,
     balancers: BTreeSet<Balancer>,
     learns: bool,
 }
 
-impl Assembly {
+impl TableBuilder {
     /// Begins with the table as it is without any Service.
     pub(crate) fn new(base: Table) -> Self {
         Self { table: base, balancers: BTreeSet::new(), learns: false }

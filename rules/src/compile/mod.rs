@@ -12,15 +12,15 @@ mod service;
 pub(crate) use affinity::learning;
 pub(crate) use balancer::{Balancer, LOCAL_SLOTS, chain_for};
 pub(crate) use detect::pod_networks;
-pub(crate) use fragment::{Assembly, Entry, Fragment, Map};
+pub(crate) use fragment::{Entry, Fragment, Map, TableBuilder};
 pub(crate) use program::node_port_networks;
 
 use std::net::IpAddr;
 
-use self::service::Surroundings;
+use self::service::NodeContext;
 use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::config::Config;
-use crate::endpoints::Place;
+use crate::endpoints::Locality;
 use crate::nft::{Name, Ruleset, SetSpec, Statement, Table};
 
 /// Names of sets and maps, which are also those that operators see.
@@ -77,8 +77,8 @@ pub fn compile(cluster: &Cluster, config: &Config) -> Ruleset {
 }
 
 fn compile_table(family: Family, cluster: &Cluster, config: &Config) -> Table {
-    let frame = Frame::new(family, cluster, config);
-    let mut assembly = Assembly::new(frame.base.clone());
+    let frame = Skeleton::new(family, cluster, config);
+    let mut assembly = TableBuilder::new(frame.base.clone());
     for name in cluster.services.keys() {
         assembly.add(&frame.fragment(name, cluster));
     }
@@ -88,7 +88,7 @@ fn compile_table(family: Family, cluster: &Cluster, config: &Config) -> Table {
 /// All that a table has but for the Services, and all that a Service's fragment depends on beside the
 /// Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub(crate) struct Skeleton {
     family: Family,
     /// The table without any Service.
     pub(crate) base: Table,
@@ -100,7 +100,7 @@ pub(crate) struct Frame {
     max_elements: usize,
 }
 
-impl Frame {
+impl Skeleton {
     /// The frame of a family's table.
     pub(crate) fn new(family: Family, cluster: &Cluster, config: &Config) -> Self {
         let base = program::table(family, cluster, config);
@@ -118,7 +118,7 @@ impl Frame {
     }
 
     /// Whether every Service has the same fragment in the other.
-    pub(crate) fn makes_the_same_of_services(&self, other: &Frame) -> bool {
+    pub(crate) fn makes_the_same_of_services(&self, other: &Skeleton) -> bool {
         let parts =
             |of: &Self| (of.node_name.clone(), of.zone.clone(), of.node_address, of.max_elements);
         parts(self) == parts(other)
@@ -133,9 +133,9 @@ impl Frame {
     /// What a Service of the cluster adds; nothing if it is not there.
     pub(crate) fn fragment(&self, name: &NamespacedName, cluster: &Cluster) -> Fragment {
         let Some(service) = cluster.services.get(name) else { return Fragment::default() };
-        let around = Surroundings {
+        let around = NodeContext {
             family: self.family,
-            place: Place { node: &self.node_name, zone: self.zone.as_deref() },
+            place: Locality { node: &self.node_name, zone: self.zone.as_deref() },
             node_address: self.node_address,
             max_elements: self.max_elements,
         };

@@ -36,8 +36,8 @@ fn networks_of_pods_are_cut_out_of_larger_ones_of_cluster_ips() {
 fn cutting_out_takes_no_more_pieces_than_there_are_bits() {
     let all = |text: &str| text.parse::<IpNet>().expect("a network");
     for (network, other, most) in [("0.0.0.0/0", "10.1.2.3/32", 32), ("::/0", "fd00::1/128", 128)] {
-        let pieces = without(all(network), &[all(other)]);
-        assert_eq!(pieces.len(), most);
-        assert!(!pieces.iter().any(|piece| piece.contains(&all(other))));
+        let split = without(all(network), &[all(other)]);
+        assert_eq!(split.len(), most);
+        assert!(!split.iter().any(|piece| piece.contains(&all(other))));
     }
 }

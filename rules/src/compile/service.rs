@@ -10,16 +10,16 @@ use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
 use crate::cluster::claims::{Claim, Lost};
 use crate::cluster::{EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy};
-use crate::endpoints::{Place, PortEndpoint, PortEndpoints, PortSlices, choose};
+use crate::endpoints::{Locality, PortEndpoint, PortEndpoints, PortSlices, choose};
 use crate::nft::{self, Data, Element, Name, RawKey, RawValue, Table, Verdict};
 
 /// What a Service's rules depend on beside the Service.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct NodeContext<'a> {
     /// The family of the table.
     pub(super) family: Family,
     /// Where the proxy is.
-    pub(super) place: Place<'a>,
+    pub(super) place: Locality<'a>,
     /// The node's primary address of the family.
     pub(super) node_address: Option<IpAddr>,
     /// How many elements its endpoints take at most.
@@ -30,7 +30,7 @@ pub(super) struct Surroundings<'a> {
 struct Builder<'a> {
     name: &'a NamespacedName,
     service: &'a Service,
-    around: Surroundings<'a>,
+    around: NodeContext<'a>,
     /// How many endpoints each port has at most.
     max_endpoints: usize,
     addresses: Addresses,
@@ -63,7 +63,7 @@ pub(super) fn fragment(
     service: &Service,
     lost: Lost<'_>,
     slices: &[&EndpointSlice],
-    around: Surroundings<'_>,
+    around: NodeContext<'_>,
 ) -> Fragment {
     let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
         addresses.iter().copied().filter(|&a| Family::of(a) == around.family).collect()
@@ -119,8 +119,8 @@ impl Builder<'_> {
         // Two entries of one port are not possible in a Service that the API server has seen.
         let affinity = Affinity::new(self.name, self.service, port, &endpoints)
             .filter(|affinity| !self.affinities.contains(&affinity.id.id));
-        let way = Way { affinity: affinity.as_ref(), index, comment: &comment };
-        let mut is_chosen_from = false;
+        let way = Route { affinity: affinity.as_ref(), index, comment: &comment };
+        let mut has_backends = false;
         let protocol = port.protocol;
         let addresses = std::mem::take(&mut self.addresses);
         let sides = [
@@ -131,19 +131,19 @@ impl Builder<'_> {
         for (addresses, traffic) in sides {
             for &address in addresses {
                 let claim = Claim::Address { address, protocol, port: port.port };
-                is_chosen_from |= self.serve(claim, way, traffic);
+                has_backends |= self.serve(claim, way, traffic);
             }
         }
         if let Some(port) = port.node_port {
             let claim = Claim::NodePort { protocol, port };
-            is_chosen_from |= self.serve(claim, way, &external);
+            has_backends |= self.serve(claim, way, &external);
         }
         for &address in &addresses.load_balancer {
             self.guard(address, port, way);
         }
         self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
-        if let Some(affinity) = affinity.filter(|_| is_chosen_from) {
+        if let Some(affinity) = affinity.filter(|_| has_backends) {
             self.affinities.insert(affinity.id.id.clone());
             self.elements.extend(affinity.members());
             affinity.move_into(&mut self.own);
@@ -151,7 +151,7 @@ impl Builder<'_> {
     }
 
     /// Puts the firewall in front of a load-balancer address and port.
-    fn guard(&mut self, address: IpAddr, port: &ServicePort, way: Way<'_>) {
+    fn guard(&mut self, address: IpAddr, port: &ServicePort, way: Route<'_>) {
         let Some(firewall) = &mut self.firewall else { return };
         let claim = Claim::Address { address, protocol: port.protocol, port: port.port };
         let (destination, key) = destination(claim);
@@ -163,8 +163,8 @@ impl Builder<'_> {
     }
 
     /// Serves what the Service claims, unless that is taken; says whether endpoints are chosen for it.
-    fn serve(&mut self, claim: Claim, way: Way<'_>, traffic: &Traffic<'_>) -> bool {
-        let Way { affinity, index, comment } = way;
+    fn serve(&mut self, claim: Claim, way: Route<'_>, traffic: &Traffic<'_>) -> bool {
+        let Route { affinity, index, comment } = way;
         let (destination, key) = destination(claim);
         if self.lost.contains(&claim) || self.taken.contains_key(&(destination, key)) {
             return false;
@@ -247,7 +247,7 @@ impl Builder<'_> {
 
 /// What the destinations of one port have in common.
 #[derive(Clone, Copy)]
-struct Way<'a> {
+struct Route<'a> {
     affinity: Option<&'a Affinity<'a>>,
     /// Which of the Service's ports it is.
     index: usize,

@@ -3,7 +3,7 @@
 use std::ops::{AddAssign, SubAssign};
 
 use crate::cluster::{EndpointSlice, Family, Service, TrafficPolicy};
-use crate::endpoints::{Place, PortSlices, choose};
+use crate::endpoints::{Locality, PortSlices, choose};
 
 /// How much of what there is in one family.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Numbers {
             let external =
                 is_local(service.external_traffic_policy) && service.is_externally_accessible(port);
             // Hints narrow down the list of policy Cluster, which is not asked for.
-            let chosen = choose(service, port, slices, Place { node, zone: None });
+            let chosen = choose(service, port, slices, Locality { node, zone: None });
             let has_only_others = chosen.any && chosen.local.is_empty();
             self.no_local_internal += u32::from(has_only_others && internal);
             self.no_local_external += u32::from(has_only_others && external);

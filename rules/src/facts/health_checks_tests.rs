@@ -108,7 +108,7 @@ fn a_port_that_another_service_has_is_not_answered() {
     older.created = Some(1);
     cluster.services.insert(name(), service(&["10.96.0.10"], Some(32000)));
     cluster.services.insert(NamespacedName::new("default", "older"), older);
-    let found = crate::facts::Facts::of(&cluster, &Config::new("node-a"));
+    let found = crate::facts::DerivedState::of(&cluster, &Config::new("node-a"));
     let services: Vec<_> = found.checks().map(|check| check.service.to_string()).collect();
     assert_eq!(services, ["default/older"]);
 }

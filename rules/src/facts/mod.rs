@@ -12,82 +12,87 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::cluster::claims::Lost;
 use crate::cluster::compact::compact;
 use crate::cluster::{
-    Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, Touched, TrafficPolicy,
+    ChangeSet, Cluster, EndpointSlice, Family, NamespacedName, Service, ServicePort, TrafficPolicy,
 };
 use crate::config::{Config, NodePortAddresses};
-use crate::endpoints::{Place, PortSlices, choose, has_usable};
+use crate::endpoints::{Locality, PortSlices, choose, has_usable};
 use crate::facts::counts::Numbers;
 use crate::facts::health_checks::{Check, checks};
-use crate::facts::stale_flows::{Effect, Serving};
+use crate::facts::stale_flows::{FlowImpact, ServedDestinations};
 
 /// What follows from the Services of a cluster on one node. By default, of an empty cluster.
 ///
-/// Where several Services claim one destination, each counts for itself in the numbers; [`Serving`]
+/// Where several Services claim one destination, each counts for itself in the numbers; [`ServedDestinations`]
 /// goes by who has it ([`claims`](crate::cluster::claims)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct DerivedState {
     /// The node that decides which endpoints are local: the only thing beside a Service and its
     /// slices that what is kept of a Service depends on. Zones are about hints, and so about the
     /// ruleset.
     node_name: String,
     node_port_addresses: Option<NodePortAddresses>,
-    services: BTreeMap<NamespacedName, Share>,
+    services: BTreeMap<NamespacedName, Contribution>,
     numbers: [Numbers; 2],
     with_node_ports: usize,
     with_endpoints: usize,
     /// The health checks of each Service that has any.
     checks: BTreeMap<NamespacedName, Vec<Check>>,
-    serving: Serving,
+    serving: ServedDestinations,
 }
 
 /// What a change means for what follows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FactsChange {
+pub struct DerivedStateChange {
     /// What it means for UDP flows, once it is programmed.
-    pub effect: Effect,
+    pub effect: FlowImpact,
     /// Whether there may be other health checks, or other addresses where they are answered.
     pub checks: bool,
 }
 
 /// What a Service adds to the totals. There is one for each Service, so that it is kept small.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Share {
+struct Contribution {
     numbers: [Numbers; 2],
     has_node_port: bool,
     has_endpoints: bool,
 }
 
-impl FactsChange {
+impl DerivedStateChange {
     /// Adds what happens besides.
-    pub fn merge(&mut self, other: FactsChange) {
+    pub fn merge(&mut self, other: DerivedStateChange) {
         self.effect.merge(other.effect);
         self.checks |= other.checks;
     }
 }
 
-impl Facts {
+impl DerivedState {
     /// What follows from all of a cluster.
     pub fn of(cluster: &Cluster, config: &Config) -> Self {
         let mut facts = Self::default();
-        facts.update(cluster, config, &Touched::all(cluster));
+        facts.update(cluster, config, &ChangeSet::all(cluster));
         facts
     }
 
     /// Takes note of what has changed in a cluster since the last time. Other settings and another
     /// node are seen without being told. It costs what the touched Services do; if the node's name
     /// is another one, what all do.
-    pub fn update(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> FactsChange {
-        let mut change = FactsChange::default();
+    pub fn update(
+        &mut self,
+        cluster: &Cluster,
+        config: &Config,
+        change_set: &ChangeSet,
+    ) -> DerivedStateChange {
+        let mut change = DerivedStateChange::default();
         if self.node_name != config.node_name {
             self.node_name.clone_from(&config.node_name);
             let names = cluster.services.keys().chain(self.services.keys());
             let names: BTreeSet<NamespacedName> = names.cloned().collect();
             names.iter().for_each(|name| self.update_service(name, cluster, &mut change));
         } else {
-            let names = touched.services.iter();
+            let names = change_set.services.iter();
             names.for_each(|name| self.update_service(name, cluster, &mut change));
         }
-        if touched.services.len() > self.services.len() / 2 {
+        if change_set.services.len() > self.services.len() / 2 {
             compact(&mut self.services);
         }
         self.surround(cluster, config, &mut change);
@@ -102,8 +107,8 @@ impl Facts {
     }
 
     /// Takes note that nothing is there of a Service, whatever the cluster has.
-    pub fn forget(&mut self, name: &NamespacedName) -> FactsChange {
-        let mut change = FactsChange::default();
+    pub fn forget(&mut self, name: &NamespacedName) -> DerivedStateChange {
+        let mut change = DerivedStateChange::default();
         self.put(name, None, Lost::default(), &[], &mut change);
         change
     }
@@ -124,7 +129,7 @@ impl Facts {
     }
 
     /// Who may go on answering UDP flows.
-    pub fn serving(&self) -> &Serving {
+    pub fn serving(&self) -> &ServedDestinations {
         &self.serving
     }
 
@@ -143,7 +148,7 @@ impl Facts {
         &mut self,
         name: &NamespacedName,
         cluster: &Cluster,
-        change: &mut FactsChange,
+        change: &mut DerivedStateChange,
     ) {
         let (service, lost) = (cluster.services.get(name), cluster.services.lost(name));
         self.put(name, service, lost, &cluster.slices.of(name), change);
@@ -156,16 +161,16 @@ impl Facts {
         service: Option<&Service>,
         lost: Lost<'_>,
         slices: &[&EndpointSlice],
-        change: &mut FactsChange,
+        change: &mut DerivedStateChange,
     ) {
-        self.update_share(name, service.map(|it| Share::of(it, slices, &self.node_name)));
+        self.update_share(name, service.map(|it| Contribution::of(it, slices, &self.node_name)));
         let checks = service.map(|it| checks(name, it, lost, slices, &self.node_name));
         change.checks |= self.update_checks(name, checks.unwrap_or_default());
         change.effect.merge(self.serving.update(name, service, lost, slices, &self.node_name));
     }
 
     /// Takes out of the totals what a Service has added, and adds what it adds now.
-    fn update_share(&mut self, name: &NamespacedName, share: Option<Share>) {
+    fn update_share(&mut self, name: &NamespacedName, share: Option<Contribution>) {
         let before = match share {
             Some(share) => self.services.insert(name.clone(), share),
             None => self.services.remove(name),
@@ -194,7 +199,7 @@ impl Facts {
     }
 
     /// The settings and the node are few words, which are compared each time.
-    fn surround(&mut self, cluster: &Cluster, config: &Config, change: &mut FactsChange) {
+    fn surround(&mut self, cluster: &Cluster, config: &Config, change: &mut DerivedStateChange) {
         let addresses = Some(&config.node_port_addresses);
         if self.node_port_addresses.as_ref() != addresses {
             self.node_port_addresses = addresses.cloned();
@@ -207,7 +212,7 @@ impl Facts {
     }
 }
 
-impl Share {
+impl Contribution {
     fn of(service: &Service, slices: &[&EndpointSlice], node: &str) -> Self {
         let has_endpoints = |family| {
             let slices = PortSlices::new(family, slices);
@@ -238,7 +243,7 @@ fn sends(
     if is_everywhere {
         has_usable(port, slices)
     } else {
-        let place = Place { node, zone: None };
+        let place = Locality { node, zone: None };
         !choose(service, port, slices, place).local.is_empty()
     }
 }

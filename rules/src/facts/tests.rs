@@ -46,14 +46,14 @@ fn cluster() -> Cluster {
 /// It costs no more than what is touched.
 #[test]
 fn services_that_are_not_touched_are_not_looked_at() {
-    let mut facts = Facts::of(&cluster(), &config());
+    let mut facts = DerivedState::of(&cluster(), &config());
     let mut changed = cluster();
     changed
         .services
         .update(&name("a"), |service| service.ports[0].node_port = Some(NonZeroU16::MIN));
     changed.services.remove(&name("b"));
-    let touched = Touched::services([name("a")]);
-    facts.update(&changed, &config(), &touched);
+    let change_set = ChangeSet::services([name("a")]);
+    facts.update(&changed, &config(), &change_set);
     assert!(facts.has_node_ports());
     assert_eq!(facts.numbers()[0].services, 2, "the other is still counted");
 }
@@ -62,24 +62,24 @@ fn services_that_are_not_touched_are_not_looked_at() {
 fn who_has_what_two_claim_leaves_it_to_the_other() {
     let mut twice = cluster();
     twice.services.insert(name("b"), service(1));
-    let mut facts = Facts::of(&twice, &config());
+    let mut facts = DerivedState::of(&twice, &config());
     let only = |service: &str, cluster: &Cluster| {
         let mut only = cluster.clone();
         only.services.retain(|of, _| *of == name(service));
-        Facts::of(&only, &config())
+        DerivedState::of(&only, &config())
     };
     let mut without = twice.clone();
     without.services.remove(&name("a"));
-    let touched = Touched::between(&twice, &without);
-    assert_eq!(touched.services, [name("a"), name("b")].into());
-    let change = facts.update(&without, &config(), &touched);
+    let change_set = ChangeSet::between(&twice, &without);
+    assert_eq!(change_set.services, [name("a"), name("b")].into());
+    let change = facts.update(&without, &config(), &change_set);
     assert!(change.effect.is_any);
     assert_eq!(facts.serving(), only("b", &without).serving());
     // The one behind it may change without a word.
-    let mut again = Facts::of(&twice, &config());
+    let mut again = DerivedState::of(&twice, &config());
     twice.slices.insert(name("b-1"), slice("b", 3));
-    let touched = Touched::services([name("b")]);
-    assert_eq!(again.update(&twice, &config(), &touched), FactsChange::default());
+    let change_set = ChangeSet::services([name("b")]);
+    assert_eq!(again.update(&twice, &config(), &change_set), DerivedStateChange::default());
 }
 
 #[test]
@@ -90,8 +90,8 @@ fn health_checks_may_differ_if_they_do_or_are_answered_elsewhere() {
         cluster
     };
     let differ = |from: &Cluster, to: &Cluster, config: &Config| {
-        let mut facts = Facts::of(from, &self::config());
-        facts.update(to, config, &Touched::between(from, to)).checks
+        let mut facts = DerivedState::of(from, &self::config());
+        facts.update(to, config, &ChangeSet::between(from, to)).checks
     };
     let known = with_check(30100);
     assert!(!differ(&known, &known, &config()));
@@ -122,7 +122,7 @@ fn an_endpoint_that_only_one_of_its_slices_lets_drain_is_none() {
         slice
     };
     both.slices.insert(name("a-1"), unready(true));
-    assert!(Facts::of(&both, &config()).has_endpoints());
+    assert!(DerivedState::of(&both, &config()).has_endpoints());
     both.slices.insert(name("a-2"), unready(false));
-    assert!(!Facts::of(&both, &config()).has_endpoints());
+    assert!(!DerivedState::of(&both, &config()).has_endpoints());
 }

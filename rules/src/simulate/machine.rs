@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
-use super::{Delivery, End, Learned, Outcome, Packet, Probability, Step};
+use super::{Delivery, FinalVerdict, Learned, Outcome, Packet, Probability, Step};
 use crate::cluster::Family;
 use crate::nft::{
     BaseChain, Chain, ChainKind, CtField, Data, Element, ElementText, Hook, MarkOp, Name, RawKey,
@@ -29,24 +29,24 @@ pub(super) struct Place<'a, 'r> {
 }
 
 /// All ends of a packet, equal ones not yet merged.
-pub(super) fn run<'a, 'r>(place: Place<'a, 'r>, packet: &'a Packet) -> Vec<End<'r>> {
-    let mut ends = Vec::new();
+pub(super) fn run<'a, 'r>(place: Place<'a, 'r>, packet: &'a Packet) -> Vec<Outcome<'r>> {
+    let mut outcomes = Vec::new();
     let mut ways = vec![Advance::On(Walker::new(place, packet))];
     while let Some(way) = ways.pop() {
         match way {
             Advance::On(walker) => ways.push(walker.advance()),
             // The last goes on first, so that ends come in the order of the values.
             Advance::Split(split) => ways.extend(split.into_iter().rev()),
-            Advance::End(end) => ends.push(end),
+            Advance::Outcome(end) => outcomes.push(end),
         }
     }
-    ends
+    outcomes
 }
 
 enum Advance<'a, 'r> {
     On(Walker<'a, 'r>),
     Split(Vec<Advance<'a, 'r>>),
-    End(End<'r>),
+    Outcome(Outcome<'r>),
 }
 
 /// A place in a chain.
@@ -99,7 +99,7 @@ enum Effect<'r> {
     Verdict(Verdict, Option<ElementText<'r>>),
     /// The chain is done: the packet's translation is decided.
     Accept(Option<ElementText<'r>>),
-    End(Outcome),
+    Outcome(FinalVerdict),
 }
 
 impl<'a, 'r> Walker<'a, 'r> {
@@ -210,22 +210,22 @@ impl<'a, 'r> Walker<'a, 'r> {
                     port: self.packet.port,
                     masqueraded: self.masqueraded,
                 };
-                return self.end(Outcome::Delivered(delivery));
+                return self.end(FinalVerdict::Delivered(delivery));
             }
         };
         self.enter_hook(next);
         Advance::On(self)
     }
 
-    fn end(self, outcome: Outcome) -> Advance<'a, 'r> {
+    fn end(self, outcome: FinalVerdict) -> Advance<'a, 'r> {
         let Self { probability, learned, steps, .. } = self;
-        Advance::End(End { outcome, probability, learned, steps })
+        Advance::Outcome(Outcome { outcome, probability, learned, steps })
     }
 
     fn return_to_caller(mut self) -> Advance<'a, 'r> {
         self.position = self.callers.pop();
         if self.position.is_none() && self.policy_drops {
-            return self.end(Outcome::Dropped);
+            return self.end(FinalVerdict::Dropped);
         }
         Advance::On(self)
     }
@@ -255,7 +255,7 @@ impl<'a, 'r> Walker<'a, 'r> {
                 Effect::Mismatch => return Advance::On(self),
                 Effect::Verdict(verdict, element) => (verdict, element),
                 Effect::Accept(element) => (Verdict::Accept, element),
-                Effect::End(outcome) => {
+                Effect::Outcome(outcome) => {
                     self.note(chain, rule, found);
                     return self.end(outcome);
                 }
@@ -276,7 +276,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         match verdict {
             Verdict::Continue => Advance::On(self),
             Verdict::Return => self.return_to_caller(),
-            Verdict::Drop => self.end(Outcome::Dropped),
+            Verdict::Drop => self.end(FinalVerdict::Dropped),
             Verdict::Accept => {
                 // The rest of this base chain is skipped; those behind it still see the packet.
                 self.position = None;
@@ -285,10 +285,10 @@ impl<'a, 'r> Walker<'a, 'r> {
             }
             Verdict::Jump(target) => {
                 let Some(caller) = self.position else {
-                    return self.end(Outcome::Unknown(format!("jump {target} from nowhere")));
+                    return self.end(FinalVerdict::Unknown(format!("jump {target} from nowhere")));
                 };
                 if self.callers.len() == MAX_DEPTH {
-                    return self.end(Outcome::Unknown(format!("jump {target} is too deep")));
+                    return self.end(FinalVerdict::Unknown(format!("jump {target} is too deep")));
                 }
                 self.callers.push(caller);
                 self.enter(&target)
@@ -300,14 +300,14 @@ impl<'a, 'r> Walker<'a, 'r> {
     fn enter(mut self, target: &Name) -> Advance<'a, 'r> {
         self.entered += 1;
         if self.entered > MAX_CHAINS {
-            return self.end(Outcome::Unknown(format!("a loop by way of {target}")));
+            return self.end(FinalVerdict::Unknown(format!("a loop by way of {target}")));
         }
         match self.place.table.chains.get_key_value(target) {
             Some((name, chain)) => {
                 self.position = Some(Position { name, rules: &chain.rules });
                 Advance::On(self)
             }
-            None => self.end(Outcome::Unknown(format!("there is no chain {target}"))),
+            None => self.end(FinalVerdict::Unknown(format!("there is no chain {target}"))),
         }
     }
 
@@ -369,7 +369,7 @@ impl<'a, 'r> Walker<'a, 'r> {
                 self.settle();
                 Effect::Accept(None)
             }
-            Statement::Reject => Effect::End(Outcome::Rejected),
+            Statement::Reject => Effect::Outcome(FinalVerdict::Rejected),
             Statement::Verdict(verdict) => Effect::Verdict(verdict.clone(), None),
             Statement::Foreign(_) => unknown(rule.display(self.place.family).to_string()),
         }
@@ -460,7 +460,7 @@ impl<'a, 'r> Walker<'a, 'r> {
 }
 
 fn unknown<'r>(text: String) -> Effect<'r> {
-    Effect::End(Outcome::Unknown(text))
+    Effect::Outcome(FinalVerdict::Unknown(text))
 }
 
 /// How many values a statement draws one of.

@@ -44,16 +44,16 @@ pub struct Packet {
 
 /// What becomes of a packet: every possible end, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Walk<'r> {
+pub struct Trace<'r> {
     /// The ends. Their probabilities make 1 together.
-    pub ends: Vec<End<'r>>,
+    pub outcomes: Vec<Outcome<'r>>,
 }
 
 /// One possible end of a packet's way through the ruleset.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End<'r> {
+pub struct Outcome<'r> {
     /// What becomes of the packet.
-    pub outcome: Outcome,
+    pub outcome: FinalVerdict,
     /// How probable that is.
     pub probability: Probability,
     /// What it leaves in dynamic maps, in order.
@@ -78,7 +78,7 @@ pub struct Learned<'r> {
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FinalVerdict {
     /// An ICMP error goes back.
     Rejected,
     /// It vanishes.
@@ -132,14 +132,14 @@ impl fmt::Display for Step<'_> {
     }
 }
 
-impl Walk<'_> {
+impl Trace<'_> {
     /// The deliveries with their probabilities, sorted.
     pub fn deliveries(&self) -> Vec<(Delivery, Probability)> {
         let mut found: Vec<_> = self
-            .ends
+            .outcomes
             .iter()
             .filter_map(|end| match end.outcome {
-                Outcome::Delivered(delivery) => Some((delivery, end.probability)),
+                FinalVerdict::Delivered(delivery) => Some((delivery, end.probability)),
                 _ => None,
             })
             .collect();
@@ -148,8 +148,8 @@ impl Walk<'_> {
     }
 
     /// The outcome, where there is only one.
-    pub fn only(&self) -> Option<&Outcome> {
-        match self.ends.as_slice() {
+    pub fn only(&self) -> Option<&FinalVerdict> {
+        match self.outcomes.as_slice() {
             [end] => Some(&end.outcome),
             _ => None,
         }
@@ -158,18 +158,18 @@ impl Walk<'_> {
 
 /// Walks a packet through the table of its family, on a node with these addresses. Those of the
 /// loopback network are the node's in any case.
-pub fn walk<'r>(
+pub fn simulate<'r>(
     ruleset: &'r Ruleset,
     packet: &Packet,
     local_addresses: &BTreeSet<IpAddr>,
-) -> Walk<'r> {
+) -> Trace<'r> {
     let family = Family::of(packet.destination);
-    let mut walk = Walk { ends: Vec::new() };
+    let mut walk = Trace { outcomes: Vec::new() };
     let Some(table) = ruleset.tables.get(&family) else {
         let delivery =
             Delivery { address: packet.destination, port: packet.port, masqueraded: false };
-        walk.ends.push(End {
-            outcome: Outcome::Delivered(delivery),
+        walk.outcomes.push(Outcome {
+            outcome: FinalVerdict::Delivered(delivery),
             probability: Probability::ONE,
             learned: Vec::new(),
             steps: Vec::new(),
@@ -177,9 +177,9 @@ pub fn walk<'r>(
         return walk;
     };
     for end in machine::run(machine::Place { table, family, local_addresses }, packet) {
-        match walk.ends.iter_mut().find(|known| known.outcome == end.outcome) {
+        match walk.outcomes.iter_mut().find(|known| known.outcome == end.outcome) {
             Some(known) => known.probability = known.probability + end.probability,
-            None => walk.ends.push(end),
+            None => walk.outcomes.push(end),
         }
     }
     walk

@@ -78,17 +78,17 @@ impl Program {
         Ruleset { tables: [(Family::Ipv4, self.0)].into() }
     }
 
-    fn ends(self, packet: &Packet) -> Vec<(Outcome, String)> {
+    fn outcomes(self, packet: &Packet) -> Vec<(FinalVerdict, String)> {
         let ruleset = self.ruleset();
         let local = BTreeSet::from([ip(NODE)]);
-        let ends = walk(&ruleset, packet, &local).ends;
-        ends.into_iter().map(|end| (end.outcome, end.probability.to_string())).collect()
+        let outcomes = simulate(&ruleset, packet, &local).outcomes;
+        outcomes.into_iter().map(|end| (end.outcome, end.probability.to_string())).collect()
     }
 
-    fn only(self, packet: &Packet) -> Outcome {
-        let mut ends = self.ends(packet);
-        assert_eq!(ends.len(), 1, "{ends:?}");
-        ends.remove(0).0
+    fn only(self, packet: &Packet) -> FinalVerdict {
+        let mut outcomes = self.outcomes(packet);
+        assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+        outcomes.remove(0).0
     }
 }
 
@@ -117,12 +117,20 @@ fn dnat(modulus: u32, offset: u32) -> Rule {
     rule([Statement::Dnat { key, map: "endpoints".into() }])
 }
 
-fn to(address: &str, number: u16) -> Outcome {
-    Outcome::Delivered(Delivery { address: ip(address), port: port(number), masqueraded: false })
+fn to(address: &str, number: u16) -> FinalVerdict {
+    FinalVerdict::Delivered(Delivery {
+        address: ip(address),
+        port: port(number),
+        masqueraded: false,
+    })
 }
 
-fn masqueraded(address: &str, number: u16) -> Outcome {
-    Outcome::Delivered(Delivery { address: ip(address), port: port(number), masqueraded: true })
+fn masqueraded(address: &str, number: u16) -> FinalVerdict {
+    FinalVerdict::Delivered(Delivery {
+        address: ip(address),
+        port: port(number),
+        masqueraded: true,
+    })
 }
 
 #[test]
@@ -131,15 +139,15 @@ fn jump_comes_back_and_goto_does_not() {
     let empty = Vec::new;
     // The rules of the base chain, of `a` and of `b`, and what comes of them.
     type Rules = Vec<Rule>;
-    let cases: Vec<(&str, Rules, Rules, Rules, Outcome)> = vec![
-        ("jump, end", vec![jump("a"), reject()], empty(), empty(), Outcome::Rejected),
+    let cases: Vec<(&str, Rules, Rules, Rules, FinalVerdict)> = vec![
+        ("jump, end", vec![jump("a"), reject()], empty(), empty(), FinalVerdict::Rejected),
         ("goto, end", vec![goto("a"), reject()], empty(), empty(), passes()),
         (
             "jump, return",
             vec![jump("a"), reject()],
             vec![end(Verdict::Return), end(Verdict::Drop)],
             empty(),
-            Outcome::Rejected,
+            FinalVerdict::Rejected,
         ),
         (
             "return ends a base chain",
@@ -153,28 +161,28 @@ fn jump_comes_back_and_goto_does_not() {
             vec![jump("a"), reject()],
             vec![goto("b"), end(Verdict::Drop)],
             empty(),
-            Outcome::Rejected,
+            FinalVerdict::Rejected,
         ),
         (
             "jump, jump: back to the caller",
             vec![jump("a"), reject()],
             vec![jump("b"), end(Verdict::Drop)],
             empty(),
-            Outcome::Dropped,
+            FinalVerdict::Dropped,
         ),
         (
             "jump, jump, return: back to the caller",
             vec![jump("a"), reject()],
             vec![jump("b"), end(Verdict::Drop)],
             vec![end(Verdict::Return)],
-            Outcome::Dropped,
+            FinalVerdict::Dropped,
         ),
         (
             "goto, jump, end: back behind the jump",
             vec![goto("a"), reject()],
             vec![jump("b"), end(Verdict::Drop)],
             empty(),
-            Outcome::Dropped,
+            FinalVerdict::Dropped,
         ),
         (
             "accept ends the base chain from any depth",
@@ -183,8 +191,14 @@ fn jump_comes_back_and_goto_does_not() {
             vec![end(Verdict::Accept)],
             passes(),
         ),
-        ("continue", vec![end(Verdict::Continue), reject()], empty(), empty(), Outcome::Rejected),
-        ("drop", vec![end(Verdict::Drop), reject()], empty(), empty(), Outcome::Dropped),
+        (
+            "continue",
+            vec![end(Verdict::Continue), reject()],
+            empty(),
+            empty(),
+            FinalVerdict::Rejected,
+        ),
+        ("drop", vec![end(Verdict::Drop), reject()], empty(), empty(), FinalVerdict::Dropped),
     ];
     for (what, rules, a, b, expected) in cases {
         let program = Program::default().base("base", FORWARD, rules).chain("a", a).chain("b", b);
@@ -200,8 +214,8 @@ fn accept_does_not_spare_a_packet_the_next_base_chain_but_drop_is_final() {
             .base("a-second", (ChainKind::Filter, Hook::Forward, 1), vec![end(second)])
             .only(&packet(ELSEWHERE))
     };
-    assert_eq!(chains(Verdict::Accept, Verdict::Drop), Outcome::Dropped);
-    assert_eq!(chains(Verdict::Drop, Verdict::Accept), Outcome::Dropped);
+    assert_eq!(chains(Verdict::Accept, Verdict::Drop), FinalVerdict::Dropped);
+    assert_eq!(chains(Verdict::Drop, Verdict::Accept), FinalVerdict::Dropped);
     assert_eq!(chains(Verdict::Accept, Verdict::Accept), to(ELSEWHERE, 80));
 }
 
@@ -216,7 +230,7 @@ fn policy_drop_takes_what_reaches_the_end_or_returns() {
         let mut program =
             Program::default().base("base", FORWARD, rules.clone()).chain("nothing", vec![]);
         program.0.chains.get_mut("base").unwrap().base.as_mut().unwrap().drop = true;
-        let expected = if dropped { Outcome::Dropped } else { to(ELSEWHERE, 80) };
+        let expected = if dropped { FinalVerdict::Dropped } else { to(ELSEWHERE, 80) };
         assert_eq!(program.only(&packet(ELSEWHERE)), expected, "{rules:?}");
     }
 }
@@ -227,10 +241,10 @@ fn the_first_rule_after_a_mismatch_is_the_next_one() {
     let program = |at| Program::default().base("base", at, vec![local(Verdict::Drop), reject()]);
     let prerouting = (ChainKind::Filter, Hook::Prerouting, 0);
     for (to, expected) in [
-        (NODE, Outcome::Dropped),
-        ("127.0.0.1", Outcome::Dropped),
-        ("127.255.255.255", Outcome::Dropped),
-        (ELSEWHERE, Outcome::Rejected),
+        (NODE, FinalVerdict::Dropped),
+        ("127.0.0.1", FinalVerdict::Dropped),
+        ("127.255.255.255", FinalVerdict::Dropped),
+        (ELSEWHERE, FinalVerdict::Rejected),
     ] {
         assert_eq!(program(prerouting).only(&packet(to)), expected, "{to}");
     }
@@ -265,7 +279,7 @@ fn ranges_hold_their_edges_and_nothing_beside_them() {
                 .set("nets", spec, ranges.into())
                 .base("base", FORWARD, vec![rule([lookup, Statement::Reject])])
                 .only(&packet(address));
-            let rejected = outcome == Outcome::Rejected;
+            let rejected = outcome == FinalVerdict::Rejected;
             assert_eq!(rejected, inside != negated, "{address} negated: {negated}");
         }
     }
@@ -285,13 +299,13 @@ fn a_set_without_ranges_holds_only_its_keys() {
             .base("base", FORWARD, vec![rule([lookup]), end(Verdict::Drop)])
     };
     let hit = packet("10.0.0.2");
-    assert_eq!(program().only(&hit), Outcome::Rejected);
+    assert_eq!(program().only(&hit), FinalVerdict::Rejected);
     for miss in [
         packet("10.0.0.3"),
         Packet { port: port(81), ..hit.clone() },
         Packet { protocol: Protocol::Udp, ..hit.clone() },
     ] {
-        assert_eq!(program().only(&miss), Outcome::Dropped, "{miss:?}");
+        assert_eq!(program().only(&miss), FinalVerdict::Dropped, "{miss:?}");
     }
 }
 
@@ -300,7 +314,7 @@ fn every_value_that_can_be_drawn_is_an_end_of_its_own() {
     let program = Program::default()
         .endpoints(&[1, 2, 3])
         .base("nat", DNAT, vec![dnat(3, 1)])
-        .ends(&packet(ELSEWHERE));
+        .outcomes(&packet(ELSEWHERE));
     let expected =
         [1, 2, 3].map(|slot| (to(&format!("10.0.0.{slot}"), 8080), "1/3".to_owned())).to_vec();
     assert_eq!(program, expected);
@@ -309,28 +323,28 @@ fn every_value_that_can_be_drawn_is_an_end_of_its_own() {
 #[test]
 fn a_value_without_an_element_goes_on_and_equal_ends_are_one() {
     // Of the slots 0 to 3, only 2 is there; the others meet the rule behind.
-    let ends = Program::default()
+    let outcomes = Program::default()
         .endpoints(&[2])
         .base("nat", DNAT, vec![dnat(4, 0), end(Verdict::Drop)])
-        .ends(&packet(ELSEWHERE));
+        .outcomes(&packet(ELSEWHERE));
     assert_eq!(
-        ends,
-        [(Outcome::Dropped, "3/4".to_owned()), (to("10.0.0.2", 8080), "1/4".to_owned())]
+        outcomes,
+        [(FinalVerdict::Dropped, "3/4".to_owned()), (to("10.0.0.2", 8080), "1/4".to_owned())]
     );
 }
 
 #[test]
 fn drawing_twice_multiplies() {
     // One of two at first; whoever draws the other one draws one of three.
-    let ends = Program::default()
+    let outcomes = Program::default()
         .endpoints(&[1, 5, 6, 7])
         .base("nat", DNAT, vec![dnat(2, 0), dnat(3, 5)])
-        .ends(&packet(ELSEWHERE));
-    let ends: BTreeSet<(String, String)> =
-        ends.into_iter().map(|(outcome, p)| (format!("{outcome:?}"), p)).collect();
+        .outcomes(&packet(ELSEWHERE));
+    let outcomes: BTreeSet<(String, String)> =
+        outcomes.into_iter().map(|(outcome, p)| (format!("{outcome:?}"), p)).collect();
     let expect = [(1, "1/2"), (5, "1/6"), (6, "1/6"), (7, "1/6")];
     let expect = expect.map(|(slot, p)| (format!("{:?}", to(&format!("10.0.0.{slot}"), 8080)), p));
-    assert_eq!(ends, expect.map(|(outcome, p)| (outcome, p.to_owned())).into());
+    assert_eq!(outcomes, expect.map(|(outcome, p)| (outcome, p.to_owned())).into());
 }
 
 #[test]
@@ -342,7 +356,7 @@ fn the_route_is_taken_after_translation() {
             .base("filter", (ChainKind::Filter, hook, 0), vec![reject()])
             .only(&packet(NODE))
     };
-    assert_eq!(refuse_at(Hook::Forward), Outcome::Rejected);
+    assert_eq!(refuse_at(Hook::Forward), FinalVerdict::Rejected);
     assert_eq!(refuse_at(Hook::Input), to("10.0.0.1", 8080));
     assert_eq!(refuse_at(Hook::Output), to("10.0.0.1", 8080));
 }
@@ -359,7 +373,7 @@ fn chains_of_a_hook_are_walked_by_priority() {
             .only(packet)
     };
     for (hook, packet) in [(Hook::Prerouting, packet(NODE)), (Hook::Output, from_node(NODE))] {
-        assert_eq!(at(hook, -110, &packet), Outcome::Dropped, "{hook:?}");
+        assert_eq!(at(hook, -110, &packet), FinalVerdict::Dropped, "{hook:?}");
         assert_eq!(at(hook, 0, &packet), to("10.0.0.1", 8080), "{hook:?}");
     }
 }
@@ -368,7 +382,7 @@ fn chains_of_a_hook_are_walked_by_priority() {
 fn packets_of_the_node_pass_output_and_to_itself_input_too() {
     let refuse_at = |hook, packet: &Packet| {
         Program::default().base("filter", (ChainKind::Filter, hook, 0), vec![reject()]).only(packet)
-            == Outcome::Rejected
+            == FinalVerdict::Rejected
     };
     use Hook::{Forward, Input, Output, Postrouting, Prerouting};
     let cases = [
@@ -414,8 +428,8 @@ fn status_dnat_is_a_changed_destination() {
             .base("filter", FORWARD, vec![refuse])
             .only(&packet)
     };
-    assert_eq!(program(&[1], ELSEWHERE, 80), Outcome::Rejected);
-    assert_eq!(program(&[1], "10.0.0.1", 80), Outcome::Rejected, "another port");
+    assert_eq!(program(&[1], ELSEWHERE, 80), FinalVerdict::Rejected);
+    assert_eq!(program(&[1], "10.0.0.1", 80), FinalVerdict::Rejected, "another port");
     assert_eq!(program(&[1], "10.0.0.1", 8080), to("10.0.0.1", 8080), "to itself");
     assert_eq!(program(&[], ELSEWHERE, 80), to(ELSEWHERE, 80), "not translated");
 }
@@ -445,7 +459,7 @@ fn interfaces_are_told_by_name_or_by_its_beginning() {
         let packet = Packet { input_interface: interface.map(str::to_owned), ..packet(ELSEWHERE) };
         let rules = vec![rule([statement, Statement::Reject])];
         Program::default().base("base", (ChainKind::Filter, hook, 0), rules).only(&packet)
-            == Outcome::Rejected
+            == FinalVerdict::Rejected
     };
     for (name, is_prefix, interface, expected) in [
         ("pod", true, Some("pod1"), true),
@@ -463,7 +477,7 @@ fn interfaces_are_told_by_name_or_by_its_beginning() {
 #[test]
 fn what_is_not_understood_is_said() {
     let text = |program: Program, to: &str| match program.only(&packet(to)) {
-        Outcome::Unknown(text) => text,
+        FinalVerdict::Unknown(text) => text,
         other => panic!("{other:?}"),
     };
     let foreign = || Statement::Foreign("limit rate 1/second".into());
@@ -476,7 +490,7 @@ fn what_is_not_understood_is_said() {
         )
     };
     assert!(text(program(), NODE).contains("limit rate"));
-    assert_eq!(program().only(&packet(ELSEWHERE)), Outcome::Rejected, "it does not get there");
+    assert_eq!(program().only(&packet(ELSEWHERE)), FinalVerdict::Rejected, "it does not get there");
 
     let missing = Program::default().base("base", FORWARD, vec![jump("nowhere")]);
     assert!(text(missing, ELSEWHERE).contains("nowhere"));
@@ -508,8 +522,8 @@ fn the_steps_are_the_rules_that_matched() {
         )
         .chain("choose", vec![dnat(1, 1)]);
     let ruleset = program.ruleset();
-    let walk = walk(&ruleset, &packet(ELSEWHERE), &BTreeSet::new());
-    let steps: Vec<String> = walk.ends[0].steps.iter().map(Step::to_string).collect();
+    let walk = simulate(&ruleset, &packet(ELSEWHERE), &BTreeSet::new());
+    let steps: Vec<String> = walk.outcomes[0].steps.iter().map(Step::to_string).collect();
     assert_eq!(
         steps,
         [
@@ -524,6 +538,6 @@ fn the_steps_are_the_rules_that_matched() {
 fn without_a_table_of_its_family_a_packet_passes() {
     let ruleset = Program::default().base("base", FORWARD, vec![reject()]).ruleset();
     let packet = Packet { source: ip("2001:db8::7"), ..packet("2001:db8::1") };
-    let walk = walk(&ruleset, &packet, &BTreeSet::new());
+    let walk = simulate(&ruleset, &packet, &BTreeSet::new());
     assert_eq!(walk.only(), Some(&to("2001:db8::1", 80)));
 }

@@ -18,7 +18,7 @@ use crate::transaction::{Action, Transaction};
 ///
 /// Where another timeout is desired, an element lives as long as if it had been learned with that
 /// one.
-pub fn adopt<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, Ruleset> {
+pub fn carry_over<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, Ruleset> {
     for (family, observed) in &observed.tables {
         let Some(table) = desired.tables.get(family) else { continue };
         let kept: Vec<(Name, Elements)> = lists(table)
@@ -46,7 +46,7 @@ pub fn adopt<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<'a, R
 /// Whether something may have been learned, between a reading of the kernel and this transaction,
 /// that the transaction should have changed too: it removes from a list of what may be learned,
 /// changes a rule that learns, or takes away what was learned.
-pub fn may_outlive(transaction: &Transaction) -> bool {
+pub fn may_leave_stale(transaction: &Transaction) -> bool {
     let learns = |rules: &[Rule]| {
         let mut statements = rules.iter().flat_map(|rule| &rule.statements);
         statements.any(|statement| matches!(statement, Statement::Update { .. }))
@@ -70,7 +70,7 @@ pub fn of_lists(map: &Name, learned: Elements, tables: [&Table; 2]) -> Elements 
 }
 
 /// A list of what may be learned.
-struct List<'a> {
+struct AffinityList<'a> {
     members: &'a Elements,
     /// In seconds.
     timeout: u32,
@@ -78,7 +78,7 @@ struct List<'a> {
 
 /// The lists by the map that holds their clients, and by name, as rules tell:
 /// `th dport PORT LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
-fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, List<'_>>> {
+fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, AffinityList<'_>>> {
     let mut found: BTreeMap<_, HashMap<_, _>> = BTreeMap::new();
     for rule in table.chains.values().flat_map(|chain| &chain.rules) {
         let [
@@ -91,14 +91,14 @@ fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, List<'_>>> {
         };
         let id = list_named(key);
         let (Some(id), Some(members)) = (id, table.sets.get(set)) else { continue };
-        let list = List { members: &members.elements, timeout: *timeout };
+        let list = AffinityList { members: &members.elements, timeout: *timeout };
         found.entry(map).or_default().insert(id, list);
     }
     found
 }
 
 /// What is still good of what was learned.
-fn keep(learned: &Elements, lists: &HashMap<RawKey, List<'_>>) -> Elements {
+fn keep(learned: &Elements, lists: &HashMap<RawKey, AffinityList<'_>>) -> Elements {
     let keep_one = |key: &RawKey, element: &Element| {
         let Data::Learned(endpoint, lifetime) = &element.data else { return None };
         let id = list_of_client(key)?;

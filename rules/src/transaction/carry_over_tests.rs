@@ -80,7 +80,7 @@ fn seconds(timeout: u64, expires: u64) -> Lifetime {
 
 /// How the map's elements change, in nft syntax.
 fn changes(observed: &Ruleset, desired: &Ruleset) -> Vec<String> {
-    let transaction = diff(observed, &adopt(observed, Cow::Borrowed(desired)));
+    let transaction = diff(observed, &carry_over(observed, Cow::Borrowed(desired)));
     let of_map = |line: &String| line.contains(&format!(" {MAP} {{"));
     transaction.lines().map(|(sign, line)| format!("{sign} {line}")).filter(of_map).collect()
 }
@@ -88,7 +88,9 @@ fn changes(observed: &Ruleset, desired: &Ruleset) -> Vec<String> {
 #[test]
 fn what_was_learned_stays() {
     let observed = ruleset(60, &[1, 2], &[(7, 1, seconds(60, 3)), (8, 2, seconds(60, 60))]);
-    assert!(diff(&observed, &adopt(&observed, Cow::Owned(ruleset(60, &[1, 2], &[])))).is_empty());
+    assert!(
+        diff(&observed, &carry_over(&observed, Cow::Owned(ruleset(60, &[1, 2], &[])))).is_empty()
+    );
     assert_eq!(changes(&observed, &ruleset(60, &[1, 2, 3], &[])), [""; 0]);
 }
 
@@ -101,14 +103,14 @@ fn what_points_to_a_removed_endpoint_goes_with_it() {
         changes(&observed, &desired),
         [format!("- {map} {{ 7 . 1 . 0 . 0 timeout 1m expires 3s : 10.1.0.1 }}")]
     );
-    let transaction = diff(&observed, &adopt(&observed, Cow::Borrowed(&desired)));
-    assert!(may_outlive(&transaction), "a packet may have been in between");
+    let transaction = diff(&observed, &carry_over(&observed, Cow::Borrowed(&desired)));
+    assert!(may_leave_stale(&transaction), "a packet may have been in between");
     let mut after = observed.clone();
     transaction.apply(&mut after);
-    assert!(diff(&after, &adopt(&after, Cow::Borrowed(&desired))).is_empty());
+    assert!(diff(&after, &carry_over(&after, Cow::Borrowed(&desired))).is_empty());
     let grown = ruleset(60, &[1, 2, 3], &[]);
-    let transaction = diff(&observed, &adopt(&observed, Cow::Borrowed(&grown)));
-    assert!(!may_outlive(&transaction), "nothing has to go");
+    let transaction = diff(&observed, &carry_over(&observed, Cow::Borrowed(&grown)));
+    assert!(!may_leave_stale(&transaction), "nothing has to go");
 }
 
 #[test]
@@ -172,7 +174,7 @@ fn a_table_that_is_made_anew_gets_back_what_was_learned() {
     let mut desired = ruleset(60, &[1], &[]);
     desired.tables.get_mut(&Family::Ipv4).unwrap().comment = Some("another".into());
     let mut after = observed.clone();
-    diff(&observed, &adopt(&observed, Cow::Borrowed(&desired))).apply(&mut after);
+    diff(&observed, &carry_over(&observed, Cow::Borrowed(&desired))).apply(&mut after);
     let table = |ruleset: &Ruleset| ruleset.tables[&Family::Ipv4].sets[MAP].elements.clone();
     assert_eq!(table(&after), table(&observed));
 }

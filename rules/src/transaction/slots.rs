@@ -15,7 +15,7 @@ use crate::nft::{Data, Element, Name, RawKey, Ruleset};
 const SLOTTED: [&str; 2] = [names::ENDPOINTS, names::NODEPORT_ENDPOINTS];
 
 /// The desired ruleset with its endpoints where the observed one has them, as far as it does.
-pub fn align<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Ruleset> {
+pub fn assign_slots<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Ruleset> {
     let mut aligned = Cow::Borrowed(desired);
     for (family, table) in &desired.tables {
         let Some(observed) = observed.tables.get(family) else { continue };
@@ -35,7 +35,7 @@ pub fn align<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Ruleset> {
 }
 
 /// A fragment's endpoints where another, which it replaces, has them.
-pub(crate) fn align_fragment(before: &Fragment, after: &mut Fragment) {
+pub(crate) fn assign_fragment_slots(before: &Fragment, after: &mut Fragment) {
     for map in [Map::Endpoints, Map::NodePortEndpoints] {
         let elements = |fragment: &Fragment| {
             let start = fragment.elements.partition_point(|entry| entry.0 < map);
@@ -64,16 +64,16 @@ fn moves<'a>(
     let mut moved = Vec::new();
     let mut rest = desired.peekable();
     while let Some((first, _)) = rest.peek() {
-        let list = List::of(first);
+        let list = SlotList::of(first);
         let mut elements = Vec::new();
-        while let Some(next) = rest.next_if(|(key, _)| List::of(key) == list) {
+        while let Some(next) = rest.next_if(|(key, _)| SlotList::of(key) == list) {
             elements.push(next);
         }
         // A list that was not there has no slots to keep.
         let is_there = elements.iter().any(|(key, _)| observed(key).is_some());
         let is_programmed = |(key, element): &(&RawKey, &Element)| observed(key) == Some(*element);
         if is_there && !elements.iter().all(is_programmed) {
-            exchange(&observed, &elements, &mut moved);
+            permute(&observed, &elements, &mut moved);
         }
     }
     moved
@@ -81,13 +81,13 @@ fn moves<'a>(
 
 /// What distinguishes a list of endpoints from others: its destination, and for which policy it is.
 #[derive(PartialEq, Eq)]
-struct List<'a> {
+struct SlotList<'a> {
     destination: &'a [u8],
     /// Whether it is the list for policy Local.
     is_local: bool,
 }
 
-impl<'a> List<'a> {
+impl<'a> SlotList<'a> {
     fn of(key: &'a RawKey) -> Self {
         let slot = key.last_slot();
         let (destination, _) = key.as_bytes().split_at(key.as_bytes().len().saturating_sub(4));
@@ -96,7 +96,7 @@ impl<'a> List<'a> {
 }
 
 /// Gives each endpoint the slot that it has, and the others what is left.
-fn exchange<'a>(
+fn permute<'a>(
     observed: impl Fn(&RawKey) -> Option<&'a Element>,
     list: &[(&RawKey, &Element)],
     moved: &mut Vec<(RawKey, Element)>,

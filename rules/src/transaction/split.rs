@@ -28,14 +28,14 @@ use crate::compile::{Balancer, names};
 use crate::nft::{Element, Elements, Name, RawKey, Rule, Selector, SetSpec, Statement};
 use crate::transaction::{Action, Operation, Transaction};
 pub(crate) use unit::owner;
-use unit::{Part, Parts};
+use unit::{Unit, Units};
 
 /// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
 /// many elements, unless what must stay together are more. Empty sets that go count for nothing.
 ///
 /// One that is no larger stays as it is, and so does one that deletes a table: until it was made
 /// anew, nothing would be served.
-pub fn pieces(transaction: Transaction, most_elements: usize) -> Vec<Transaction> {
+pub fn split(transaction: Transaction, most_elements: usize) -> Vec<Transaction> {
     let count = |operation: &Operation| changed(&operation.action).map_or(0, |(.., e)| e.len());
     let is_small = transaction.operations.iter().map(count).sum::<usize>() <= most_elements;
     let deletes_table =
@@ -57,15 +57,15 @@ fn changed(action: &Action) -> Option<(&Name, &SetSpec, &Elements)> {
 
 /// Where a change goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Stage {
     First,
-    With(Part),
+    With(Unit),
     Last,
 }
 
 /// Knows where each change goes.
 #[derive(Debug, Default)]
-struct Places {
+struct Placement {
     /// Sets that the transaction creates.
     created: BTreeSet<(Family, Name)>,
     /// Elements of the set of connections to oneself that come.
@@ -76,7 +76,7 @@ struct Places {
     replaced: BTreeSet<(Family, Name, RawKey)>,
 }
 
-impl Places {
+impl Placement {
     fn new(transaction: &Transaction) -> Self {
         let mut places = Self::default();
         for Operation { family, action } in &transaction.operations {
@@ -109,17 +109,17 @@ impl Places {
     }
 
     /// Where an operation goes that does not change elements.
-    fn of_operation(&self, Operation { family, action }: &Operation) -> Place {
+    fn of_operation(&self, Operation { family, action }: &Operation) -> Stage {
         match action {
-            Action::DeleteChain { .. } | Action::DeleteSet { .. } => Place::Last,
+            Action::DeleteChain { .. } | Action::DeleteSet { .. } => Stage::Last,
             // The chain goes, if not in this transaction.
-            Action::ReplaceRules { new, .. } if new.is_empty() => Place::Last,
+            Action::ReplaceRules { new, .. } if new.is_empty() => Stage::Last,
             Action::AddSet { name, .. }
             | Action::AddChain { name, .. }
             | Action::ReplaceRules { chain: name, .. } => {
-                Part::of_service(*family, name).map_or(Place::First, Place::With)
+                Unit::of_service(*family, name).map_or(Stage::First, Stage::With)
             }
-            _ => Place::First,
+            _ => Stage::First,
         }
     }
 
@@ -131,26 +131,26 @@ impl Places {
         spec: &SetSpec,
         key: &RawKey,
         is_added: bool,
-    ) -> Place {
+    ) -> Stage {
         if set.as_str() == names::HAIRPIN_CONNECTIONS {
             // Endpoints are shared. Without a destination that leads to one, its element does
             // nothing. One that is replaced must go before it comes.
             let comes = is_added || self.hairpins.contains(&(family, *key));
-            return if comes { Place::First } else { Place::Last };
+            return if comes { Stage::First } else { Stage::Last };
         }
         // Of ranges, the old ones may be in the way of the new.
         if spec.interval && !self.created.contains(&(family, set.clone())) {
-            return Place::First;
+            return Stage::First;
         }
         if self.is_moved(family, set, key) {
-            return if is_added { Place::First } else { Place::Last };
+            return if is_added { Stage::First } else { Stage::Last };
         }
-        let part = Part::of_key(family, set, key);
-        part.or_else(|| Part::of_service(family, set)).map_or(Place::First, Place::With)
+        let part = Unit::of_key(family, set, key);
+        part.or_else(|| Unit::of_service(family, set)).map_or(Stage::First, Stage::With)
     }
 }
 
-impl Places {
+impl Placement {
     /// Whether it is a slot that no rule draws from before the transaction, or none behind it.
     fn is_moved(&self, family: Family, set: &Name, key: &RawKey) -> bool {
         self.moved_slots.is_some_and(|first| {
@@ -194,23 +194,23 @@ fn replaced(transaction: &Transaction) -> BTreeSet<(Family, Name, RawKey)> {
 
 /// Which piece each change is in.
 struct Plan {
-    places: Places,
-    parts: BTreeMap<Part, usize>,
+    places: Placement,
+    parts: BTreeMap<Unit, usize>,
     last: usize,
 }
 
 impl Plan {
     fn new(transaction: &Transaction, most_elements: usize) -> Self {
-        let places = Places::new(transaction);
-        let mut parts = Parts::default();
+        let places = Placement::new(transaction);
+        let mut parts = Units::default();
         let (mut first, mut last, mut has_first) = (0, 0, false);
         for operation in &transaction.operations {
             let family = operation.family;
             let Some((set, spec, elements)) = changed(&operation.action) else {
                 match places.of_operation(operation) {
-                    Place::First => has_first = true,
-                    Place::With(part) => drop(parts.add(part, 0)),
-                    Place::Last => {}
+                    Stage::First => has_first = true,
+                    Stage::With(part) => drop(parts.add(part, 0)),
+                    Stage::Last => {}
                 }
                 if let Action::ReplaceRules { chain, old, new } = &operation.action {
                     parts.join_lists(family, chain, old);
@@ -221,33 +221,33 @@ impl Plan {
             let is_added = matches!(operation.action, Action::AddElements { .. });
             for (key, element) in elements {
                 match places.of_element(family, set, spec, key, is_added) {
-                    Place::First => first += 1,
-                    Place::Last => last += 1,
-                    Place::With(part) => parts.add_element(part, family, element),
+                    Stage::First => first += 1,
+                    Stage::Last => last += 1,
+                    Stage::With(part) => parts.add_element(part, family, element),
                 }
             }
         }
         parts.join_by_endpoints(transaction);
         let is_begun = has_first || first > 0;
-        let mut room = Room { most: most_elements, used: first, is_begun, piece: 0 };
+        let mut room = BatchAllocator { most: most_elements, used: first, is_begun, piece: 0 };
         let parts = parts.distribute(|weight| room.take(weight));
         Self { places, parts, last: room.take(last) }
     }
 
-    fn piece(&self, place: &Place) -> usize {
+    fn piece(&self, place: &Stage) -> usize {
         match place {
-            Place::First => 0,
-            Place::With(part) => self.parts[part],
-            Place::Last => self.last,
+            Stage::First => 0,
+            Stage::With(part) => self.parts[part],
+            Stage::Last => self.last,
         }
     }
 
     fn divide(&self, transaction: Transaction) -> Vec<Transaction> {
-        let mut pieces = vec![Transaction::default(); self.last + 1];
+        let mut split = vec![Transaction::default(); self.last + 1];
         for operation in transaction.operations {
             let family = operation.family;
             let mut add = |piece: usize, action| {
-                pieces[piece].operations.push(Operation { family, action });
+                split[piece].operations.push(Operation { family, action });
             };
             match operation.action {
                 Action::AddElements { set, spec, elements } => {
@@ -265,11 +265,11 @@ impl Plan {
                 action => {
                     let operation = Operation { family, action };
                     let piece = self.piece(&self.places.of_operation(&operation));
-                    pieces[piece].operations.push(operation);
+                    split[piece].operations.push(operation);
                 }
             }
         }
-        pieces
+        split
     }
 
     /// Elements by piece.
@@ -281,18 +281,18 @@ impl Plan {
         elements: Elements,
         is_added: bool,
     ) -> BTreeMap<usize, Elements> {
-        let mut pieces: BTreeMap<usize, Vec<(RawKey, Element)>> = BTreeMap::new();
+        let mut split: BTreeMap<usize, Vec<(RawKey, Element)>> = BTreeMap::new();
         for (key, element) in elements {
             let place = self.places.of_element(family, set, spec, &key, is_added);
-            pieces.entry(self.piece(&place)).or_default().push((key, element));
+            split.entry(self.piece(&place)).or_default().push((key, element));
         }
-        let sorted = pieces.into_iter().map(|(piece, list)| (piece, list.into_iter().collect()));
+        let sorted = split.into_iter().map(|(piece, list)| (piece, list.into_iter().collect()));
         sorted.collect()
     }
 }
 
 /// What is left of the present piece.
-struct Room {
+struct BatchAllocator {
     most: usize,
     used: usize,
     /// Whether there is anything in it.
@@ -300,7 +300,7 @@ struct Room {
     piece: usize,
 }
 
-impl Room {
+impl BatchAllocator {
     /// The piece for so many elements: the present one if they fit, else the next.
     fn take(&mut self, weight: usize) -> usize {
         if weight > 0 && self.is_begun && self.used + weight > self.most {

@@ -1,9 +1,9 @@
 //! Where lists of endpoints are in the maps, however long they are, and how they get there.
 
 use weir_rules::cluster::{Endpoint, EndpointPlace, EndpointPort, EndpointSlice};
-use weir_rules::transaction::split::pieces;
+use weir_rules::transaction::split::split;
 
-use super::pieces::{NODE_ADDRESSES, packets, well_served};
+use super::split::{NODE_ADDRESSES, packets, well_served};
 use super::*;
 
 /// A Service of policy Local at its external address, with so many endpoints on this node and one
@@ -63,8 +63,8 @@ fn a_list_of_any_length_is_apart_from_the_other_of_its_destination() {
         let all = draws(table, &format!("lb-{}", count + 1).as_str().into());
         assert!(local.is_disjoint(&all), "{count}");
         assert_eq!(local.len(), count as usize);
-        let mut known = Desired::default();
-        known.set(&cluster, &config, &Touched::all(&cluster));
+        let mut known = Mirror::default();
+        known.set(&cluster, &config, &ChangeSet::all(&cluster));
         assert!(known.ruleset() == ruleset, "{count}: as it is known between changes");
     }
 }
@@ -124,13 +124,13 @@ proptest! {
         let desired = compile(&cluster, &config);
         let mut ruleset = with_local_lists_at(first, desired.clone());
         let packets = packets(&cluster, &config, &own);
-        for piece in pieces(diff(&ruleset, &desired), size) {
+        for piece in split(diff(&ruleset, &desired), size) {
             piece.apply(&mut ruleset);
             for packet in &packets {
                 let [now, wanted] = [&ruleset, &desired].map(|ruleset| {
-                    let mut ends = walk(ruleset, packet, &own).ends;
-                    ends.sort_by_cached_key(|end| format!("{:?}", end.outcome));
-                    ends.into_iter().map(|end| (end.outcome, end.probability)).collect::<Vec<_>>()
+                    let mut outcomes = simulate(ruleset, packet, &own).outcomes;
+                    outcomes.sort_by_cached_key(|end| format!("{:?}", end.outcome));
+                    outcomes.into_iter().map(|end| (end.outcome, end.probability)).collect::<Vec<_>>()
                 });
                 prop_assert_eq!(now, wanted, "{:?}", packet);
             }

@@ -1,7 +1,7 @@
 //! What holds for a packet that is on its way through the ruleset while a transaction takes effect:
 //! it comes with the verdict from before it and meets the endpoints from behind it.
 
-use super::pieces::{NODE_ADDRESSES, packets, well_served};
+use super::split::{NODE_ADDRESSES, packets, well_served};
 use super::*;
 
 /// The slot that a key of an endpoint map ends with, counted from the first of its list.
@@ -23,8 +23,8 @@ fn cut(ruleset: &Ruleset, length: u32) -> Option<Ruleset> {
     (shorter != *ruleset).then_some(shorter)
 }
 
-fn outcomes(ruleset: &Ruleset, packet: &Packet, own: &BTreeSet<IpAddr>) -> Vec<Outcome> {
-    walk(ruleset, packet, own).ends.into_iter().map(|end| end.outcome).collect()
+fn outcomes(ruleset: &Ruleset, packet: &Packet, own: &BTreeSet<IpAddr>) -> Vec<FinalVerdict> {
+    simulate(ruleset, packet, own).outcomes.into_iter().map(|end| end.outcome).collect()
 }
 
 proptest! {

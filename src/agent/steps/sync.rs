@@ -6,11 +6,11 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use weir_rules::cluster::NamespacedName;
 
-use super::{Agent, Reader};
+use super::{Agent, ClusterSource};
 use crate::config::closed_node_ports;
 use crate::error::chain;
 use crate::host;
-use crate::sync::{Change, SyncProgress, Synced};
+use crate::sync::{Commit, SyncProgress, SyncReport};
 use crate::takeover::Takeover;
 use crate::telemetry::status::Cause;
 
@@ -27,11 +27,11 @@ impl Agent {
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
         self.deliver(false);
         let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
-        let mut synced = Synced::default();
-        let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
+        let mut report = SyncReport::default();
+        let result = self.reconciler.sync_batch(cluster, &self.config, &mut report);
         self.has_more = matches!(result, Ok(SyncProgress::Batch));
-        self.observed.worked(&synced, self.engine.set_aside());
-        self.tell(start, cause, &synced);
+        self.observed.sync_finished(&report, self.reconciler.quarantined());
+        self.tell(start, cause, &report);
         match result {
             Ok(SyncProgress::Batch) => {
                 self.note_programmed();
@@ -46,7 +46,7 @@ impl Agent {
             Ok(SyncProgress::Done) => {
                 self.note_programmed();
                 self.note_equal(start, cause);
-                let is_all_there = synced.changes.is_empty() && self.engine.set_aside() == 0;
+                let is_all_there = report.commits.is_empty() && self.reconciler.quarantined() == 0;
                 let is_first = !std::mem::replace(&mut self.was_equal, true);
                 if is_first && is_all_there {
                     info!("the kernel holds all of it already");
@@ -69,7 +69,7 @@ impl Agent {
                 }
             }
         }
-        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
+        if report.dumps > 0 || report.commits.iter().any(|change| change.transaction.is_none()) {
             host::give_back_memory();
         }
     }
@@ -77,10 +77,10 @@ impl Agent {
     /// The kernel is equal to the cluster, but for what is set aside or waits: takes note of what follows.
     fn note_programmed(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
-        let is_queued = |service: &NamespacedName| self.engine.is_queued(service);
-        let is_begun = |service: &NamespacedName| self.engine.is_begun(service);
-        let aside = self.engine.aside();
-        let change = self.programmed.update(cluster, &self.config, aside, is_queued, is_begun);
+        let is_queued = |service: &NamespacedName| self.reconciler.is_queued(service);
+        let is_begun = |service: &NamespacedName| self.reconciler.is_begun(service);
+        let quarantine = self.reconciler.quarantine();
+        let change = self.programmed.update(cluster, &self.config, quarantine, is_queued, is_begun);
         let facts = self.programmed.facts();
         self.cleaner.note(change.effect);
         if change.checks {
@@ -99,33 +99,33 @@ impl Agent {
     fn note_equal(&mut self, start: Instant, cause: Cause) {
         let (took, triggers) = (start.elapsed(), self.triggers.take());
         let numbers = self.programmed.facts().numbers();
-        self.observed.synced(cause, took, self.engine.objects(), numbers, triggers);
+        self.observed.in_sync(cause, took, self.reconciler.objects(), numbers, triggers);
     }
 
     /// Tells what a sync has done.
-    fn tell(&mut self, start: Instant, cause: Cause, synced: &Synced) {
-        self.note_heard(&synced.heard);
-        if synced.repairs() > 0 {
-            warn!("{}", self.others.text(synced.pause));
-            self.events.repaired(&self.others.note(synced.pause.is_some()));
+    fn tell(&mut self, start: Instant, cause: Cause, report: &SyncReport) {
+        self.report_foreign_changes(&report.foreign);
+        if report.repairs() > 0 {
+            warn!("{}", self.foreign_writers.text(report.pause));
+            self.events.repaired(&self.foreign_writers.note(report.pause.is_some()));
         }
         // Who has changed what is still to be repaired is told with that repair.
-        if !self.engine.has_drifted() {
-            self.others.forget();
+        if !self.reconciler.has_drifted() {
+            self.foreign_writers.forget();
         }
-        for refused in &synced.set_aside {
+        for refused in &report.quarantined {
             let (service, reason) = (&refused.service, &refused.reason);
-            let is_begun = self.engine.is_begun(service);
+            let is_begun = self.reconciler.is_begun(service);
             let rest = if is_begun { "the rest of the Service" } else { "the Service" };
             error!(%service, "{reason}; {rest} stays as it was, and is tried again");
             self.events.refused(service, reason, rest);
         }
-        for service in &synced.taken {
+        for service in &report.taken {
             info!(%service, "the kernel takes the Service now");
         }
         // A repair is no reason to hold back what the cluster asks for.
-        self.has_programmed |= synced.changes.iter().any(|change| !change.is_repair);
-        for change in &synced.changes {
+        self.has_programmed |= report.commits.iter().any(|change| !change.is_repair);
+        for change in &report.commits {
             self.cleaner.note(change.effect.clone());
             let cause = match cause {
                 _ if change.is_repair => "repair",
@@ -143,15 +143,15 @@ impl Agent {
     /// of its API server, so that one without is no reason to remove what may still serve.
     fn take_over(&mut self) {
         // What the kernel refuses of weir's, kube-proxy's rules may still serve.
-        let serves = self.programmed.facts().has_endpoints() && self.engine.set_aside() == 0;
-        if self.takeover.is_none() && serves && matches!(self.reader, Reader::Api(_)) {
+        let serves = self.programmed.facts().has_endpoints() && self.reconciler.quarantined() == 0;
+        if self.takeover.is_none() && serves && matches!(self.reader, ClusterSource::Api(_)) {
             self.takeover = Some(Takeover::start());
         }
     }
 }
 
 /// Logs a commit, and at level debug each line of it.
-fn log(change: &Change, cause: &str, start: Instant) {
+fn log(change: &Commit, cause: &str, start: Instant) {
     let elapsed_us = start.elapsed().as_micros();
     info!(cause, bytes = change.bytes, elapsed_us, "{}", change.counts);
     if !tracing::enabled!(tracing::Level::DEBUG) {

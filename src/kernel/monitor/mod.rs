@@ -5,8 +5,8 @@
 
 #![deny(unsafe_code)]
 
-mod heard;
-mod hearing;
+mod decoder;
+mod foreign;
 mod notice;
 
 use std::io;
@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nftnl::nftnl_sys::libc;
 
-pub use heard::{ForeignCommit, Heard, Process, Suspects, TableSuspects};
-use hearing::Hearing;
-pub(super) use hearing::{DATA_VALUE, SET_ELEM_KEY};
+use decoder::NotificationDecoder;
+pub(super) use decoder::{DATA_VALUE, SET_ELEM_KEY};
+pub use foreign::{ForeignChanges, ForeignCommit, Process, Suspects, TableSuspects};
 pub use notice::Notice;
 
 use super::error::OpenError;
@@ -38,7 +38,7 @@ pub struct Monitor {
     socket: Socket,
     /// By which weir's own commits are known.
     own: Ports,
-    hearing: Hearing,
+    hearing: NotificationDecoder,
     buffer: Vec<u8>,
 }
 
@@ -67,21 +67,21 @@ impl Monitor {
             _ => failed("join the group that hears of commits")(error),
         })?;
         let buffer = Vec::with_capacity(DATAGRAM_BYTES);
-        Ok(Self { socket, own: own.into(), hearing: Hearing::default(), buffer })
+        Ok(Self { socket, own: own.into(), hearing: NotificationDecoder::default(), buffer })
     }
 
     /// Everything that has been told since this was last asked. Never waits.
     ///
     /// A commit that has been told by half is kept for the next time.
-    pub fn drain(&mut self) -> Heard {
+    pub fn drain(&mut self) -> ForeignChanges {
         // Before anything is read: a socket that is replaced from now on may still be told of.
         self.hearing.own = self.own.all();
-        let heard = self.read_all();
+        let foreign = self.read_all();
         self.own.forget_replaced(&self.hearing.own);
-        heard
+        foreign
     }
 
-    fn read_all(&mut self) -> Heard {
+    fn read_all(&mut self) -> ForeignChanges {
         loop {
             self.buffer.clear();
             // With this flag it answers how long the datagram was, not how much of it there was
@@ -117,7 +117,7 @@ impl Monitor {
     /// by half has been counted before.
     pub fn resume(&mut self) -> io::Result<()> {
         self.drain();
-        self.hearing = Hearing::default();
+        self.hearing = NotificationDecoder::default();
         self.socket.add_membership(GROUP)
     }
 

@@ -21,16 +21,16 @@ fn more_than_the_buffer_holds_is_a_loss_and_what_comes_after_it_is_heard() {
     let mut monitor =
         ns.run(|| Monitor::with_buffer(0, 8 << 10)).expect("it can be heard of commits");
     ns.nft("add table ip weir");
-    let heard = monitor.drain();
-    assert_eq!((heard.commits.len(), heard.is_lossy), (1, false));
+    let foreign = monitor.drain();
+    assert_eq!((foreign.commits.len(), foreign.is_lossy), (1, false));
 
     for table in ["weir", "other"] {
         add_elements(&ns, table, 2000);
         assert!(monitor.drain().is_lossy, "{table}");
-        assert_eq!(monitor.drain(), Heard::default(), "{table}");
+        assert_eq!(monitor.drain(), ForeignChanges::default(), "{table}");
         ns.nft("add chain ip weir c; delete chain ip weir c");
-        let heard = monitor.drain();
-        assert_eq!((heard.commits.len(), heard.is_lossy), (1, false), "{table}: {heard:?}");
+        let foreign = monitor.drain();
+        assert_eq!((foreign.commits.len(), foreign.is_lossy), (1, false), "{table}: {foreign:?}");
     }
 }
 
@@ -44,8 +44,8 @@ fn a_full_buffer_is_empty_after_a_pause() {
     monitor.pause().expect("it can pause");
     monitor.resume().expect("it can go on");
     ns.nft("add chain ip weir c");
-    let heard = monitor.drain();
-    assert_eq!((heard.commits.len(), heard.is_lossy), (1, false), "{heard:?}");
+    let foreign = monitor.drain();
+    assert_eq!((foreign.commits.len(), foreign.is_lossy), (1, false), "{foreign:?}");
 }
 
 /// However often it is replaced before the monitor is asked.
@@ -64,8 +64,8 @@ fn commits_from_a_socket_that_was_replaced_are_weirs_own() {
             kernel.commit(diff(before, after), None).expect("it is taken");
         }
     }
-    let heard = monitor.drain();
-    assert!(heard.commits.is_empty() && !heard.is_lossy, "{heard:?}");
+    let foreign = monitor.drain();
+    assert!(foreign.commits.is_empty() && !foreign.is_lossy, "{foreign:?}");
     assert_eq!(own.all(), [third]);
     // Somebody else may be given the port id of a socket that is no more.
     kernels[0].commit(diff(&none, &some), None).expect("it is taken");

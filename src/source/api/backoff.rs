@@ -12,13 +12,13 @@ pub(super) struct Backoff {
     average: Duration,
 }
 
-const SHORTEST: Duration = Duration::from_millis(800);
-const LONGEST: Duration = Duration::from_secs(30);
+const MIN_BACKOFF: Duration = Duration::from_millis(800);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 impl Backoff {
     /// The next pause.
     pub(super) fn next(&mut self) -> Duration {
-        self.average = (2 * self.average).clamp(SHORTEST, LONGEST);
+        self.average = (2 * self.average).clamp(MIN_BACKOFF, MAX_BACKOFF);
         self.average.mul_f64(0.5 + random())
     }
 

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::server::Server;
+use super::client::ApiClient;
 use super::uids::Uid;
 use crate::source::ObjectKey;
 use crate::text;
@@ -70,7 +70,7 @@ pub struct Recorder(Option<Sender>);
 #[derive(Clone)]
 struct Sender {
     queue: Arc<Mutex<Queue>>,
-    server: Server,
+    server: ApiClient,
     /// Tells that something has come into the queue.
     notice: mpsc::Sender<()>,
 }
@@ -81,7 +81,7 @@ impl Recorder {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(server: Server, node_name: &str) -> Self {
+    pub fn start(server: ApiClient, node_name: &str) -> Self {
         let queue = Arc::new(Mutex::new(Queue::new()));
         let (notice, noticed) = mpsc::channel(1);
         let poster = Poster::new(server.clone(), node_name);

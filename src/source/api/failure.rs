@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use super::auth_errors;
 use super::transport;
-use super::trust;
-use super::wire::Garbage;
+use super::wire::InvalidResponse;
 
 /// Why a list or a watch has come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub(super) enum Failure {
     #[error("the server has not ended a watch that was to last {} s", .0.as_secs())]
     Overdue(Duration),
     #[error("an answer that makes no sense")]
-    Garbage(#[from] Garbage),
+    InvalidResponse(#[from] InvalidResponse),
     #[error("the answer ended before the list did")]
     Incomplete,
     #[error("the server closed the watch at once")]
@@ -64,8 +64,10 @@ impl From<kube::Error> for Failure {
                     message: status.message,
                 }
             }
-            other if trust::has_no_credentials(&other) => Failure::Credentials(Box::new(other)),
-            other if trust::is_tls_failure(&other) => Failure::Untrusted(Box::new(other)),
+            other if auth_errors::has_no_credentials(&other) => {
+                Failure::Credentials(Box::new(other))
+            }
+            other if auth_errors::is_tls_failure(&other) => Failure::Untrusted(Box::new(other)),
             other => Failure::Unreachable(Box::new(other)),
         }
     }
@@ -94,7 +96,7 @@ impl Failure {
             Failure::Broken(_) => "broken",
             Failure::Late(_) | Failure::Overdue(_) => "late",
             Failure::Dead(_) => "silent",
-            Failure::Garbage(_) => "garbage",
+            Failure::InvalidResponse(_) => "garbage",
             Failure::Incomplete => "incomplete",
             Failure::Short => "short",
             // Never counted.
@@ -116,7 +118,7 @@ impl Failure {
             Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Late(_) => false,
             Failure::Broken(_) | Failure::Dead(_) | Failure::Overdue(_) => false,
             Failure::Request(_) | Failure::Status { .. } | Failure::Event { .. } => true,
-            Failure::Credentials(_) | Failure::Garbage(_) | Failure::Incomplete => true,
+            Failure::Credentials(_) | Failure::InvalidResponse(_) | Failure::Incomplete => true,
             Failure::Short | Failure::Unwanted => true,
         }
     }
@@ -154,7 +156,7 @@ impl Failure {
             }
             // A busy server goes on from where it was; after any other the server does not.
             Failure::Event { code, .. } => *code != 429,
-            Failure::Garbage(_) => true,
+            Failure::InvalidResponse(_) => true,
             _ => false,
         }
     }

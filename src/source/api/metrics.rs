@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
-use crate::registry::Book;
+use crate::registry::MetricsBuilder;
 use crate::source::Kind;
 
 /// How the watches on the API server are doing. Clones count together.
@@ -14,7 +14,7 @@ pub struct ApiMetrics {
 }
 
 impl ApiMetrics {
-    pub(crate) fn new(book: &mut Book) -> Self {
+    pub(crate) fn new(book: &mut MetricsBuilder) -> Self {
         Self {
             requests: book.counters(
                 "rest_client_requests_total",

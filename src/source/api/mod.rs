@@ -1,45 +1,45 @@
 //! The state of the cluster as a Kubernetes API server tells it.
 //!
 //! One task watches each of the four collections that a proxy reads and sends [`Update`]s;
-//! [`State`] applies them. Objects are converted as they come and never kept whole.
+//! [`Store`] applies them. Objects are converted as they come and never kept whole.
 
-mod access;
+mod auth_errors;
 mod backoff;
-mod changes;
+mod bulk;
+mod change_counters;
+mod client;
+mod client_source;
 mod collection;
 mod events;
 mod failure;
-mod lines;
+mod interner;
+mod line_reader;
 mod measure;
 mod metrics;
-mod names;
 mod rate;
 mod recovery;
-mod server;
-mod state;
+mod reflector;
+mod store;
 mod transport;
-mod trust;
 mod uids;
-mod watch;
-mod whole;
 mod wire;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-pub use access::{Access, AccessError};
-pub use changes::Changes;
+pub use change_counters::ChangeCounters;
+pub use client::ApiClient;
+pub use client_source::{ClientSource, ClientSourceError};
 pub use events::{Event, Recorder, Scope, Severity};
 pub use metrics::ApiMetrics;
 pub(crate) use rate::Bucket;
-pub use server::Server;
-pub use state::{News, Problem, State};
+pub use store::{Notice, Problem, Store};
 pub use transport::Liveness;
-pub use wire::{Listed, Update};
+pub use wire::{Received, Update};
 
 use collection::Collection;
 use measure::Measure;
-use watch::Watch;
+use reflector::Reflector;
 
 /// How many updates may wait to be applied; watches wait then, and the server with them.
 const WAITING: usize = 1024;
@@ -51,23 +51,23 @@ pub struct Ended;
 
 /// Watches on all that a proxy reads. They end when this is dropped.
 #[derive(Debug)]
-pub struct Watches {
+pub struct Reflectors {
     updates: mpsc::Receiver<Update>,
     tasks: JoinSet<()>,
 }
 
-impl Watches {
+impl Reflectors {
     /// Begins to watch, for the proxy of this node. A server that cannot be reached is tried again
     /// and again.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn start(server: &Server, node_name: &str, metrics: &ApiMetrics) -> Self {
+    pub fn start(server: &ApiClient, node_name: &str, metrics: &ApiMetrics) -> Self {
         let (sender, updates) = mpsc::channel(WAITING);
         let mut tasks = JoinSet::new();
         for collection in Collection::all(node_name) {
             let measure = Measure::new(metrics, collection.kind, server.host());
-            let watch = Watch::new(collection, server.clone(), sender.clone(), measure);
+            let watch = Reflector::new(collection, server.clone(), sender.clone(), measure);
             tasks.spawn(watch.run());
         }
         Self { updates, tasks }

@@ -15,15 +15,15 @@ fn key(kind: Kind, name: &NamespacedName) -> ObjectKey {
     ObjectKey::of(kind, name)
 }
 
-fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Listed {
-    Listed { key: key(kind, name), outcome: Ok(object.into()) }
+fn listed(kind: Kind, name: &NamespacedName, object: Object) -> Received {
+    Received { key: key(kind, name), outcome: Ok(object.into()) }
 }
 
-fn service(name: &NamespacedName, service: &Service) -> Listed {
+fn service(name: &NamespacedName, service: &Service) -> Received {
     listed(Kind::Service, name, Object::Service(service.clone(), None))
 }
 
-fn slice(name: &NamespacedName, slice: &EndpointSlice) -> Listed {
+fn slice(name: &NamespacedName, slice: &EndpointSlice) -> Received {
     listed(Kind::EndpointSlice, name, Object::Slice(slice.clone(), None))
 }
 
@@ -42,12 +42,12 @@ fn all_of(cluster: &Cluster, kind: Kind) -> Update {
         }
         Kind::Pod => Vec::new(),
     };
-    Update::Listed(kind, objects)
+    Update::Received(kind, objects)
 }
 
 /// One object becomes as it is in a cluster, or all of a kind do.
-fn update(state: &State, to: &Cluster, what: u8, index: Index) -> Option<Update> {
-    let of = |kind, name: &NamespacedName, object: Option<Listed>| match object {
+fn update(state: &Store, to: &Cluster, what: u8, index: Index) -> Option<Update> {
+    let of = |kind, name: &NamespacedName, object: Option<Received>| match object {
         Some(object) => Update::Applied(object),
         None => Update::Deleted(key(kind, name)),
     };
@@ -68,7 +68,7 @@ fn update(state: &State, to: &Cluster, what: u8, index: Index) -> Option<Update>
             let name = NamespacedName::new("default", "dns");
             let kind = *index.get(&[Kind::Service, Kind::EndpointSlice]);
             let outcome = Err("it makes no sense".to_owned());
-            Some(Update::Applied(Listed { key: key(kind, &name), outcome }))
+            Some(Update::Applied(Received { key: key(kind, &name), outcome }))
         }
     }
 }
@@ -76,7 +76,7 @@ fn update(state: &State, to: &Cluster, what: u8, index: Index) -> Option<Update>
 /// The Services as they were last told of, without those that are bad now.
 fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
     let objects = match update {
-        Update::Listed(Kind::Service, objects) => {
+        Update::Received(Kind::Service, objects) => {
             last.clear();
             &objects[..]
         }
@@ -87,7 +87,7 @@ fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
         }
         _ => &[],
     };
-    for Listed { key, outcome } in objects {
+    for Received { key, outcome } in objects {
         let name = key.name.clone();
         match outcome.as_ref().map(|converted| &converted.object) {
             Ok(Object::Service(service, _)) => drop(last.insert(name, service.clone())),
@@ -103,8 +103,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Lets a state come to know a cluster, and change step by step; gives each update.
-fn run(first: &Cluster, steps: &[Step], mut step: impl FnMut(&mut State, Update)) {
-    let mut state = State::default();
+fn run(first: &Cluster, steps: &[Step], mut step: impl FnMut(&mut Store, Update)) {
+    let mut state = Store::default();
     for kind in NEEDED {
         step(&mut state, all_of(first, kind));
     }
@@ -123,11 +123,11 @@ proptest! {
         let mut known = Cluster::default();
         run(&first, &steps, |state, update| {
             state.apply(update);
-            let touched = state.take_touched();
-            let Some(now) = state.cluster() else { return assert!(touched.is_empty()) };
-            let changed = Touched::between(&known, now);
-            assert!(changed.services.is_subset(&touched.services), "{changed:?} {touched:?}");
-            assert!(touched.surroundings || !changed.surroundings);
+            let change_set = state.take_changes();
+            let Some(now) = state.cluster() else { return assert!(change_set.is_empty()) };
+            let changed = ChangeSet::between(&known, now);
+            assert!(changed.services.is_subset(&change_set.services), "{changed:?} {change_set:?}");
+            assert!(change_set.environment || !changed.environment);
             known.clone_from(now);
         });
     }
@@ -143,7 +143,7 @@ proptest! {
                 Update::Deleted(key) => Some(key.clone()),
                 _ => None,
             };
-            let is_list = matches!(update, Update::Listed(Kind::Service, _));
+            let is_list = matches!(update, Update::Received(Kind::Service, _));
             state.apply(update);
             for name in before {
                 let is_gone = deleted == Some(key(Kind::Service, &name))
@@ -159,14 +159,14 @@ proptest! {
         let mut known = Cluster::default();
         run(&first, &steps, |state, update| {
             state.apply(update);
-            let touched = state.take_touched();
+            let change_set = state.take_changes();
             let Some(now) = state.cluster() else { return };
             for (name, service) in &known.services {
                 for (claim, _) in claims(service) {
                     let had = known.services.owner(&claim) == Some(name);
                     if had && now.services.owner(&claim) != Some(name) {
-                        assert_eq!(touched.released.get(&claim), Some(name), "{claim}");
-                        assert!(touched.services.contains(name));
+                        assert_eq!(change_set.released.get(&claim), Some(name), "{claim}");
+                        assert!(change_set.services.contains(name));
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 
-use super::wire::Listed;
+use super::wire::Received;
 use crate::source::{Kind, ObjectKey};
 
 /// An object's `metadata.uid`, which an API server makes as a UUID.
@@ -28,7 +28,7 @@ pub(super) struct ListedUids(Vec<(u64, Uid)>);
 
 impl Uids {
     /// Takes note of an object of a list.
-    pub(super) fn list(&self, list: &mut ListedUids, object: &Listed, uid: Option<Uid>) {
+    pub(super) fn list(&self, list: &mut ListedUids, object: &Received, uid: Option<Uid>) {
         list.0.extend(
             uid.filter(|_| may_be_told_of(object)).map(|uid| (self.hash(&object.key), uid)),
         );
@@ -41,7 +41,7 @@ impl Uids {
     }
 
     /// An object is new or has changed.
-    pub(super) fn apply(&self, object: &Listed, uid: Option<Uid>) {
+    pub(super) fn apply(&self, object: &Received, uid: Option<Uid>) {
         match uid.filter(|_| may_be_told_of(object)) {
             Some(uid) => {
                 let hash = self.hash(&object.key);
@@ -73,7 +73,7 @@ impl Uids {
     }
 }
 
-fn may_be_told_of(object: &Listed) -> bool {
+fn may_be_told_of(object: &Received) -> bool {
     object.key.kind != Kind::EndpointSlice || object.outcome.is_err()
 }
 
@@ -121,7 +121,7 @@ mod tests {
     fn what_is_gone_is_forgotten_and_good_slices_are_not_kept() {
         let uids = Uids::default();
         let uid = Uid::parse(TEXT);
-        let bad = |kind, name| Listed {
+        let bad = |kind, name| Received {
             key: ObjectKey::new(kind, "default", name),
             outcome: Err("bad".to_owned()),
         };
@@ -142,7 +142,7 @@ mod tests {
         let json = r#"{"metadata": {"name": "web-1", "namespace": "default",
             "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4"}"#;
         let outcome = crate::source::decode::object(&slice.key, json).map_err(|bad| bad.message);
-        uids.apply(&Listed { key: slice.key.clone(), outcome: Ok(outcome.expect("good")) }, uid);
+        uids.apply(&Received { key: slice.key.clone(), outcome: Ok(outcome.expect("good")) }, uid);
         assert_eq!(uids.get(&slice.key), None);
     }
 }

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::bulk;
 use super::uids::Uid;
-use super::whole;
 use crate::source::convert::Converted;
 use crate::source::decode::{self, Undecodable};
 use crate::source::object::{Annotations, EndpointSlice, Service, Text};
@@ -18,16 +18,16 @@ const REASON_LIMIT: usize = 512;
 #[derive(Debug)]
 pub enum Update {
     /// All objects that there are of a kind.
-    Listed(Kind, Vec<Listed>),
+    Received(Kind, Vec<Received>),
     /// An object is new or has changed.
-    Applied(Listed),
+    Applied(Received),
     /// An object is gone.
     Deleted(ObjectKey),
 }
 
 /// An object, and what weir keeps of it or why it cannot.
 #[derive(Debug)]
-pub struct Listed {
+pub struct Received {
     /// Its identity.
     pub key: ObjectKey,
     /// The object, or what is wrong with it.
@@ -39,7 +39,7 @@ pub struct Listed {
 pub(super) struct Page {
     pub(super) version: Option<String>,
     pub(super) continue_token: Option<String>,
-    pub(super) objects: Vec<Listed>,
+    pub(super) objects: Vec<Received>,
     /// Those of the objects, in their order.
     pub(super) uids: Vec<Option<Uid>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Page {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
 pub(super) enum Event {
-    Applied { object: Listed, uid: Option<Uid>, version: String },
+    Applied { object: Received, uid: Option<Uid>, version: String },
     Deleted { key: ObjectKey, version: String },
     Bookmark { version: String, ends_initial_events: bool },
     Error(Status),
@@ -65,11 +65,11 @@ pub(super) struct Status {
 /// Why an answer cannot be understood.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Garbage(String);
+pub(super) struct InvalidResponse(String);
 
-impl From<Undecodable> for Garbage {
+impl From<Undecodable> for InvalidResponse {
     fn from(bad: Undecodable) -> Self {
-        Garbage(text(bad))
+        InvalidResponse(text(bad))
     }
 }
 
@@ -126,31 +126,31 @@ struct HeadMeta<'a> {
 }
 
 /// Takes a page of a list apart.
-pub(super) fn page(kind: Kind, json: &str) -> Result<Page, Garbage> {
+pub(super) fn page(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     let page = match kind {
-        Kind::Service => whole::page::<Service<'_>>(json),
-        Kind::EndpointSlice => whole::page::<EndpointSlice<'_>>(json),
+        Kind::Service => bulk::page::<Service<'_>>(json),
+        Kind::EndpointSlice => bulk::page::<EndpointSlice<'_>>(json),
         Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
     };
     page.map_or_else(|| page_by_object(kind, json), Ok)
 }
 
 /// A page, each object by itself, so that bad ones are told from good ones.
-fn page_by_object(kind: Kind, json: &str) -> Result<Page, Garbage> {
+fn page_by_object(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     let list: RawList<'_> = decode::decode(json)?;
     // `null` where there are none.
     let Some(items) = list.items.or_else(|| is_null_list(json).then(Vec::new)) else {
-        return Err(Garbage("items: is missing".to_owned()));
+        return Err(InvalidResponse("items: is missing".to_owned()));
     };
     let objects = items
         .into_iter()
         .map(|item| object(kind, item.get()).map(|(object, uid, _)| (object, uid)))
-        .collect::<Result<_, Garbage>>();
+        .collect::<Result<_, InvalidResponse>>();
     Ok(list.metadata.page(objects?))
 }
 
 impl ListMeta {
-    pub(super) fn page(self, objects: Vec<(Listed, Option<Uid>)>) -> Page {
+    pub(super) fn page(self, objects: Vec<(Received, Option<Uid>)>) -> Page {
         let (objects, uids) = objects.into_iter().unzip();
         let full = |text: Option<String>| text.filter(|text| !text.is_empty());
         let version = full(self.resource_version);
@@ -169,22 +169,22 @@ fn is_null_list(json: &str) -> bool {
 }
 
 /// Takes an event of a watch apart.
-pub(super) fn event(kind: Kind, json: &str) -> Result<Event, Garbage> {
+pub(super) fn event(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
     let event = match kind {
-        Kind::Service => whole::event::<Service<'_>>(json),
-        Kind::EndpointSlice => whole::event::<EndpointSlice<'_>>(json),
+        Kind::Service => bulk::event::<Service<'_>>(json),
+        Kind::EndpointSlice => bulk::event::<EndpointSlice<'_>>(json),
         Kind::Node | Kind::Pod | Kind::ServiceCidr => None,
     };
     event.map_or_else(|| event_by_parts(kind, json), Ok)
 }
 
 /// An event, each part by itself, so that what is wrong with it can be told.
-fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
+fn event_by_parts(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
     let event: RawEvent<'_> = decode::decode(json)?;
     let json = event.object.get();
     let versioned = |version: &str| {
         if version.is_empty() {
-            return Err(Garbage("metadata.resourceVersion: is missing".to_owned()));
+            return Err(InvalidResponse("metadata.resourceVersion: is missing".to_owned()));
         }
         Ok(version.to_owned())
     };
@@ -214,23 +214,23 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, Garbage> {
         }
         other => {
             let other = texts::cut(other, 64);
-            Err(Garbage(format!("type: {other:?} is no type of event")))
+            Err(InvalidResponse(format!("type: {other:?} is no type of event")))
         }
     }
 }
 
 /// An object, its uid and its version. One that is bad is still an object; one without a name is garbage.
-fn object(kind: Kind, json: &str) -> Result<(Listed, Option<Uid>, String), Garbage> {
+fn object(kind: Kind, json: &str) -> Result<(Received, Option<Uid>, String), InvalidResponse> {
     let Head { metadata } = decode::decode(json)?;
     let key = key(kind, &metadata.namespace, &metadata.name)?;
     let outcome = decode::object(&key, json).map_err(text);
     let uid = Uid::parse(&metadata.uid);
-    Ok((Listed { key, outcome }, uid, metadata.resource_version.to_string()))
+    Ok((Received { key, outcome }, uid, metadata.resource_version.to_string()))
 }
 
-pub(super) fn key(kind: Kind, namespace: &str, name: &str) -> Result<ObjectKey, Garbage> {
+pub(super) fn key(kind: Kind, namespace: &str, name: &str) -> Result<ObjectKey, InvalidResponse> {
     if name.is_empty() || namespace.is_empty() == kind.is_namespaced() {
-        return Err(Garbage(format!("a {} without name and namespace", kind.name())));
+        return Err(InvalidResponse(format!("a {} without name and namespace", kind.name())));
     }
     Ok(ObjectKey::new(kind, namespace, name))
 }

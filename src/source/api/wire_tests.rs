@@ -100,13 +100,13 @@ fn an_event_means_the_same_whole_and_by_parts() {
     for (kind, object) in objects() {
         for r#type in ["ADDED", "MODIFIED", "DELETED"] {
             let json = event_of(r#type, &object);
-            let whole = match kind {
-                Kind::Service => whole::event::<Service<'_>>(&json),
-                _ => whole::event::<EndpointSlice<'_>>(&json),
+            let bulk = match kind {
+                Kind::Service => bulk::event::<Service<'_>>(&json),
+                _ => bulk::event::<EndpointSlice<'_>>(&json),
             };
-            let whole = whole.unwrap_or_else(|| panic!("not understood: {json}"));
+            let bulk = bulk.unwrap_or_else(|| panic!("not understood: {json}"));
             let parts = event_by_parts(kind, &json).expect("a good event");
-            assert_eq!(show(&whole), show(&parts), "{json}");
+            assert_eq!(show(&bulk), show(&parts), "{json}");
         }
     }
 }
@@ -122,13 +122,13 @@ fn a_page_means_the_same_whole_and_by_object() {
         .to_string()
     };
     let (services, slices) = (list(services), list(slices));
-    let whole = [whole::page::<Service<'_>>(&services), whole::page::<EndpointSlice<'_>>(&slices)];
+    let bulk = [bulk::page::<Service<'_>>(&services), bulk::page::<EndpointSlice<'_>>(&slices)];
     let parts = [(Kind::Service, &services), (Kind::EndpointSlice, &slices)]
         .map(|(kind, json)| page_by_object(kind, json).expect("a good page"));
-    for (whole, parts) in whole.into_iter().zip(parts) {
-        let whole = whole.expect("it is understood");
-        assert_eq!(format!("{whole:?}"), format!("{parts:?}"));
-        assert_eq!((whole.version.as_deref(), whole.continue_token.is_some()), (Some("9"), true));
+    for (bulk, parts) in bulk.into_iter().zip(parts) {
+        let bulk = bulk.expect("it is understood");
+        assert_eq!(format!("{bulk:?}"), format!("{parts:?}"));
+        assert_eq!((bulk.version.as_deref(), bulk.continue_token.is_some()), (Some("9"), true));
     }
 }
 
@@ -258,6 +258,6 @@ fn what_is_escaped_in_the_text_is_understood() {
     let json = event_of("ADDED", &full_service()).replace("\"web\"", "\"\\u0077eb\"");
     let plain = event(Kind::Service, &event_of("ADDED", &full_service())).unwrap();
     assert!(json.contains("\\u0077"));
-    let whole = whole::event::<Service<'_>>(&json).expect("it is understood");
-    assert_eq!(show(&whole), show(&plain));
+    let bulk = bulk::event::<Service<'_>>(&json).expect("it is understood");
+    assert_eq!(show(&bulk), show(&plain));
 }

@@ -25,7 +25,7 @@ pub struct Converted {
     /// The object itself.
     pub object: Object,
     /// What a user may want to know about it. In order, each at most once.
-    pub remarks: Vec<Remark>,
+    pub remarks: Vec<Advisory>,
     /// What of it makes no sense and is left out.
     pub left_out: LeftOut,
 }
@@ -49,7 +49,7 @@ pub enum Object {
 
 /// Something about an object that a user may not expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Remark {
+pub enum Advisory {
     /// A Service that no ClusterIP has been allocated to.
     NoClusterIp,
     /// A Service with addresses of a family of which it has no ClusterIP.

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::{Family, Protocol, Service, ServicePort, TrafficPolicy};
 
 use super::field::{self, InvalidField, LeftOut, Quoted};
-use super::{Converted, Object, Remark};
+use super::{Advisory, Converted, Object};
 use crate::source::object::{self, ServiceSpec, Text};
 
 /// `DefaultClientIPServiceAffinitySeconds` and `MaxClientIPServiceAffinitySeconds` of the API's
@@ -76,7 +76,9 @@ pub fn service(service: &object::Service<'_>) -> Result<Converted, InvalidField>
     if cluster_ips.is_empty() {
         return match left_out.first() {
             Some(bad) => Err(bad.clone()),
-            None => Ok(Converted { remarks: vec![Remark::NoClusterIp], ..Object::Nothing.into() }),
+            None => {
+                Ok(Converted { remarks: vec![Advisory::NoClusterIp], ..Object::Nothing.into() })
+            }
         };
     }
 
@@ -90,7 +92,7 @@ pub fn service(service: &object::Service<'_>) -> Result<Converted, InvalidField>
     external_ips.retain(served);
     load_balancer_ips.retain(served);
     if external_ips.len() + load_balancer_ips.len() < before {
-        remarks.push(Remark::OtherFamily);
+        remarks.push(Advisory::OtherFamily);
     }
 
     let selection = selection(spec, &ports, &mut left_out).map(Box::new);

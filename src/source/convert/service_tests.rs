@@ -84,7 +84,7 @@ fn services_without_a_virtual_address_are_nothing() {
     for change in [json!({"clusterIP": ""}), json!({"clusterIP": null, "clusterIPs": []})] {
         let converted = converted(spec(change)).unwrap();
         assert_eq!(converted.object, Object::Nothing);
-        assert_eq!(converted.remarks, [Remark::NoClusterIp]);
+        assert_eq!(converted.remarks, [Advisory::NoClusterIp]);
     }
 }
 
@@ -104,7 +104,7 @@ fn external_addresses_of_a_family_without_a_cluster_ip_are_left_out() {
         "status": {"loadBalancer": {"ingress": ingress}},
     })))
     .unwrap();
-    assert_eq!(converted.remarks, [Remark::OtherFamily]);
+    assert_eq!(converted.remarks, [Advisory::OtherFamily]);
     let Object::Service(service, _) = converted.object else { panic!() };
     assert_eq!(service.external_ips, ips(&["192.0.2.1"]));
     assert_eq!(service.load_balancer_ips, ips(&["192.0.2.2"]));

@@ -6,7 +6,7 @@ use weir_rules::cluster::{
 };
 
 use super::field::{self, InvalidField, LeftOut, Quoted};
-use super::{Converted, Object, Remark};
+use super::{Advisory, Converted, Object};
 use crate::source::object::{self, Hint};
 
 /// Converts an EndpointSlice of this namespace. One without a Service, or of a headless Service, is
@@ -27,7 +27,7 @@ pub fn slice(
         "IPv4" => Family::Ipv4,
         "IPv6" => Family::Ipv6,
         "FQDN" => {
-            return Ok(Converted { remarks: vec![Remark::Fqdn], ..Object::Nothing.into() });
+            return Ok(Converted { remarks: vec![Advisory::Fqdn], ..Object::Nothing.into() });
         }
         "" => return Err(InvalidField::new("addressType", "is missing")),
         other => {
@@ -62,11 +62,11 @@ fn trigger_time(slice: &object::EndpointSlice<'_>) -> Option<Timestamp> {
 }
 
 /// What of its ports is left out although there is nothing wrong with it.
-fn remarks(slice: &object::EndpointSlice<'_>) -> Vec<Remark> {
+fn remarks(slice: &object::EndpointSlice<'_>) -> Vec<Advisory> {
     let has =
         |is_it: fn(&object::EndpointPort<'_>) -> bool| slice.ports.iter().flatten().any(is_it);
-    let unnamed = has(|port| port.name.is_none()).then_some(Remark::UnnamedPort);
-    let unnumbered = has(|port| port.port.unwrap_or(0) == 0).then_some(Remark::UnnumberedPort);
+    let unnamed = has(|port| port.name.is_none()).then_some(Advisory::UnnamedPort);
+    let unnumbered = has(|port| port.port.unwrap_or(0) == 0).then_some(Advisory::UnnumberedPort);
     unnamed.into_iter().chain(unnumbered).collect()
 }
 

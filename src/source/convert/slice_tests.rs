@@ -44,7 +44,7 @@ fn slices_of_no_service_or_a_headless_one_are_nothing() {
         assert_eq!(converted(change).unwrap().object, Object::Nothing, "{labels}");
     }
     let fqdn = converted(json!({"addressType": "FQDN"})).unwrap();
-    assert_eq!(fqdn, Converted { remarks: vec![Remark::Fqdn], ..Object::Nothing.into() });
+    assert_eq!(fqdn, Converted { remarks: vec![Advisory::Fqdn], ..Object::Nothing.into() });
 }
 
 #[test]
@@ -79,10 +79,10 @@ fn ports_without_name_or_number_are_left_out() {
         slice.ports.iter().map(|of| (&*of.name, of.protocol.number(), of.port.get())).collect();
     assert_eq!(ports, [("", 6, 2), ("c", 132, 3)]);
     let remarks = |ports: Value| converted(json!({"ports": ports})).unwrap().remarks;
-    assert_eq!(remarks(json!([{"port": 1}])), [Remark::UnnamedPort]);
-    assert_eq!(remarks(json!([{"name": "a"}])), [Remark::UnnumberedPort]);
-    assert_eq!(remarks(json!([{"name": "a", "port": 0}])), [Remark::UnnumberedPort]);
-    let both = [Remark::UnnamedPort, Remark::UnnumberedPort];
+    assert_eq!(remarks(json!([{"port": 1}])), [Advisory::UnnamedPort]);
+    assert_eq!(remarks(json!([{"name": "a"}])), [Advisory::UnnumberedPort]);
+    assert_eq!(remarks(json!([{"name": "a", "port": 0}])), [Advisory::UnnumberedPort]);
+    let both = [Advisory::UnnamedPort, Advisory::UnnumberedPort];
     assert_eq!(remarks(json!([{"name": "a"}, {"port": 1}, {"name": "b"}])), both);
     assert_eq!(remarks(json!([{}])), both);
     assert_eq!(remarks(json!([{"name": "", "port": 1}])), []);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::assemble::{Accepted, File};
-use crate::source::convert::Remark;
+use crate::source::convert::Advisory;
 
 /// How many objects a note names.
 const NAMES: usize = 3;
 
 /// The notes on what stands, then one on what no one reads.
 pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
-    let mut remarked: BTreeMap<Remark, Vec<String>> = BTreeMap::new();
+    let mut remarked: BTreeMap<Advisory, Vec<String>> = BTreeMap::new();
     for (key, kept) in &accepted.objects {
         for remark in &kept.value.remarks {
             let name = key.name.to_string();
@@ -25,27 +25,27 @@ pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
 }
 
 /// One line on what the objects of these names have in common.
-pub(crate) fn note(remark: Remark, names: &[String]) -> String {
+pub(crate) fn note(remark: Advisory, names: &[String]) -> String {
     let one = names.len() == 1;
     let pick = |singular: &'static str, plural: &'static str| if one { singular } else { plural };
     let (kind, verb, what) = match remark {
-        Remark::NoClusterIp => {
+        Advisory::NoClusterIp => {
             ("Service", pick("has", "have"), "no ClusterIP allocated and is left out")
         }
-        Remark::OtherFamily => (
+        Advisory::OtherFamily => (
             "Service",
             pick("has", "have"),
             "external addresses of a family without a ClusterIP, which are left out",
         ),
-        Remark::UnnamedPort => (
+        Advisory::UnnamedPort => (
             "EndpointSlice",
             pick("has", "have"),
             "a port without a name, which is left out (an unnamed port has the name \"\")",
         ),
-        Remark::UnnumberedPort => {
+        Advisory::UnnumberedPort => {
             ("EndpointSlice", pick("has", "have"), "a port without a number, which is left out")
         }
-        Remark::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
+        Advisory::Fqdn => ("EndpointSlice", pick("holds", "hold"), "FQDN addresses and is ignored"),
     };
     let what = if one { what.to_owned() } else { what.replace(" and is ", " and are ") };
     let plural = if one { "" } else { "s" };

@@ -1,19 +1,19 @@
 //! What /metrics tells. docs/metrics.md lists it, and a test holds the two together.
 
-mod own;
 mod proxy;
 mod record;
+mod weir;
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 use weir_rules::cluster::Family;
 
-use own::Own;
 use proxy::Proxy;
+use weir::WeirMetrics;
 
 use crate::logging;
-use crate::registry::Book;
-pub use crate::registry::Entry;
+pub use crate::registry::Descriptor;
+use crate::registry::MetricsBuilder;
 use crate::source::api::ApiMetrics;
 
 /// All metrics.
@@ -22,9 +22,9 @@ pub struct Metrics {
     registry: Registry,
     /// kube-proxy serves these at /metrics/slis alone.
     slis: Registry,
-    entries: Vec<Entry>,
+    entries: Vec<Descriptor>,
     proxy: Proxy,
-    own: Own,
+    own: WeirMetrics,
     api: ApiMetrics,
     healthcheck: IntGaugeVec,
     healthchecks: IntCounterVec,
@@ -32,9 +32,9 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut book = Book::default();
+        let mut book = MetricsBuilder::default();
         let proxy = Proxy::new(&mut book);
-        let own = Own::new(&mut book);
+        let own = WeirMetrics::new(&mut book);
         let api = ApiMetrics::new(&mut book);
         let build_labels = build_info();
         let names: Vec<&str> = build_labels.iter().map(|(name, _)| *name).collect();
@@ -45,7 +45,7 @@ impl Default for Metrics {
         let (registry, mut entries) = book.close();
         registry.register(Box::new(ProcessCollector::for_self())).expect("names of its own");
 
-        let mut slis = Book::default();
+        let mut slis = MetricsBuilder::default();
         let healthcheck = slis.gauges(
             "kubernetes_healthcheck",
             &["name", "type"],
@@ -72,7 +72,7 @@ impl Metrics {
     }
 
     /// What there is, but for what the process itself tells (`process_*`).
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Descriptor] {
         &self.entries
     }
 

@@ -2,7 +2,7 @@
 
 use prometheus::{GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
-use crate::registry::Book;
+use crate::registry::MetricsBuilder;
 
 /// `ip_family` is `IPv4` or `IPv6`.
 pub(super) const FAMILY: &str = "ip_family";
@@ -30,7 +30,7 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    pub(super) fn new(book: &mut Book) -> Self {
+    pub(super) fn new(book: &mut MetricsBuilder) -> Self {
         let by_family = &[FAMILY];
         Self {
             sync: book.histograms(

@@ -9,7 +9,7 @@ use weir_rules::facts::counts::Numbers;
 use weir_rules::transaction::Tally;
 
 use super::{Metrics, family_name};
-use crate::sync::{Cleaning, Synced};
+use crate::sync::{Cleaning, SyncReport};
 
 impl Metrics {
     /// The configuration was read; it is in use if it is good.
@@ -41,7 +41,7 @@ impl Metrics {
     }
 
     /// The kernel is equal since `now`, which took so long.
-    pub(crate) fn synced(&self, is_full: bool, took: Duration, now: Timestamp) {
+    pub(crate) fn in_sync(&self, is_full: bool, took: Duration, now: Timestamp) {
         let kind = if is_full { &self.proxy.full_sync } else { &self.proxy.partial_sync };
         for label in labels() {
             self.proxy.sync.with_label_values(&label).observe(took.as_secs_f64());
@@ -76,21 +76,21 @@ impl Metrics {
     }
 
     /// So many transactions of others have changed weir's tables.
-    pub(crate) fn heard(&self, commits: usize) {
+    pub(crate) fn foreign(&self, commits: usize) {
         self.own.foreign_commits.inc_by(commits as u64);
     }
 
     /// A sync has done this. So many Services are set aside.
-    pub(crate) fn worked(&self, synced: &Synced, set_aside: usize) {
+    pub(crate) fn sync_finished(&self, report: &SyncReport, quarantined: usize) {
         let own = &self.own;
-        own.recompiled.inc_by(synced.recompiled as u64);
-        own.reads.with_label_values(&["all"]).inc_by(synced.dumps);
-        own.reads.with_label_values(&["part"]).inc_by(synced.reads);
-        own.refusals.inc_by(synced.set_aside.len() as u64);
-        own.set_aside.set(set_aside as i64);
-        own.transactions.inc_by(synced.changes.len() as u64);
-        own.repairs.inc_by(u64::from(synced.repairs() > 0));
-        for change in &synced.changes {
+        own.recompiled.inc_by(report.recompiled as u64);
+        own.reads.with_label_values(&["all"]).inc_by(report.dumps);
+        own.reads.with_label_values(&["part"]).inc_by(report.reads);
+        own.refusals.inc_by(report.quarantined.len() as u64);
+        own.quarantined.set(quarantined as i64);
+        own.transactions.inc_by(report.commits.len() as u64);
+        own.repairs.inc_by(u64::from(report.repairs() > 0));
+        for change in &report.commits {
             own.transaction_bytes.observe(change.bytes as f64);
             let counts = &change.counts;
             own.count("added", &counts.added);

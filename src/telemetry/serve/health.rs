@@ -7,10 +7,10 @@ use http::StatusCode;
 
 use super::answer::{Answer, Handler, JSON, answer, failed, not_found};
 use crate::telemetry::health::{Moment, Report};
-use crate::telemetry::status::Observed;
+use crate::telemetry::status::AgentStatus;
 
 /// Answers at healthzBindAddress.
-pub(super) fn handler(observed: &Arc<Observed>) -> Handler {
+pub(super) fn handler(observed: &Arc<AgentStatus>) -> Handler {
     let observed = Arc::clone(observed);
     Arc::new(move |request| {
         let metrics = observed.metrics();

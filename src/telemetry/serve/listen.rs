@@ -22,7 +22,7 @@ const BACKLOG: i32 = 1024;
 const HEAD_LIMIT: Duration = Duration::from_secs(60);
 /// How many clients a server has at once. Probes and scrapers come one at a time; many at once keep
 /// file descriptors from the agent.
-pub(super) const MOST_CONNECTIONS: usize = 128;
+pub(super) const MAX_CONNECTIONS: usize = 128;
 /// How long to wait after a connection could not be accepted, as when there are too many.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -77,7 +77,7 @@ pub(super) async fn serve(listener: TcpListener, handler: Handler) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     by_age.retain(|open| !open.connection.is_finished());
-                    if by_age.len() >= MOST_CONNECTIONS
+                    if by_age.len() >= MAX_CONNECTIONS
                         && let Some(open) = victim(&by_age).and_then(|place| by_age.remove(place))
                     {
                         open.connection.abort();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::answer::{Answer, Handler, JSON, TEXT, answer, failed, not_found};
-use crate::telemetry::status::Observed;
+use crate::telemetry::status::AgentStatus;
 
 /// Prometheus' text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers at metricsBindAddress.
-pub(super) fn handler(observed: &Arc<Observed>) -> Handler {
+pub(super) fn handler(observed: &Arc<AgentStatus>) -> Handler {
     let observed = Arc::clone(observed);
     let ok = |content_type, body| answer(StatusCode::OK, content_type, body);
     Arc::new(move |request| {

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use weir_rules::cluster::NamespacedName;
 
-use crate::telemetry::status::Observed;
+use crate::telemetry::status::AgentStatus;
 use answer::Handler;
 use listen::{Families, listen, serve};
 
@@ -71,7 +71,7 @@ impl Servers {
     /// Outside of a tokio runtime.
     pub fn start(
         serving: Serving,
-        observed: &Arc<Observed>,
+        observed: &Arc<AgentStatus>,
         tell_failure: TellFailure,
     ) -> Result<Self, ListenError> {
         let mut tasks = JoinSet::new();

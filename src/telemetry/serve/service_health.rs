@@ -16,13 +16,13 @@ use weir_rules::facts::health_checks::Check;
 use super::answer::{Answer, Handler, JSON, answer, with};
 use super::listen::{Families, listen, serve};
 use super::{RETRY_INTERVAL, TellFailure};
-use crate::telemetry::status::{Checks, Observed};
+use crate::telemetry::status::{AgentStatus, Checks};
 
 /// How many endpoints there are on this node, for balancers that can weigh nodes by it.
 const WEIGHT: HeaderName = HeaderName::from_static("x-load-balancing-endpoint-weight");
 
 /// Serves the health checks of what is programmed, as they come and go, for good.
-pub(super) async fn serve_all(observed: Arc<Observed>, tell_failure: TellFailure) {
+pub(super) async fn serve_all(observed: Arc<AgentStatus>, tell_failure: TellFailure) {
     let mut checks = observed.checks();
     let mut servers = CheckServers::new(observed, tell_failure);
     loop {
@@ -38,7 +38,7 @@ pub(super) async fn serve_all(observed: Arc<Observed>, tell_failure: TellFailure
 
 /// The servers that are open, and those that cannot be.
 struct CheckServers {
-    observed: Arc<Observed>,
+    observed: Arc<AgentStatus>,
     tell_failure: TellFailure,
     /// They end with this.
     tasks: JoinSet<()>,
@@ -48,7 +48,7 @@ struct CheckServers {
 }
 
 impl CheckServers {
-    fn new(observed: Arc<Observed>, tell_failure: TellFailure) -> Self {
+    fn new(observed: Arc<AgentStatus>, tell_failure: TellFailure) -> Self {
         let (open, failing) = (BTreeMap::new(), BTreeMap::new());
         Self { observed, tell_failure, tasks: JoinSet::new(), open, failing }
     }
@@ -112,7 +112,7 @@ impl CheckServers {
 }
 
 /// Answers at one address, whatever is asked.
-fn handler(address: SocketAddr, observed: &Arc<Observed>) -> Handler {
+fn handler(address: SocketAddr, observed: &Arc<AgentStatus>) -> Handler {
     let checks: watch::Receiver<Checks> = observed.checks();
     let observed = Arc::clone(observed);
     Arc::new(move |_| {

@@ -7,18 +7,18 @@ use weir_rules::cluster::{
     Protocol, Service, ServicePort,
 };
 use weir_rules::config::{Config, NodePortAddresses};
-use weir_rules::facts::Facts;
+use weir_rules::facts::DerivedState;
 
 use super::*;
 use crate::error::chain;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn observed() -> Arc<Observed> {
-    Observed::new(r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(), LIMIT)
+fn observed() -> Arc<AgentStatus> {
+    AgentStatus::new(r#"{"kubeproxy.config.k8s.io":{}}"#.to_owned(), LIMIT)
 }
 
-fn start_servers(serving: Serving, observed: &Arc<Observed>) -> Result<Servers, ListenError> {
+fn start_servers(serving: Serving, observed: &Arc<AgentStatus>) -> Result<Servers, ListenError> {
     Servers::start(serving, observed, Box::new(|_, _| {}))
 }
 
@@ -196,14 +196,14 @@ fn cluster(port: u16, nodes: &[&str]) -> Cluster {
 }
 
 /// Programs a cluster on a node whose node ports are at 127.0.0.1.
-fn program(observed: &Observed, cluster: &Cluster) {
+fn program(observed: &AgentStatus, cluster: &Cluster) {
     let loopback = ["127.0.0.1/32", "::1/128"].map(|text| text.parse().unwrap());
     let config = Config {
         node_port_addresses: NodePortAddresses::Cidrs(loopback.into()),
         ..Config::new("node-a")
     };
     let own = ["127.0.0.1", "::1"].map(|address| address.parse().unwrap());
-    let facts = Facts::of(cluster, &config);
+    let facts = DerivedState::of(cluster, &config);
     observed.checks_programmed(&facts, cluster, &config, Some(&own.into()));
 }
 
@@ -265,7 +265,7 @@ async fn an_unhealthy_node_gets_no_traffic_whatever_it_has() {
     program(&observed, &cluster(address.port(), &["node-a"]));
     answer(address, "HTTP/1.1 200 OK\n").await;
     // A step that never ends.
-    observed.step_begins();
+    observed.step_started();
     tokio::time::sleep(LIMIT - Duration::from_secs(1)).await;
     answer(address, "HTTP/1.1 200 OK\n").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -295,7 +295,7 @@ async fn whoever_keeps_connections_open_keeps_nobody_else_out() {
     let connect = || tokio::net::TcpStream::connect(address);
     let oldest = connect().await.unwrap();
     let mut others = Vec::new();
-    for _ in 0..listen::MOST_CONNECTIONS {
+    for _ in 0..listen::MAX_CONNECTIONS {
         others.push(connect().await.unwrap());
     }
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200 OK\n"));
@@ -317,12 +317,12 @@ async fn a_flood_of_connections_takes_the_place_of_no_probe() {
     };
     let probe = from(1).await.unwrap();
     let mut flood = Vec::new();
-    for _ in 0..10 * listen::MOST_CONNECTIONS {
+    for _ in 0..10 * listen::MAX_CONNECTIONS {
         flood.push(from(2).await.unwrap());
     }
     // Also one that comes into the flood.
     let second = from(3).await.unwrap();
-    for _ in 0..2 * listen::MOST_CONNECTIONS {
+    for _ in 0..2 * listen::MAX_CONNECTIONS {
         flood.push(from(2).await.unwrap());
     }
     for stream in [probe, second] {

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
-use weir::source::api::Access;
+use weir::source::api::ClientSource;
 use weir_apiserver::{Authority, Resource};
 use weir_testbed::Netns;
 
@@ -92,7 +92,7 @@ impl ControlPlane {
         fs::copy(folder.join("admin.conf"), kubeconfig).expect("it can be written");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let access = Access::Kubeconfig { path: kubeconfig.to_owned(), master: None };
+        let access = ClientSource::Kubeconfig { path: kubeconfig.to_owned(), master: None };
         let client = runtime.block_on(access.client()).expect("a client");
         let mut plane = Self { server, storage, client, runtime, ns: ns.clone() };
         plane.wait_until_ready();

@@ -12,17 +12,17 @@ use crate::transaction::{Action, Operation, Transaction};
 
 /// What a change means for UDP flows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Effect {
+pub struct FlowImpact {
     /// Whether flows may have become stale.
     pub is_any: bool,
     /// Destinations that it removes. Some of them it may add again.
     pub removed: BTreeSet<Destination>,
 }
 
-impl Effect {
+impl FlowImpact {
     /// What a transaction means for UDP flows.
     pub fn of(transaction: &Transaction) -> Self {
-        let mut effect = Effect::default();
+        let mut effect = FlowImpact::default();
         for Operation { family, action } in &transaction.operations {
             match action {
                 Action::AddElements { set, elements, .. } => {
@@ -56,7 +56,7 @@ impl Effect {
     }
 
     /// Adds what a later change means.
-    pub fn merge(&mut self, later: Effect) {
+    pub fn merge(&mut self, later: FlowImpact) {
         self.is_any |= later.is_any;
         self.removed.extend(later.removed);
     }

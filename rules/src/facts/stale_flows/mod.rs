@@ -23,8 +23,8 @@ mod serving;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
-pub use effect::Effect;
-pub use serving::Serving;
+pub use effect::FlowImpact;
+pub use serving::ServedDestinations;
 
 use crate::cluster::{Family, Protocol};
 

@@ -7,26 +7,26 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Destination, Effect, Flow};
+use super::{Destination, Flow, FlowImpact};
 use crate::cluster::claims::{Claim, Lost};
 use crate::cluster::{
     Cluster, EndpointSlice, Family, NamespacedName, Protocol, Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::{node_port_networks, pod_networks};
 use crate::config::{Config, DetectLocal};
-use crate::endpoints::{Place, PortEndpoint, PortSlices, serving};
+use crate::endpoints::{Locality, PortEndpoint, PortSlices, serving};
 
 /// Who may go on answering for each UDP destination. As in the ruleset, one that several Services
 /// claim is that Service's which has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Serving {
+pub struct ServedDestinations {
     /// Those that have a destination, in order: who answers is the first's. Never empty, and more
     /// than one only while it passes from one Service to another.
     destinations: BTreeMap<Destination, Vec<(NamespacedName, Answerers)>>,
     /// The destinations of each Service that has any.
     of_service: BTreeMap<NamespacedName, Vec<Destination>>,
     /// What Services are to have of which a part is programmed.
-    arriving: Option<Box<Serving>>,
+    arriving: Option<Box<ServedDestinations>>,
     node_port_networks: Vec<IpNet>,
     pods: Pods,
 }
@@ -36,12 +36,12 @@ pub struct Serving {
 pub(super) struct Answerers {
     /// All endpoints of the port that still serve, sorted by address and port.
     endpoints: Arc<[PortEndpoint]>,
-    locality: Locality,
+    locality: AnsweringPolicy,
 }
 
 /// Whether an endpoint on another node may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Locality {
+enum AnsweringPolicy {
     /// It may.
     Anywhere,
     /// It may not: internalTrafficPolicy Local.
@@ -60,7 +60,7 @@ enum Pods {
     Networks(Vec<IpNet>),
 }
 
-impl Serving {
+impl ServedDestinations {
     /// Who serves in this cluster.
     pub fn new(cluster: &Cluster, config: &Config) -> Self {
         let mut serving = Self::default();
@@ -82,8 +82,8 @@ impl Serving {
         lost: Lost<'_>,
         slices: &[&EndpointSlice],
         node: &str,
-    ) -> Effect {
-        let mut effect = Effect { is_any: self.arrived(name), ..Effect::default() };
+    ) -> FlowImpact {
+        let mut effect = FlowImpact { is_any: self.arrived(name), ..FlowImpact::default() };
         let found =
             service.map(|service| answerers(service, lost, slices, node)).unwrap_or_default();
         let before = self.of_service.remove_entry(name);
@@ -134,7 +134,7 @@ impl Serving {
         destination: Destination,
         name: &NamespacedName,
         answerers: Option<Answerers>,
-        effect: &mut Effect,
+        effect: &mut FlowImpact,
     ) {
         let claims = self.destinations.entry(destination).or_insert_with(|| Vec::with_capacity(1));
         let before = claims.first().map(|(_, answerers)| answerers.clone());
@@ -158,7 +158,7 @@ impl Serving {
     }
 
     /// Takes note of the node and the settings as they are now; gives what their changes mean.
-    pub(crate) fn surround(&mut self, cluster: &Cluster, config: &Config) -> Effect {
+    pub(crate) fn surround(&mut self, cluster: &Cluster, config: &Config) -> FlowImpact {
         let networks =
             Family::ALL.into_iter().flat_map(|family| node_port_networks(family, cluster, config));
         let networks = networks.collect();
@@ -171,7 +171,7 @@ impl Serving {
         let is_any = self.node_port_networks != networks || self.pods != pods;
         self.node_port_networks = networks;
         self.pods = pods;
-        Effect { is_any, ..Effect::default() }
+        FlowImpact { is_any, ..FlowImpact::default() }
     }
 
     /// Whether a flow's entry has to go, on a node that has these addresses. `removed` are
@@ -234,9 +234,9 @@ impl Serving {
                 }
         };
         let only_local = match answerers.locality {
-            Locality::Anywhere => false,
-            Locality::Local => true,
-            Locality::LocalFromOutside => !is_inside(),
+            AnsweringPolicy::Anywhere => false,
+            AnsweringPolicy::Local => true,
+            AnsweringPolicy::LocalFromOutside => !is_inside(),
         };
         answerers.find(&flow.reply_source).is_some_and(|endpoint| endpoint.local || !only_local)
     }
@@ -272,7 +272,7 @@ fn answerers(
     node: &str,
 ) -> BTreeMap<Destination, Answerers> {
     // Hints say where new connections go, and none of who answers.
-    let place = Place { node, zone: None };
+    let place = Locality { node, zone: None };
     let mut destinations = BTreeMap::new();
     for family in Family::ALL.into_iter().filter(|family| service.serves(*family)) {
         let slices = PortSlices::new(family, slices);
@@ -290,7 +290,7 @@ fn add(
     (port, family): (&ServicePort, Family),
     lost: Lost<'_>,
     slices: &PortSlices<'_>,
-    place: Place<'_>,
+    place: Locality<'_>,
 ) {
     let is_of_family = |address: &&IpAddr| Family::of(**address) == family;
     let endpoints: Arc<[PortEndpoint]> = serving(port, slices, place).into();
@@ -307,12 +307,12 @@ fn add(
         destinations.entry(destination).or_insert_with(answerers);
     };
     let internal = match service.internal_traffic_policy {
-        TrafficPolicy::Cluster => Locality::Anywhere,
-        TrafficPolicy::Local => Locality::Local,
+        TrafficPolicy::Cluster => AnsweringPolicy::Anywhere,
+        TrafficPolicy::Local => AnsweringPolicy::Local,
     };
     let external = match service.external_traffic_policy {
-        TrafficPolicy::Cluster => Locality::Anywhere,
-        TrafficPolicy::Local => Locality::LocalFromOutside,
+        TrafficPolicy::Cluster => AnsweringPolicy::Anywhere,
+        TrafficPolicy::Local => AnsweringPolicy::LocalFromOutside,
     };
     for &address in service.cluster_ips.iter().filter(is_of_family) {
         add(Destination::Address(address, port.port), internal);

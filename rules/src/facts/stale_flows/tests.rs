@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use super::serving::STEPS;
 use super::*;
 use crate::cluster::{
-    Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, NamespacedName, Node, Service,
-    ServicePort, Touched, TrafficPolicy,
+    ChangeSet, Cluster, Endpoint, EndpointPlace, EndpointPort, EndpointSlice, NamespacedName, Node,
+    Service, ServicePort, TrafficPolicy,
 };
 use crate::compile::{compile, names};
 use crate::config::{Config, DetectLocal, NodePortAddresses};
-use crate::facts::Facts;
+use crate::facts::DerivedState;
 use crate::nft::Ruleset;
 use crate::transaction::diff::diff;
 
@@ -120,13 +120,13 @@ fn flow(source: &str, destination: &str, port: u16, endpoint: Option<&str>) -> F
 const DESTINATIONS: [(&str, u16); 4] =
     [(CLUSTER_IP, 53), (EXTERNAL_IP, 53), (LOAD_BALANCER, 53), (NODE, 30053)];
 
-fn is_stale(serving: &Serving, flow: &Flow) -> bool {
+fn is_stale(serving: &ServedDestinations, flow: &Flow) -> bool {
     serving.is_stale(flow, &own(), &BTreeSet::new())
 }
 
 #[test]
 fn a_flow_stays_with_an_endpoint_that_serves_and_only_there() {
-    let serving = Serving::new(&cluster(service(), endpoints()), &config());
+    let serving = ServedDestinations::new(&cluster(service(), endpoints()), &config());
     let cases = [
         (Some("10.244.0.2"), false),
         (Some("10.244.0.3"), false),
@@ -150,7 +150,7 @@ fn a_flow_stays_with_an_endpoint_that_serves_and_only_there() {
 
 #[test]
 fn without_endpoints_what_is_translated_goes_and_what_is_not_stays() {
-    let serving = Serving::new(&cluster(service(), vec![]), &config());
+    let serving = ServedDestinations::new(&cluster(service(), vec![]), &config());
     for (address, port) in DESTINATIONS {
         assert!(is_stale(&serving, &flow(POD, address, port, Some("10.244.0.2"))));
         assert!(!is_stale(&serving, &flow(POD, address, port, None)));
@@ -160,9 +160,9 @@ fn without_endpoints_what_is_translated_goes_and_what_is_not_stays() {
 /// A virtual switch tracks packets to a virtual address before weir's maps do, and again behind them.
 #[test]
 fn in_another_zone_only_what_is_translated_goes() {
-    let full = Serving::new(&cluster(service(), endpoints()), &config());
-    let without_endpoints = Serving::new(&cluster(service(), vec![]), &config());
-    let none = Serving::default();
+    let full = ServedDestinations::new(&cluster(service(), endpoints()), &config());
+    let without_endpoints = ServedDestinations::new(&cluster(service(), vec![]), &config());
+    let none = ServedDestinations::default();
     for (address, port) in DESTINATIONS {
         let removed = [Destination::Address(ip(address), number(port))].into();
         let zoned =
@@ -184,7 +184,7 @@ fn in_another_zone_only_what_is_translated_goes() {
 
 #[test]
 fn what_weir_never_served_stays() {
-    let serving = Serving::new(&cluster(service(), endpoints()), &config());
+    let serving = ServedDestinations::new(&cluster(service(), endpoints()), &config());
     let cases = [
         // Another host with the number of the node port; another own address, where `primary`
         // serves none; loopback.
@@ -213,7 +213,7 @@ fn node_ports_are_at_those_own_addresses_that_serve_them() {
     let serves = |networks: &[&str], address| {
         let networks = networks.iter().map(|net| net.parse().expect("a network")).collect();
         let node_port_addresses = NodePortAddresses::Cidrs(networks);
-        let serving = Serving::new(
+        let serving = ServedDestinations::new(
             &cluster(service(), endpoints()),
             &Config { node_port_addresses, ..config() },
         );
@@ -231,7 +231,7 @@ fn a_configured_primary_address_goes_before_the_nodes() {
     let serves = |node_ip: Option<&str>, address| {
         let node_ip = node_ip.map(|ip| ip.parse().expect("an address"));
         let config = Config { node_ip, ..config() };
-        let serving = Serving::new(&cluster(service(), endpoints()), &config);
+        let serving = ServedDestinations::new(&cluster(service(), endpoints()), &config);
         is_stale(&serving, &flow(OUTSIDE, address, 30053, Some("10.244.0.6")))
     };
     assert!(serves(None, NODE) && !serves(None, OTHER_OWN));
@@ -258,14 +258,14 @@ fn under_policy_local_endpoints_elsewhere_may_answer_only_whom_they_still_would(
         (&external, (NODE, 30053), OTHER_OWN, far, false),
     ];
     for (service, (address, port), source, endpoint, expected) in cases {
-        let serving = Serving::new(&cluster(service.clone(), endpoints()), &config());
+        let serving = ServedDestinations::new(&cluster(service.clone(), endpoints()), &config());
         let flow = flow(source, address, port, endpoint);
         assert_eq!(is_stale(&serving, &flow), expected, "{flow:?}");
     }
     // An entry has no interface, so that any source may be a Pod.
     let detect_local = DetectLocal::BridgeInterface("cbr0".to_owned());
     let by_interface = Config { detect_local, ..config() };
-    let serving = Serving::new(&cluster(external, endpoints()), &by_interface);
+    let serving = ServedDestinations::new(&cluster(external, endpoints()), &by_interface);
     assert!(!is_stale(&serving, &flow(OUTSIDE, NODE, 30053, far)));
 }
 
@@ -276,7 +276,7 @@ fn an_endpoint_at_the_virtual_address_itself_keeps_its_flows() {
     let mut own_port = slice("dns", vec![Endpoint::new(ip(EXTERNAL_IP))]);
     own_port.ports[0].port = number(53);
     at_itself.slices.insert(name("dns-1"), own_port);
-    let serving = Serving::new(&at_itself, &config());
+    let serving = ServedDestinations::new(&at_itself, &config());
     assert!(!is_stale(&serving, &flow(OUTSIDE, EXTERNAL_IP, 53, None)));
     assert!(is_stale(&serving, &flow(OUTSIDE, LOAD_BALANCER, 53, None)));
 }
@@ -284,7 +284,7 @@ fn an_endpoint_at_the_virtual_address_itself_keeps_its_flows() {
 #[test]
 fn ready_without_serving_is_enough() {
     let published = Endpoint { serving: false, ..Endpoint::new(ip("10.244.0.2")) };
-    let serving = Serving::new(&cluster(service(), vec![published]), &config());
+    let serving = ServedDestinations::new(&cluster(service(), vec![published]), &config());
     assert!(!is_stale(&serving, &flow(POD, CLUSTER_IP, 53, Some("10.244.0.2"))));
 }
 
@@ -294,20 +294,20 @@ fn an_address_that_two_services_claim_is_the_firsts() {
     both.services.insert(name("second"), service());
     let endpoint = Endpoint::new(ip("10.244.0.7"));
     both.slices.insert(name("second-1"), slice("second", vec![endpoint]));
-    let serving = Serving::new(&both, &config());
+    let serving = ServedDestinations::new(&both, &config());
     assert!(!is_stale(&serving, &flow(POD, CLUSTER_IP, 53, Some("10.244.0.2"))));
     assert!(is_stale(&serving, &flow(POD, CLUSTER_IP, 53, Some("10.244.0.7"))));
 }
 
 /// What the commit means that goes from one cluster to another.
-fn effect(from: &Ruleset, to: &Cluster) -> Effect {
-    Effect::of(&diff(from, &compile(to, &config())))
+fn effect(from: &Ruleset, to: &Cluster) -> FlowImpact {
+    FlowImpact::of(&diff(from, &compile(to, &config())))
 }
 
 /// What the change from one cluster to another means, whatever is committed.
-fn effect_of_change(from: &Cluster, to: &Cluster) -> Effect {
-    let mut facts = Facts::of(from, &config());
-    facts.update(to, &config(), &Touched::between(from, to)).effect
+fn effect_of_change(from: &Cluster, to: &Cluster) -> FlowImpact {
+    let mut facts = DerivedState::of(from, &config());
+    facts.update(to, &config(), &ChangeSet::between(from, to)).effect
 }
 
 #[test]
@@ -332,12 +332,12 @@ fn of_what_is_no_longer_served_translated_flows_go() {
     for (after, left) in cases {
         let effect = effect(&compile(&full, &config()), &after);
         assert!(effect.is_any);
-        let serving = Serving::new(&after, &config());
+        let serving = ServedDestinations::new(&after, &config());
         let gone = |d: &&Destination| serving.answerers(d).is_none();
         let really_gone: BTreeSet<_> = effect.removed.iter().filter(gone).copied().collect();
-        let known = Effect { is_any: true, removed: really_gone };
+        let known = FlowImpact { is_any: true, removed: really_gone };
         assert_eq!(effect_of_change(&full, &after), known);
-        assert_eq!(effect_of_change(&full, &full), Effect::default());
+        assert_eq!(effect_of_change(&full, &full), FlowImpact::default());
         let stale = |flow: &Flow| serving.is_stale(flow, &own(), &effect.removed);
         for ((address, port), left) in DESTINATIONS.into_iter().zip(left) {
             let translated = flow(OUTSIDE, address, port, Some("10.244.0.2"));
@@ -360,17 +360,17 @@ fn only_changes_of_udp_destinations_are_any() {
     let mut other_cidr = full.clone();
     other_cidr.service_cidrs.push("10.97.0.0/16".parse().unwrap());
     for same in [&full, &tcp_gone, &other_cidr] {
-        assert_eq!(effect(&compiled, same), Effect::default());
-        assert_eq!(effect_of_change(&full, same), Effect::default());
+        assert_eq!(effect(&compiled, same), FlowImpact::default());
+        assert_eq!(effect_of_change(&full, same), FlowImpact::default());
     }
     let fewer = cluster(service(), endpoints()[..1].to_vec());
     assert!(effect(&compiled, &fewer).is_any);
-    assert_eq!(effect_of_change(&full, &fewer), Effect { is_any: true, removed: [].into() });
+    assert_eq!(effect_of_change(&full, &fewer), FlowImpact { is_any: true, removed: [].into() });
     let from_nothing = effect(&Ruleset::default(), &full);
     assert!(from_nothing.is_any && from_nothing.removed.is_empty());
     let mut udp_gone = full.clone();
     udp_gone.services.update(&name("dns"), |service| drop(service.ports.remove(0)));
-    assert_eq!(effect(&Ruleset::default(), &udp_gone), Effect::default());
+    assert_eq!(effect(&Ruleset::default(), &udp_gone), FlowImpact::default());
 }
 
 /// A table or a map that is made anew takes along what it served.
@@ -386,13 +386,13 @@ fn removed_tables_and_maps_count() {
     ];
     let v6 = [at("fd00:96::10"), Destination::NodePort(Family::Ipv6, number(30053))];
     let all: BTreeSet<Destination> = v4.into_iter().chain(v6).collect();
-    let to_nothing = Effect::of(&diff(&full, &Ruleset::default()));
-    assert_eq!(to_nothing, Effect { is_any: true, removed: all });
+    let to_nothing = FlowImpact::of(&diff(&full, &Ruleset::default()));
+    assert_eq!(to_nothing, FlowImpact { is_any: true, removed: all });
 
     let mut without_map = full.clone();
     let table = without_map.tables.get_mut(&Family::Ipv6).unwrap();
     table.sets.remove(names::NO_ENDPOINT_SERVICES).expect("it is there");
-    let effect = Effect::of(&diff(&full, &without_map));
+    let effect = FlowImpact::of(&diff(&full, &without_map));
     assert_eq!(effect.removed, [at("fd00:96::10")].into());
 }
 
@@ -402,7 +402,7 @@ fn looking_at_a_flow_takes_few_steps_however_many_endpoints_there_are() {
     let at = |number: u32| Ipv4Addr::from(0x0a40_0000 + number).to_string();
     for count in [1_u32, 100, 5_000, 20_000] {
         let endpoints = (0..count).map(|number| Endpoint::new(ip(&at(number)))).collect();
-        let serving = Serving::new(&cluster(service(), endpoints), &config());
+        let serving = ServedDestinations::new(&cluster(service(), endpoints), &config());
         STEPS.with(|steps| steps.set(0));
         let flows = 1_000;
         for number in 0..flows {

@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
 
 use super::compiled::Compiled;
-use super::delta::Sides;
+use super::delta::Delta;
 use super::owners::destination;
 use super::partial::{distance, towards};
-use super::{Desired, Plan, State, TablePlan, index};
+use super::{Mirror, Plan, State, TablePlan, index};
 use crate::cluster::{Cluster, Family, NamespacedName};
-use crate::compile::{Entry, Fragment, Frame};
+use crate::compile::{Entry, Fragment, Skeleton};
 use crate::config::Config;
 use crate::nft::RawKey;
-use crate::transaction::slots::align_fragment;
+use crate::transaction::slots::assign_fragment_slots;
 
 /// Services to be programmed together.
 #[derive(Debug, Clone)]
@@ -25,18 +25,18 @@ pub struct Batch {
     /// has is left to it, unless all of it goes in this batch.
     pub contested: BTreeMap<NamespacedName, BTreeSet<NamespacedName>>,
     /// Whether the Node, networks or settings have changed.
-    pub surroundings: bool,
+    pub environment: bool,
     /// About how many elements change at most.
     pub max_elements: usize,
 }
 
 impl Batch {
     /// All of what changes for these Services, in one piece.
-    pub(super) fn all(services: &BTreeSet<NamespacedName>, surroundings: bool) -> Self {
+    pub(super) fn all(services: &BTreeSet<NamespacedName>, environment: bool) -> Self {
         Self {
             services: services.iter().cloned().collect(),
             contested: BTreeMap::new(),
-            surroundings,
+            environment,
             max_elements: usize::MAX,
         }
     }
@@ -45,7 +45,7 @@ impl Batch {
 /// What a Service adds now and what it is to add, in the order of [`Family::ALL`].
 type Changes = [(Fragment, Fragment); 2];
 
-impl Desired {
+impl Mirror {
     /// Plans what changes for the Services of a batch, in their order, until about so many elements change
     /// as it may have. What a Service changes that is more than that by itself is planned in part, and so
     /// is what another has that comes later: then the Service is not among those that are `finished`.
@@ -67,7 +67,7 @@ impl Desired {
         let tables = self.tables.iter().zip(&plan.tables);
         for (family, (state, table)) in Family::ALL.into_iter().zip(tables) {
             let Some(table) = table else { continue };
-            let (before, after) = Sides::compare(state.as_ref(), table);
+            let (before, after) = Delta::compare(state.as_ref(), table);
             plan.before.tables.extend(before.map(|before| (family, before)));
             plan.after.tables.extend(after.map(|after| (family, after)));
         }
@@ -84,7 +84,7 @@ impl Desired {
     ) -> Plan {
         let mut drafts = Family::ALL.map(|family| {
             let state = self.tables[index(family)].as_ref();
-            Draft::new(state, family, cluster, config, batch.surroundings)
+            Draft::new(state, family, cluster, config, batch.environment)
         });
         if drafts.iter().any(|draft| draft.new_frame.is_some()) {
             compiled.clear();
@@ -139,10 +139,10 @@ impl Desired {
             done.push(name.clone());
             room = room.saturating_sub(cost);
         }
-        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut fragments, .. }| {
-            let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
-            fragments.extend(ways);
-            Some(TablePlan { frame, fragments })
+        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut store, .. }| {
+            let ways = state.map(|state| self.yield_contested(state, &store)).unwrap_or_default();
+            store.extend(ways);
+            Some(TablePlan { frame, store })
         });
         plan
     }
@@ -188,7 +188,7 @@ fn changes(
     plan.recompiled += usize::from(is_new);
     let change = |draft: &Draft<'_>, mut after| {
         let before = draft.before(name);
-        align_fragment(&before, &mut after);
+        assign_fragment_slots(&before, &mut after);
         (before, after)
     };
     [change(&drafts[0], ipv4), change(&drafts[1], ipv6)]
@@ -202,8 +202,8 @@ fn cost(changes: &Changes) -> usize {
 struct Draft<'a> {
     state: Option<&'a State>,
     /// `None` if it stays.
-    new_frame: Option<Frame>,
-    fragments: Vec<(NamespacedName, Fragment)>,
+    new_frame: Option<Skeleton>,
+    store: Vec<(NamespacedName, Fragment)>,
     /// Where each is among these.
     places: HashMap<NamespacedName, usize>,
 }
@@ -214,22 +214,22 @@ impl<'a> Draft<'a> {
         family: Family,
         cluster: &Cluster,
         config: &Config,
-        surroundings: bool,
+        environment: bool,
     ) -> Self {
-        let new_frame = (surroundings || state.is_none())
-            .then(|| Frame::new(family, cluster, config))
+        let new_frame = (environment || state.is_none())
+            .then(|| Skeleton::new(family, cluster, config))
             .filter(|new| state.is_none_or(|state| state.frame != *new));
-        Self { state, new_frame, fragments: Vec::new(), places: HashMap::new() }
+        Self { state, new_frame, store: Vec::new(), places: HashMap::new() }
     }
 
-    fn frame(&self) -> &Frame {
+    fn frame(&self) -> &Skeleton {
         let frame = self.new_frame.as_ref().or(self.state.map(|state| &state.frame));
         frame.expect("one of the two is there")
     }
 
     /// What a Service adds now.
     fn before(&self, name: &NamespacedName) -> Fragment {
-        self.state.map(|state| state.fragments.get(name)).unwrap_or_default()
+        self.state.map(|state| state.store.get(name)).unwrap_or_default()
     }
 
     fn put(&mut self, name: &NamespacedName, before: &Fragment, after: Fragment) {
@@ -239,8 +239,8 @@ impl<'a> Draft<'a> {
     }
 
     fn begin(&mut self, name: &NamespacedName, after: Fragment) {
-        self.places.insert(name.clone(), self.fragments.len());
-        self.fragments.push((name.clone(), after));
+        self.places.insert(name.clone(), self.store.len());
+        self.store.push((name.clone(), after));
     }
 
     /// Leaves to others what they still have; says whether that is anything.
@@ -258,7 +258,7 @@ impl<'a> Draft<'a> {
                 break;
             }
             let has = match self.places.get(owner) {
-                Some(place) => destinations(&self.fragments[*place].1),
+                Some(place) => destinations(&self.store[*place].1),
                 None => destinations(&self.before(owner)),
             };
             left.extend(has.into_iter().filter(|has| gains.contains(has)));

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::Family;
-use crate::compile::Frame;
+use crate::compile::Skeleton;
 use crate::testing::random::{cluster, config, seeded};
 
 /// A list of endpoints at slots.
@@ -75,7 +75,7 @@ proptest! {
     #[test]
     fn what_any_service_adds_comes_back(cluster in cluster(), config in config()) {
         for family in Family::ALL {
-            let frame = Frame::new(family, &cluster, &config);
+            let frame = Skeleton::new(family, &cluster, &config);
             for name in cluster.services.keys() {
                 let fragment = frame.fragment(name, &cluster);
                 prop_assert_eq!(there_and_back(&fragment), fragment);

@@ -1,23 +1,23 @@
 //! What was compiled of a Service that takes several batches.
 
 use super::owners::destination;
-use crate::cluster::{NamespacedName, Touched};
+use crate::cluster::{ChangeSet, NamespacedName};
 use crate::compile::Fragment;
 use crate::nft::Data;
 
 /// What a Service that takes several batches is to add, so that it is compiled once and not for each.
 ///
 /// It is good for as long as nothing has changed that it follows from: the Service, its EndpointSlices,
-/// which of its claims are another's, and the surroundings. Each change of these is a [`Touched`], and
+/// which of its claims are another's, and the surroundings. Each change of these is a [`ChangeSet`], and
 /// other surroundings are seen where a batch is planned.
 #[derive(Debug, Default)]
 pub struct Compiled(Option<(NamespacedName, [Fragment; 2])>);
 
 impl Compiled {
     /// What was touched is compiled anew.
-    pub fn touch(&mut self, touched: &Touched) {
+    pub fn invalidate(&mut self, change_set: &ChangeSet) {
         let is_touched =
-            |(name, _): &mut _| touched.surroundings || touched.services.contains(name);
+            |(name, _): &mut _| change_set.environment || change_set.services.contains(name);
         self.0.take_if(is_touched);
     }
 
@@ -33,16 +33,16 @@ impl Compiled {
         compile: impl Fn() -> [Fragment; 2],
     ) -> ([Fragment; 2], bool) {
         match self.0.take_if(|(of, _)| of == name) {
-            Some((_, fragments)) => {
-                debug_assert!(fragments.iter().zip(&compile()).all(|(a, b)| serves_the_same(a, b)));
-                (fragments, false)
+            Some((_, store)) => {
+                debug_assert!(store.iter().zip(&compile()).all(|(a, b)| serves_the_same(a, b)));
+                (store, false)
             }
             None => (compile(), true),
         }
     }
 
-    pub(super) fn put(&mut self, name: &NamespacedName, fragments: [Fragment; 2]) {
-        self.0 = Some((name.clone(), fragments));
+    pub(super) fn put(&mut self, name: &NamespacedName, store: [Fragment; 2]) {
+        self.0 = Some((name.clone(), store));
     }
 }
 

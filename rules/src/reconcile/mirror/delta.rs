@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 
 use super::{Shared, State, TablePlan, each_shared};
-use crate::compile::{Fragment, Frame, Map, learning};
+use crate::compile::{Fragment, Map, Skeleton, learning};
 use crate::nft::{Data, Element, Name, RawKey, Set, Table};
 
 /// Two tables that are filled with what differs. Sets that are on one side only come or go.
-pub(super) struct Sides {
+pub(super) struct Delta {
     before: Table,
     after: Table,
 }
 
-impl Sides {
+impl Delta {
     /// The two sides of a change of a table; none on the side where there is no table, and on both
     /// if nothing changes.
     pub(super) fn compare(
@@ -21,7 +21,7 @@ impl Sides {
     ) -> (Option<Table>, Option<Table>) {
         let old = state.map(|state| &state.frame);
         let Some(new) = plan.frame.as_ref().or(old) else { return (None, None) };
-        if plan.frame.is_none() && plan.fragments.is_empty() {
+        if plan.frame.is_none() && plan.store.is_empty() {
             return (None, None);
         }
         let mut sides = Self { before: Table::default(), after: Table::default() };
@@ -30,14 +30,15 @@ impl Sides {
         let frames = Frames { old: old.unwrap_or(new), new };
 
         let mut changes: HashMap<Shared, isize> = HashMap::new();
-        for (name, after) in &plan.fragments {
-            let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
+        for (name, after) in &plan.store {
+            let before = state.map(|state| state.store.get(name)).unwrap_or_default();
             sides.add_fragments(&before, after, new);
             each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
-        let count =
-            |shared: &Shared| state.and_then(|s| s.uses.get(shared)).map_or(0, |&n| n as isize);
+        let count = |shared: &Shared| {
+            state.and_then(|s| s.refcounts.get(shared)).map_or(0, |&n| n as isize)
+        };
         for (shared, change) in &changes {
             let before = count(shared);
             match (before > 0, before + change > 0) {
@@ -48,7 +49,7 @@ impl Sides {
         }
         if old.is_some_and(|old| old.is_from_pod != new.is_from_pod) {
             let stays = |shared: &&Shared| count(shared) + changes.get(shared).unwrap_or(&0) > 0;
-            for shared in state.into_iter().flat_map(|state| state.uses.keys()).filter(stays) {
+            for shared in state.into_iter().flat_map(|state| state.refcounts.keys()).filter(stays) {
                 if matches!(shared, Shared::Chain(_)) {
                     sides.add_shared(shared, frames, true, true);
                 }
@@ -63,7 +64,7 @@ impl Sides {
         (old.map(|_| sides.before), Some(sides.after))
     }
 
-    fn add_fragments(&mut self, before: &Fragment, after: &Fragment, frame: &Frame) {
+    fn add_fragments(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         before.differences(after, |map, key, old, new| {
             self.declare(map, frame);
             if let Some(old) = old {
@@ -82,7 +83,7 @@ impl Sides {
 
     /// What tells which clients are still good: besides the rules that learn, all of the lists, and
     /// the maps that hold the clients.
-    fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Frame) {
+    fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         let members = before.members().chain(after.members());
         if members.count() > 0 {
             self.declare(Map::AffinityEndpoints, frame);
@@ -136,7 +137,7 @@ impl Sides {
     }
 
     /// Has a map on both sides.
-    fn declare(&mut self, map: Map, frame: &Frame) {
+    fn declare(&mut self, map: Map, frame: &Skeleton) {
         if !self.before.sets.contains_key(map.name()) || !self.after.sets.contains_key(map.name()) {
             let set = Set::new(frame.spec(map));
             for side in [&mut self.before, &mut self.after] {
@@ -148,8 +149,8 @@ impl Sides {
 
 #[derive(Clone, Copy)]
 struct Frames<'a> {
-    old: &'a Frame,
-    new: &'a Frame,
+    old: &'a Skeleton,
+    new: &'a Skeleton,
 }
 
 fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {

@@ -23,17 +23,17 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 pub use self::batch::Batch;
 pub use self::compiled::Compiled;
 pub use self::owners::Object;
-pub use self::select::Part;
-use self::store::Fragments;
-use crate::cluster::{Cluster, Family, NamespacedName, Touched};
-use crate::compile::{Assembly, Balancer, Fragment, Frame, Map, learning};
+pub use self::select::Selection;
+use self::store::FragmentStore;
+use crate::cluster::{ChangeSet, Cluster, Family, NamespacedName};
+use crate::compile::{Balancer, Fragment, Map, Skeleton, TableBuilder, learning};
 use crate::config::Config;
 use crate::nft::{RawKey, Ruleset, Table};
 use crate::transaction::Tally;
 
 /// What a cluster asks for. At first nothing: not even tables.
 #[derive(Debug, Clone, Default)]
-pub struct Desired {
+pub struct Mirror {
     tables: [Option<State>; 2],
     /// Services that are not compiled.
     left: HashSet<NamespacedName>,
@@ -42,10 +42,10 @@ pub struct Desired {
 /// The table of a family.
 #[derive(Debug, Clone)]
 struct State {
-    frame: Frame,
+    frame: Skeleton,
     /// What each Service adds.
-    fragments: Fragments,
-    uses: HashMap<Shared, usize>,
+    store: FragmentStore,
+    refcounts: HashMap<Shared, usize>,
     /// What there is beside the frame.
     tally: Tally,
 }
@@ -79,24 +79,24 @@ pub struct Plan {
 #[derive(Debug)]
 struct TablePlan {
     /// `None` if it stays.
-    frame: Option<Frame>,
+    frame: Option<Skeleton>,
     /// What Services add that add something else than before; nothing for those that go.
-    fragments: Vec<(NamespacedName, Fragment)>,
+    store: Vec<(NamespacedName, Fragment)>,
 }
 
-impl Desired {
+impl Mirror {
     /// Plans what has changed in the cluster. Other settings touch the surroundings.
-    pub fn plan(&self, cluster: &Cluster, config: &Config, touched: &Touched) -> Plan {
-        let services = self.concerned(cluster, config, touched);
-        let batch = Batch::all(&services, touched.surroundings);
+    pub fn plan(&self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> Plan {
+        let services = self.concerned(cluster, config, change_set);
+        let batch = Batch::all(&services, change_set.environment);
         self.plan_batch(cluster, config, &batch, &mut Compiled::default())
     }
 
     /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
     /// were compiled.
-    pub fn set(&mut self, cluster: &Cluster, config: &Config, touched: &Touched) -> usize {
-        let services = self.concerned(cluster, config, touched);
-        let batch = Batch::all(&services, touched.surroundings);
+    pub fn set(&mut self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> usize {
+        let services = self.concerned(cluster, config, change_set);
+        let batch = Batch::all(&services, change_set.environment);
         let plan = self.compile_batch(cluster, config, &batch, &mut Compiled::default());
         let recompiled = plan.recompiled;
         self.accept(plan);
@@ -109,17 +109,17 @@ impl Desired {
         &self,
         cluster: &Cluster,
         config: &Config,
-        touched: &Touched,
+        change_set: &ChangeSet,
     ) -> BTreeSet<NamespacedName> {
-        let concerns_all = touched.surroundings
+        let concerns_all = change_set.environment
             && Family::ALL.into_iter().zip(&self.tables).any(|(family, state)| {
                 state.as_ref().is_some_and(|state| {
-                    !state.frame.makes_the_same_of_services(&Frame::new(family, cluster, config))
+                    !state.frame.makes_the_same_of_services(&Skeleton::new(family, cluster, config))
                 })
             });
-        let mut services = touched.services.clone();
+        let mut services = change_set.services.clone();
         if concerns_all {
-            let known = self.tables.iter().flatten().flat_map(|state| state.fragments.names());
+            let known = self.tables.iter().flatten().flat_map(|state| state.store.names());
             services.extend(cluster.services.keys().chain(known).cloned());
         }
         services
@@ -128,7 +128,7 @@ impl Desired {
     /// Takes note that a plan is carried out. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
-            let Some(TablePlan { frame, fragments, .. }) = table else { continue };
+            let Some(TablePlan { frame, store, .. }) = table else { continue };
             let state = match (state, frame) {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
@@ -140,7 +140,7 @@ impl Desired {
                 (state, Some(frame)) => state.insert(State::new(frame)),
                 (None, None) => continue,
             };
-            fragments.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
+            store.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
         }
     }
 
@@ -152,27 +152,27 @@ impl Desired {
     }
 
     /// About how many elements a Service has in all tables.
-    pub fn weight(&self, service: &NamespacedName) -> usize {
-        self.tables.iter().flatten().map(|state| state.fragments.weight(service)).sum()
+    pub fn estimated_elements(&self, service: &NamespacedName) -> usize {
+        self.tables.iter().flatten().map(|state| state.store.estimated_elements(service)).sum()
     }
 
     /// Whether anything is desired of a Service.
     pub fn has(&self, service: &NamespacedName) -> bool {
         let mut tables = self.tables.iter().flatten();
-        tables.any(|state| state.fragments.contains(service))
+        tables.any(|state| state.store.contains(service))
     }
 
     /// Puts endpoints into the slots that they have in a ruleset which is the same but for these.
-    pub fn adopt_slots(&mut self, programmed: &Ruleset) {
+    pub fn accept_slots(&mut self, programmed: &Ruleset) {
         for (family, state) in Family::ALL.into_iter().zip(&mut self.tables) {
             let (Some(state), Some(table)) = (state, programmed.tables.get(&family)) else {
                 continue;
             };
-            let moved = state.fragments.iter().filter_map(|(name, mut fragment)| {
-                adopt_slots(&mut fragment, table).then(|| (name.clone(), fragment))
+            let moved = state.store.iter().filter_map(|(name, mut fragment)| {
+                accept_slots(&mut fragment, table).then(|| (name.clone(), fragment))
             });
             for (name, fragment) in moved.collect::<Vec<_>>() {
-                state.fragments.put(name, fragment);
+                state.store.put(name, fragment);
             }
         }
     }
@@ -187,15 +187,15 @@ impl Desired {
 
 impl Plan {
     /// Puts endpoints into the slots that they have in what is programmed of it, as
-    /// [`align`](crate::transaction::slots::align) gives that: where a destination passes from one Service to another,
+    /// [`assign_slots`](crate::transaction::slots::align) gives that: where a destination passes from one Service to another,
     /// the endpoints of both are in one list.
-    pub fn adopt_slots(&mut self, programmed: &Ruleset) {
+    pub fn accept_slots(&mut self, programmed: &Ruleset) {
         for (family, plan) in Family::ALL.into_iter().zip(&mut self.tables) {
             let (Some(plan), Some(table)) = (plan, programmed.tables.get(&family)) else {
                 continue;
             };
-            for (_, fragment) in &mut plan.fragments {
-                adopt_slots(fragment, table);
+            for (_, fragment) in &mut plan.store {
+                accept_slots(fragment, table);
             }
         }
     }
@@ -203,7 +203,7 @@ impl Plan {
 
 /// Puts a Service's endpoints into the slots that they have in a table, as far as it has them. Says
 /// whether any has another.
-fn adopt_slots(fragment: &mut Fragment, table: &Table) -> bool {
+fn accept_slots(fragment: &mut Fragment, table: &Table) -> bool {
     let mut is_other = false;
     for (map, key, element) in fragment.elements.iter_mut().filter(|entry| entry.0.has_slots()) {
         let there = table.sets.get(map.name()).and_then(|set| set.elements.get(key));
@@ -221,32 +221,32 @@ fn index(family: Family) -> usize {
 }
 
 impl State {
-    fn new(frame: Frame) -> Self {
+    fn new(frame: Skeleton) -> Self {
         Self {
             frame,
-            fragments: Fragments::default(),
-            uses: HashMap::new(),
+            store: FragmentStore::default(),
+            refcounts: HashMap::new(),
             tally: Tally::default(),
         }
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
-        let Self { frame, uses, tally, .. } = self;
-        each_shared(&fragment, |shared| match uses.entry(shared) {
-            Entry::Occupied(mut uses) => *uses.get_mut() += 1,
+        let Self { frame, refcounts, tally, .. } = self;
+        each_shared(&fragment, |shared| match refcounts.entry(shared) {
+            Entry::Occupied(mut refcounts) => *refcounts.get_mut() += 1,
             Entry::Vacant(unused) => {
                 count_shared(tally, unused.key(), frame, usize::saturating_add);
                 unused.insert(1);
             }
         });
         count(tally, &fragment, usize::saturating_add);
-        let before = self.fragments.put(name, fragment);
+        let before = self.store.put(name, fragment);
         count(tally, &before, usize::saturating_sub);
         each_shared(&before, |shared| {
-            if let Entry::Occupied(mut uses) = uses.entry(shared) {
-                *uses.get_mut() -= 1;
-                if *uses.get() == 0 {
-                    let (shared, _) = uses.remove_entry();
+            if let Entry::Occupied(mut refcounts) = refcounts.entry(shared) {
+                *refcounts.get_mut() -= 1;
+                if *refcounts.get() == 0 {
+                    let (shared, _) = refcounts.remove_entry();
                     count_shared(tally, &shared, frame, usize::saturating_sub);
                 }
             }
@@ -254,17 +254,17 @@ impl State {
     }
 
     fn table(&self) -> Table {
-        let mut assembly = Assembly::new(self.frame.base.clone());
-        self.fragments.iter().for_each(|(_, fragment)| assembly.add(&fragment));
+        let mut assembly = TableBuilder::new(self.frame.base.clone());
+        self.store.iter().for_each(|(_, fragment)| assembly.add(&fragment));
         assembly.finish(self.frame.is_from_pod.as_ref())
     }
 
     /// The rules of all chains but those of the frame.
     fn count_rules(&self) -> usize {
         let mut tally = Tally::default();
-        let fragments = self.fragments.iter();
-        fragments.for_each(|(_, it)| count(&mut tally, &it, usize::saturating_add));
-        let shared = self.uses.keys();
+        let store = self.store.iter();
+        store.for_each(|(_, it)| count(&mut tally, &it, usize::saturating_add));
+        let shared = self.refcounts.keys();
         shared.for_each(|it| count_shared(&mut tally, it, &self.frame, usize::saturating_add));
         tally.rules
     }
@@ -277,7 +277,12 @@ impl State {
 }
 
 /// Adds to a tally, or takes from it, what several Services use.
-fn count_shared(tally: &mut Tally, it: &Shared, frame: &Frame, change: fn(usize, usize) -> usize) {
+fn count_shared(
+    tally: &mut Tally,
+    it: &Shared,
+    frame: &Skeleton,
+    change: fn(usize, usize) -> usize,
+) {
     match it {
         Shared::Element(..) => tally.elements = change(tally.elements, 1),
         Shared::Chain(balancer) => {

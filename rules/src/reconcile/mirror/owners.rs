@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Desired, Plan, State, index};
+use super::{Mirror, Plan, State, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::list_of_client;
 use crate::compile::{Entry, Fragment, Map, names};
@@ -64,41 +64,45 @@ impl Fragment {
 
 impl Plan {
     /// The Services of this plan that need an object, or need it no longer.
-    pub fn users(&self, family: Family, object: &Object, before: &Desired) -> Vec<NamespacedName> {
+    pub fn owners_of(
+        &self,
+        family: Family,
+        object: &Object,
+        before: &Mirror,
+    ) -> Vec<NamespacedName> {
         let Some(table) = &self.tables[index(family)] else { return Vec::new() };
         let needed = |name: &NamespacedName| {
             let state = before.tables[index(family)].as_ref();
-            state.is_some_and(|state| state.fragments.get(name).needs(object))
+            state.is_some_and(|state| state.store.get(name).needs(object))
         };
-        let users =
-            table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
+        let users = table.store.iter().filter(|(name, after)| after.needs(object) || needed(name));
         // Who gives way asks for nothing.
         let users = users.filter(|(name, _)| !before.left.contains(name));
         users.map(|(name, _)| name.clone()).collect()
     }
 }
 
-impl Desired {
+impl Mirror {
     /// The Services that need an object. This walks all fragments.
-    pub fn users(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
-        let fragments = self.tables[index(family)].iter().flat_map(|state| state.fragments.iter());
-        let users = fragments.filter(|(_, fragment)| fragment.needs(object));
+    pub fn owners_of(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
+        let store = self.tables[index(family)].iter().flat_map(|state| state.store.iter());
+        let users = store.filter(|(_, fragment)| fragment.needs(object));
         users.map(|(name, _)| name.clone()).collect()
     }
 
     /// Leaves these Services as they are from now on, whatever touches them; no others.
-    pub fn leave(&mut self, services: HashSet<NamespacedName>) {
+    pub fn freeze(&mut self, services: HashSet<NamespacedName>) {
         self.left = services;
     }
 
     /// What Services that are left as they are keep, of those that have a destination which another
     /// comes to have.
-    pub(super) fn give_way(
+    pub(super) fn yield_contested(
         &self,
         state: &State,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
-        let left = self.left.iter().map(|name| (name, state.fragments.get(name)));
+        let left = self.left.iter().map(|name| (name, state.store.get(name)));
         let left = left.filter(|(_, fragment)| !fragment.is_empty());
         let left: Vec<_> = left.collect();
         if left.is_empty() {

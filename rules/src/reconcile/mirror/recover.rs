@@ -8,14 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::owners::destination;
-use super::{Desired, State, index};
+use super::{Mirror, State, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::{list_of_member, lists_of};
-use crate::compile::{Balancer, Fragment, Frame, Map, chain_for, learning, own_spec};
+use crate::compile::{Balancer, Fragment, Map, Skeleton, chain_for, learning, own_spec};
 use crate::nft::{Chain, Data, Element, Elements, Name, RawKey, Ruleset, Set, Statement, Table};
 use crate::transaction::split::owner;
 
-impl Desired {
+impl Mirror {
     /// Desires of these Services what they have in a ruleset, and nothing else. This walks all
     /// fragments.
     pub fn keep(&mut self, services: &HashSet<NamespacedName>, observed: &Ruleset) {
@@ -50,7 +50,7 @@ impl State {
                 all[number].own.chains.insert(name.clone(), chain.clone());
             }
         }
-        all.iter_mut().for_each(|kept| kept.drop_what_leads_nowhere(&self.frame));
+        all.iter_mut().for_each(|kept| kept.drop_dangling(&self.frame));
 
         let (claimed, nothing) = (self.claimed(), Elements::new());
         let elements = |map: Map| {
@@ -103,7 +103,7 @@ impl State {
 
     /// The destinations that Services have.
     fn claimed(&self) -> HashSet<RawKey> {
-        let elements = self.fragments.iter().flat_map(|(_, fragment)| fragment.elements);
+        let elements = self.store.iter().flat_map(|(_, fragment)| fragment.elements);
         elements.filter(|(map, ..)| !map.has_slots()).map(|(_, key, _)| key).collect()
     }
 }
@@ -147,7 +147,7 @@ impl Kept {
     }
 
     /// Drops chains with rules that others have made, or that lead to such a chain.
-    fn drop_what_leads_nowhere(&mut self, frame: &Frame) {
+    fn drop_dangling(&mut self, frame: &Skeleton) {
         let learning = learning();
         loop {
             let is_whole = |chain: &Chain| {
@@ -175,7 +175,7 @@ impl Kept {
         targets.iter().for_each(|name| self.add_balancer(name));
     }
 
-    fn has_chain(&self, name: &Name, frame: &Frame) -> bool {
+    fn has_chain(&self, name: &Name, frame: &Skeleton) -> bool {
         self.own.chains.contains_key(name)
             || frame.base.chains.contains_key(name)
             || Balancer::shared(name).is_some()
@@ -188,7 +188,7 @@ impl Kept {
     }
 
     /// Says whether it is kept.
-    fn add_verdict(&mut self, map: Map, key: &RawKey, element: &Element, frame: &Frame) -> bool {
+    fn add_verdict(&mut self, map: Map, key: &RawKey, element: &Element, frame: &Skeleton) -> bool {
         let Data::Verdict(verdict) = &element.data else { return false };
         if let Some(chain) = verdict.chain() {
             if !self.has_chain(chain, frame) {

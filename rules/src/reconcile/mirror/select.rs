@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Shared, State};
+use super::{Mirror, Shared, State};
 use crate::cluster::Family;
 use crate::compile::learning;
 use crate::nft::{Data, Element, Name, RawKey, Ruleset, Set, SetSpec, Table};
 
 /// Which parts of a table are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Selection {
     /// All chains and rules, and what defines each set.
     pub structure: bool,
     /// Elements with these keys; of interval sets, all elements.
     pub elements: BTreeMap<Name, BTreeSet<RawKey>>,
 }
 
-impl Desired {
+impl Mirror {
     /// What defines a set or map; `None` if there is none of the name.
     pub fn spec(&self, family: Family, name: &Name) -> Option<SetSpec> {
         let state = self.tables[super::index(family)].as_ref()?;
@@ -27,7 +27,7 @@ impl Desired {
 
     /// These parts of what is desired; a family of which nothing is asked for has no table. This
     /// walks all fragments.
-    pub fn parts(&self, parts: &BTreeMap<Family, Part>) -> Ruleset {
+    pub fn parts(&self, parts: &BTreeMap<Family, Selection>) -> Ruleset {
         let mut ruleset = Ruleset::default();
         for (family, part) in parts {
             if let Some(state) = &self.tables[super::index(*family)] {
@@ -39,7 +39,7 @@ impl Desired {
 }
 
 impl State {
-    fn part(&self, part: &Part) -> Table {
+    fn part(&self, part: &Selection) -> Table {
         let mut table = Table::default();
         if part.structure {
             self.add_structure(&mut table);
@@ -55,12 +55,12 @@ impl State {
             }
         };
         let nothing = Element::new(Data::Nothing);
-        for shared in self.uses.keys() {
+        for shared in self.refcounts.keys() {
             if let Shared::Element(map, key) = shared {
                 add(map.name(), key, &nothing);
             }
         }
-        for (_, fragment) in self.fragments.iter() {
+        for (_, fragment) in self.store.iter() {
             for (map, key, element) in &fragment.elements {
                 add(map.name(), key, element);
             }
@@ -73,8 +73,8 @@ impl State {
     }
 
     /// Interval sets are read whole.
-    fn add_intervals(&self, part: &Part, table: &mut Table) {
-        for other in self.fragments.own().chain([&self.frame.base]) {
+    fn add_intervals(&self, part: &Selection, table: &mut Table) {
+        for other in self.store.own().chain([&self.frame.base]) {
             for (name, set) in other.sets.iter().filter(|(_, set)| set.spec.interval) {
                 if part.elements.contains_key(name) {
                     table.sets.insert(name.clone(), set.clone());
@@ -92,11 +92,11 @@ impl State {
             table.chains.extend(chains);
         };
         add(&self.frame.base);
-        self.fragments.own().for_each(&mut add);
-        if self.uses.contains_key(&Shared::Learning) {
+        self.store.own().for_each(&mut add);
+        if self.refcounts.contains_key(&Shared::Learning) {
             add(&learning());
         }
-        for shared in self.uses.keys() {
+        for shared in self.refcounts.keys() {
             if let Shared::Chain(balancer) = shared {
                 let chain = balancer.chain(self.frame.is_from_pod.as_ref());
                 table.chains.insert(balancer.name(), chain);
@@ -108,8 +108,8 @@ impl State {
     /// Adds a set that there is, without elements.
     fn declare(&self, name: &Name, table: &mut Table) {
         let of = |other: &Table| other.sets.get(name).map(|set| Set::new(set.spec.clone()));
-        let learning = || self.uses.contains_key(&Shared::Learning).then(learning);
-        let own = || self.fragments.own().find_map(of);
+        let learning = || self.refcounts.contains_key(&Shared::Learning).then(learning);
+        let own = || self.store.own().find_map(of);
         let found = of(&self.frame.base).or_else(|| of(&learning()?)).or_else(own);
         table.sets.extend(found.map(|set| (name.clone(), set)));
     }

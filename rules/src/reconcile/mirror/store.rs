@@ -16,11 +16,11 @@ const FEW: usize = 64 * 1024;
 
 /// Fragments by Service; none that is empty.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fragments {
+pub(super) struct FragmentStore {
     places: HashMap<NamespacedName, Place>,
     bytes: Vec<u8>,
     /// How many of the bytes are nobody's any more.
-    left_over: usize,
+    garbage: usize,
     /// What few Services have, which is not in the bytes.
     rest: HashMap<NamespacedName, Fragment>,
 }
@@ -38,13 +38,13 @@ impl Place {
     }
 }
 
-impl Fragments {
+impl FragmentStore {
     pub(super) fn contains(&self, name: &NamespacedName) -> bool {
         self.places.contains_key(name)
     }
 
     /// About how many elements a Service adds: an endpoint's record is some ten bytes long.
-    pub(super) fn weight(&self, name: &NamespacedName) -> usize {
+    pub(super) fn estimated_elements(&self, name: &NamespacedName) -> usize {
         self.places.get(name).map_or(0, |place| place.length as usize / 10)
     }
 
@@ -57,7 +57,7 @@ impl Fragments {
     pub(super) fn put(&mut self, name: NamespacedName, fragment: Fragment) -> Fragment {
         let before = self.get(&name);
         if let Some(place) = self.places.remove(&name) {
-            self.left_over += place.length as usize;
+            self.garbage += place.length as usize;
             self.rest.remove(&name);
         }
         if !fragment.is_empty() {
@@ -70,7 +70,7 @@ impl Fragments {
             let place = Place { start: number(start), length: number(self.bytes.len() - start) };
             self.places.insert(name, place);
         }
-        if self.left_over > FEW.max(self.bytes.len() / 4) {
+        if self.garbage > FEW.max(self.bytes.len() / 4) {
             self.tidy();
         }
         before
@@ -97,13 +97,13 @@ impl Fragments {
     }
 
     fn tidy(&mut self) {
-        let mut bytes = Vec::with_capacity(self.bytes.len() - self.left_over);
+        let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
         for place in self.places.values_mut() {
             let start = bytes.len() as u32;
             bytes.extend(place.of(&self.bytes));
             place.start = start;
         }
-        (self.bytes, self.left_over) = (bytes, 0);
+        (self.bytes, self.garbage) = (bytes, 0);
     }
 }
 

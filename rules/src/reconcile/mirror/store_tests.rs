@@ -28,21 +28,21 @@ proptest! {
     /// However often they change, at the cost of little more than what there is.
     #[test]
     fn fragments_are_what_was_put_last(changes in vec((0..20u8, 0..2000u32), 200)) {
-        let (mut fragments, mut expected) = (Fragments::default(), HashMap::new());
+        let (mut store, mut expected) = (FragmentStore::default(), HashMap::new());
         for (number, endpoints) in changes {
             let name = NamespacedName::new("default", format!("web-{number}"));
-            let before = fragments.put(name.clone(), fragment(endpoints));
+            let before = store.put(name.clone(), fragment(endpoints));
             prop_assert_eq!(before, expected.insert(name, fragment(endpoints)).unwrap_or_default());
         }
         expected.retain(|_, fragment| !fragment.is_empty());
-        let all: HashMap<_, _> = fragments.iter().map(|(name, it)| (name.clone(), it)).collect();
+        let all: HashMap<_, _> = store.iter().map(|(name, it)| (name.clone(), it)).collect();
         prop_assert_eq!(&all, &expected);
-        prop_assert_eq!(fragments.names().count(), expected.len());
+        prop_assert_eq!(store.names().count(), expected.len());
         prop_assert_eq!(
-            fragments.own().count(),
+            store.own().count(),
             expected.values().filter(|it| it.own.is_some()).count()
         );
-        let live: u32 = fragments.places.values().map(|place| place.length).sum();
-        prop_assert!(fragments.bytes.len() <= (live as usize + FEW) * 2, "{} of {live}", fragments.bytes.len());
+        let live: u32 = store.places.values().map(|place| place.length).sum();
+        prop_assert!(store.bytes.len() <= (live as usize + FEW) * 2, "{} of {live}", store.bytes.len());
     }
 }

@@ -9,7 +9,7 @@ use crate::compile::compile;
 use crate::config::DetectLocal;
 use crate::transaction::Counts;
 use crate::transaction::diff::diff;
-use crate::transaction::slots::align;
+use crate::transaction::slots::assign_slots;
 
 fn name(number: u8) -> NamespacedName {
     NamespacedName::new("default", format!("web-{number}"))
@@ -50,14 +50,14 @@ fn cluster(services: u8) -> Cluster {
     cluster
 }
 
-fn of(cluster: &Cluster, config: &Config) -> Desired {
-    let mut desired = Desired::default();
-    desired.set(cluster, config, &Touched::all(cluster));
+fn of(cluster: &Cluster, config: &Config) -> Mirror {
+    let mut desired = Mirror::default();
+    desired.set(cluster, config, &ChangeSet::all(cluster));
     desired
 }
 
-fn touched(numbers: &[u8]) -> Touched {
-    Touched::services(numbers.iter().copied().map(name))
+fn change_set(numbers: &[u8]) -> ChangeSet {
+    ChangeSet::services(numbers.iter().copied().map(name))
 }
 
 /// What a plan changes.
@@ -71,7 +71,7 @@ fn one_replaced_endpoint_is_one_service_and_two_elements_for_each_address() {
     let mut cluster = cluster(20);
     let desired = of(&cluster, &config);
     put(&mut cluster, 7, &[1, 9, 3]);
-    let plan = desired.plan(&cluster, &config, &touched(&[7]));
+    let plan = desired.plan(&cluster, &config, &change_set(&[7]));
     assert_eq!(plan.recompiled, 1);
     // At the ClusterIP and at the external address.
     assert_eq!(counts(&plan).added.elements, 2);
@@ -83,7 +83,7 @@ fn one_replaced_endpoint_is_one_service_and_two_elements_for_each_address() {
 fn a_change_of_nothing_that_counts_plans_nothing() {
     let config = Config::new("node-a");
     let cluster = cluster(3);
-    let plan = of(&cluster, &config).plan(&cluster, &config, &touched(&[1, 2, 9]));
+    let plan = of(&cluster, &config).plan(&cluster, &config, &change_set(&[1, 2, 9]));
     assert_eq!((&plan.before, &plan.after), (&Ruleset::default(), &Ruleset::default()));
     assert_eq!(plan.recompiled, 3);
 }
@@ -95,11 +95,11 @@ fn a_chain_goes_with_its_last_user() {
     let mut desired = of(&cluster, &config);
     let chains = |plan: &Plan| (counts(plan).removed.chains, counts(plan).added.chains);
     put(&mut cluster, 1, &[1]);
-    let plan = desired.plan(&cluster, &config, &touched(&[1]));
+    let plan = desired.plan(&cluster, &config, &change_set(&[1]));
     assert_eq!(chains(&plan), (0, 2), "the other still has three");
     desired.accept(plan);
     put(&mut cluster, 2, &[1]);
-    assert_eq!(chains(&desired.plan(&cluster, &config, &touched(&[2]))), (2, 0));
+    assert_eq!(chains(&desired.plan(&cluster, &config, &change_set(&[2]))), (2, 0));
 }
 
 /// Pods are told from other sources in chains that Services share.
@@ -108,9 +108,9 @@ fn the_networks_of_pods_change_chains_and_no_service() {
     let mut config = Config { detect_local: DetectLocal::NodeCidr, ..Config::new("node-a") };
     let mut cluster = cluster(5);
     let mut desired = of(&cluster, &config);
-    let mut surroundings = Touched { surroundings: true, ..Touched::default() };
-    let mut check = |cluster: &Cluster, config: &Config, touched: &Touched| {
-        let plan = desired.plan(cluster, config, touched);
+    let mut environment = ChangeSet { environment: true, ..ChangeSet::default() };
+    let mut check = |cluster: &Cluster, config: &Config, change_set: &ChangeSet| {
+        let plan = desired.plan(cluster, config, change_set);
         let mut programmed = desired.ruleset();
         diff(&plan.before, &plan.after).apply(&mut programmed);
         assert_eq!(programmed, compile(cluster, config));
@@ -125,14 +125,14 @@ fn the_networks_of_pods_change_chains_and_no_service() {
         pod_cidrs: vec!["10.244.0.0/24".parse().unwrap()],
     };
     cluster.node = Some(Node { zone: None, ..node("") });
-    assert_eq!(check(&cluster, &config, &surroundings), 0);
+    assert_eq!(check(&cluster, &config, &environment), 0);
     config.detect_local = DetectLocal::InterfaceNamePrefix("veth".to_owned());
-    assert_eq!(check(&cluster, &config, &surroundings), 0);
+    assert_eq!(check(&cluster, &config, &environment), 0);
     // The zone decides on endpoints, of a Service that goes at the same moment, too.
     cluster.node = Some(node("here"));
     cluster.services.remove(&name(2));
-    surroundings.services.insert(name(2));
-    check(&cluster, &config, &surroundings);
+    environment.services.insert(name(2));
+    check(&cluster, &config, &environment);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn slots_are_taken_over_from_what_is_programmed() {
     let endpoints = &mut table.sets.get_mut(Map::Endpoints.name()).unwrap().elements;
     let reversed: Vec<_> = endpoints.values().rev().cloned().collect();
     endpoints.values_mut().zip(reversed).for_each(|(element, other)| *element = other);
-    desired.adopt_slots(&programmed);
+    desired.accept_slots(&programmed);
     assert_eq!(desired.ruleset(), programmed);
 }
 
@@ -156,7 +156,7 @@ fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_know
     let mut cluster = cluster(1);
     let mut desired = of(&cluster, &config);
     put(&mut cluster, 1, &[9, 2, 3]);
-    let plan = desired.plan(&cluster, &config, &touched(&[1]));
+    let plan = desired.plan(&cluster, &config, &change_set(&[1]));
     let mut programmed = desired.ruleset();
     diff(&plan.before, &plan.after).apply(&mut programmed);
     desired.accept(plan);
@@ -165,11 +165,11 @@ fn a_destination_that_passes_to_another_service_keeps_its_slots_and_that_is_know
     let slice = cluster.slices.remove(&name(1)).unwrap();
     cluster.services.insert(name(2), service);
     cluster.slices.insert(name(2), EndpointSlice { service: name(2), ..slice });
-    let mut plan = desired.plan(&cluster, &config, &touched(&[1, 2]));
-    let fitted = align(&plan.before, &plan.after).into_owned();
-    let transaction = diff(&plan.before, &fitted);
+    let mut plan = desired.plan(&cluster, &config, &change_set(&[1, 2]));
+    let aligned = assign_slots(&plan.before, &plan.after).into_owned();
+    let transaction = diff(&plan.before, &aligned);
     transaction.apply(&mut programmed);
-    plan.adopt_slots(&fitted);
+    plan.accept_slots(&aligned);
     desired.accept(plan);
     assert_eq!(desired.ruleset(), programmed);
     let counts = transaction.counts();
@@ -191,7 +191,7 @@ fn a_service_is_compiled_once_for_all_of_its_batches() {
         let services = if batches == 2 { vec![name(2), name(1)] } else { vec![name(1)] };
         if batches == 2 {
             put(&mut cluster, 2, &[1, 2]);
-            compiled.touch(&touched(&[2]));
+            compiled.invalidate(&change_set(&[2]));
         }
         let batch = Batch { services, max_elements: 100, ..Batch::all(&BTreeSet::new(), false) };
         let plan = desired.plan_batch(&cluster, &config, &batch, &mut compiled);
@@ -207,7 +207,7 @@ fn a_service_is_compiled_once_for_all_of_its_batches() {
     assert_eq!(recompiled, 2, "in {batches} batches");
     assert_eq!(desired.ruleset(), {
         let all = compile(&cluster, &config);
-        align(&desired.ruleset(), &all).into_owned()
+        assign_slots(&desired.ruleset(), &all).into_owned()
     });
 }
 
@@ -218,11 +218,11 @@ fn a_service_that_changes_between_its_batches_is_compiled_anew() {
     let mut cluster = cluster(1);
     let mut desired = of(&cluster, &config);
     let mut compiled = Compiled::default();
-    for (count, change) in [(200, Touched::default()), (100, touched(&[1]))] {
+    for (count, change) in [(200, ChangeSet::default()), (100, change_set(&[1]))] {
         let mut large = cluster.services[&name(1)].clone();
         large.external_ips = (0..count).map(|last| [203, 0, 113, last].into()).collect();
         cluster.services.insert(name(1), large);
-        compiled.touch(&change);
+        compiled.invalidate(&change);
         let batch = Batch { max_elements: 100, ..Batch::all(&[name(1)].into(), false) };
         let plan = desired.plan_batch(&cluster, &config, &batch, &mut compiled);
         assert_eq!(plan.recompiled, 1);

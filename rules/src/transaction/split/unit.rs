@@ -10,7 +10,7 @@ use crate::transaction::{Action, Transaction};
 
 /// Changes that must stay together.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Part {
+pub(super) enum Unit {
     /// All that an address has.
     Address(Family, RawKey),
     /// All that a node port has, by protocol and port.
@@ -21,7 +21,7 @@ pub(super) enum Part {
     List(Family, RawKey),
 }
 
-impl Part {
+impl Unit {
     /// The part of an element, if its set is one of those whose keys tell of which destination or list
     /// it is.
     pub(super) fn of_key(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
@@ -34,7 +34,7 @@ impl Part {
             | names::ENDPOINTS
             | names::NO_ENDPOINT_SERVICES
             | names::FIREWALL_IPS
-            | names::AFFINITY_SERVICES => Some(Part::Address(
+            | names::AFFINITY_SERVICES => Some(Unit::Address(
                 family,
                 begin(match family {
                     Family::Ipv4 => 4,
@@ -46,10 +46,10 @@ impl Part {
             | names::NODEPORT_ENDPOINTS
             | names::NO_ENDPOINT_NODEPORTS
             | names::NODEPORTS_IN_USE
-            | names::AFFINITY_NODEPORTS => Some(Part::NodePort(family, begin(8))),
-            names::AFFINITY_ENDPOINTS => Some(Part::List(family, list_of_member(key)?)),
+            | names::AFFINITY_NODEPORTS => Some(Unit::NodePort(family, begin(8))),
+            names::AFFINITY_ENDPOINTS => Some(Unit::List(family, list_of_member(key)?)),
             name if name.starts_with(names::AFFINITY_CLIENTS) => {
-                Some(Part::List(family, list_of_client(key)?))
+                Some(Unit::List(family, list_of_client(key)?))
             }
             _ => None,
         }
@@ -57,7 +57,7 @@ impl Part {
 
     /// The part of a chain or set that is a Service's own.
     pub(super) fn of_service(family: Family, name: &Name) -> Option<Self> {
-        Some(Part::Service(family, owner(name)?))
+        Some(Unit::Service(family, owner(name)?))
     }
 }
 
@@ -75,8 +75,8 @@ pub(crate) fn owner(name: &Name) -> Option<String> {
 
 /// Parts, how many elements each changes, and which are one.
 #[derive(Debug, Default)]
-pub(super) struct Parts {
-    indices: BTreeMap<Part, usize>,
+pub(super) struct Units {
+    indices: BTreeMap<Unit, usize>,
     nodes: Vec<Node>,
 }
 
@@ -87,9 +87,9 @@ struct Node {
     weight: usize,
 }
 
-impl Parts {
+impl Units {
     /// Adds to a part a change of so many elements.
-    pub(super) fn add(&mut self, part: Part, weight: usize) -> usize {
+    pub(super) fn add(&mut self, part: Unit, weight: usize) -> usize {
         let next = self.nodes.len();
         let index = *self.indices.entry(part).or_insert(next);
         if index == next {
@@ -101,10 +101,10 @@ impl Parts {
     }
 
     /// Adds an element to a part, which is one with the Service's whose chain it goes to.
-    pub(super) fn add_element(&mut self, part: Part, family: Family, element: &Element) {
+    pub(super) fn add_element(&mut self, part: Unit, family: Family, element: &Element) {
         let index = self.add(part, 1);
         if let Some(chain) = element.data.chain()
-            && let Some(service) = Part::of_service(family, chain)
+            && let Some(service) = Unit::of_service(family, chain)
         {
             let service = self.add(service, 0);
             self.join(index, service);
@@ -114,8 +114,8 @@ impl Parts {
     /// Joins lists to the Service whose rules name them.
     pub(super) fn join_lists(&mut self, family: Family, chain: &Name, rules: &[Rule]) {
         for list in rules.iter().flat_map(lists_of) {
-            let Some(service) = Part::of_service(family, chain) else { return };
-            let (list, service) = (self.add(Part::List(family, list), 0), self.add(service, 0));
+            let Some(service) = Unit::of_service(family, chain) else { return };
+            let (list, service) = (self.add(Unit::List(family, list), 0), self.add(service, 0));
             self.join(list, service);
         }
     }
@@ -141,7 +141,7 @@ impl Parts {
                 else {
                     continue;
                 };
-                let Some(part) = Part::of_key(family, set, key) else { continue };
+                let Some(part) = Unit::of_key(family, set, key) else { continue };
                 let index = self.add(part, 0);
                 // All of them become one with the first destination, and stay so.
                 while lists.len() > 1 {
@@ -167,7 +167,7 @@ impl Parts {
                 let Some(list) = list_of_member(member) else { continue };
                 let address = &member.as_bytes()[list.as_bytes().len()..];
                 let Some(address) = RawKey::from_bytes(address) else { continue };
-                let list = self.add(Part::List(family, list), 0);
+                let list = self.add(Unit::List(family, list), 0);
                 found.entry((family, address)).or_default().insert(list);
             }
         }
@@ -178,7 +178,7 @@ impl Parts {
     pub(super) fn distribute(
         mut self,
         mut number: impl FnMut(usize) -> usize,
-    ) -> BTreeMap<Part, usize> {
+    ) -> BTreeMap<Unit, usize> {
         let mut numbers = vec![None; self.nodes.len()];
         let indices = std::mem::take(&mut self.indices);
         let numbered = indices.into_iter().map(|(part, index)| {

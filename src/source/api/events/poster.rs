@@ -15,9 +15,9 @@ use tracing::{debug, warn};
 use super::{Event, NOTE_LIMIT, Occurrence, Severity};
 use crate::error::chain;
 use crate::source::Kind;
+use crate::source::api::auth_errors;
 use crate::source::api::backoff::Backoff;
-use crate::source::api::server::Server;
-use crate::source::api::trust;
+use crate::source::api::client::ApiClient;
 use crate::source::api::uids::Uid;
 use crate::text;
 
@@ -29,13 +29,13 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const NAME_LIMIT: usize = 253;
 
 pub(super) struct Poster {
-    server: Server,
+    server: ApiClient,
     /// The node's name.
     instance: String,
 }
 
 impl Poster {
-    pub(super) fn new(server: Server, node_name: &str) -> Self {
+    pub(super) fn new(server: ApiClient, node_name: &str) -> Self {
         Self { server, instance: node_name.to_owned() }
     }
 
@@ -45,7 +45,7 @@ impl Poster {
         for _ in 0..ATTEMPTS {
             let Err(error) = self.try_send(event, of).await else { return true };
             match error {
-                error if trust::is_for_credentials(&error) => {
+                error if auth_errors::is_for_credentials(&error) => {
                     if let Err(error) = self.server.renew().await {
                         debug!("events: {}", chain(&error));
                     }

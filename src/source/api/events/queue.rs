@@ -26,13 +26,13 @@ const CLUSTER_INTERVAL: Duration = Duration::from_secs(10);
 /// them.
 const SPREAD: Duration = Duration::from_secs(15);
 /// How many objects and reasons are known. What more there is, is only in the log.
-const MOST_SUBJECTS: usize = 1024;
+const MAX_SUBJECTS: usize = 1024;
 /// The shortest time from one look for subjects that can be forgotten to the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often an object is told of, in the log alone, of which nothing more can be known.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How many Events may wait.
-const MOST_WAITING: usize = 256;
+const MAX_WAITING: usize = 256;
 
 /// Events that wait, and what is known of those that have been sent.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Queue {
             (last.event, last.occurrence, last.similar) = (event, occurrence, last.similar + 1);
             return false;
         }
-        let is_full = self.waiting.len() >= MOST_WAITING;
+        let is_full = self.waiting.len() >= MAX_WAITING;
         let mut due = told.bucket.take(now);
         if event.scope == Scope::Cluster && !is_full {
             due = due.max(self.cluster.take(now)) + SPREAD.mul_f64(random());
@@ -158,13 +158,13 @@ impl Queue {
 
     /// Whether something may be known of this subject, too.
     fn make_room(&mut self, subject: &Subject, now: Instant) -> bool {
-        let is_full = self.subjects.len() >= MOST_SUBJECTS;
+        let is_full = self.subjects.len() >= MAX_SUBJECTS;
         let may_sweep = self.swept.is_none_or(|swept| swept + SWEEP_INTERVAL <= now);
         if is_full && may_sweep && !self.subjects.contains_key(subject) {
             self.swept = Some(now);
             self.subjects.retain(|_, told| !told.bucket.is_full(now));
         }
-        self.subjects.len() < MOST_SUBJECTS || self.subjects.contains_key(subject)
+        self.subjects.len() < MAX_SUBJECTS || self.subjects.contains_key(subject)
     }
 }
 

@@ -31,7 +31,7 @@ fn run(seconds: u64, mut next: impl FnMut(u64) -> Event) -> Vec<(f64, String)> {
         while let Some((event, _)) = queue.pop(now) {
             sent.push(((now - start).as_secs_f64(), event.note));
         }
-        assert!(queue.subjects.len() <= MOST_SUBJECTS && queue.waiting.len() <= MOST_WAITING);
+        assert!(queue.subjects.len() <= MAX_SUBJECTS && queue.waiting.len() <= MAX_WAITING);
     }
     sent
 }
@@ -59,12 +59,12 @@ async fn many_bad_objects_are_told_of_in_time_and_never_all_at_once() {
 async fn more_bad_objects_than_can_be_known_are_a_line_a_second() {
     let (mut queue, start) = (Queue::new(), Instant::now());
     let mut own = 0;
-    for index in 0..u64::try_from(2 * MOST_SUBJECTS).expect("few") {
+    for index in 0..u64::try_from(2 * MAX_SUBJECTS).expect("few") {
         let event = about(&format!("web-{index}"), Scope::Cluster, "bad");
         own += u32::from(queue.offer(event, OCCURRENCE, start));
     }
-    let most = u32::try_from(MOST_SUBJECTS).expect("few");
-    assert_eq!((own, queue.waiting.len()), (most + 1, MOST_WAITING));
+    let most = u32::try_from(MAX_SUBJECTS).expect("few");
+    assert_eq!((own, queue.waiting.len()), (most + 1, MAX_WAITING));
     for second in 1..=20 {
         for offset in 0..19 {
             let event = about("more", Scope::Cluster, &format!("bad {offset}"));

@@ -9,7 +9,7 @@ use weir_rules::cluster::Cluster;
 use weir_rules::compile::compile;
 use weir_rules::nft::Ruleset;
 use weir_rules::transaction::diff::diff;
-use weir_rules::transaction::slots::align;
+use weir_rules::transaction::slots::assign_slots;
 use weir_rules::transaction::{Action, Transaction};
 
 use super::change::PAUSE;
@@ -93,7 +93,7 @@ fn changes(kernel: &Kernel, shape: Shape, new: &mut Endpoints) -> (f64, f64) {
             change(&mut endpoints, new.next());
             let before = ruleset(shape, service, &first);
             let changed = ruleset(shape, service, &endpoints);
-            let after = align(&before, &changed);
+            let after = assign_slots(&before, &changed);
             for transaction in [diff(&before, &after), diff(&after, &before)] {
                 assert_elements_only(&transaction);
                 hand_overs.push(commit(kernel, Transaction::default()));

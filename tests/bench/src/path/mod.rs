@@ -30,7 +30,7 @@ use crate::workload::{ENDPOINT_CIDR, Shape, TARGET_PORT};
 const BATCH: usize = 50;
 const ROUNDS: usize = 401;
 /// The time to load a chain and a map for each Service grows with the square of their number.
-const MOST_PER_SERVICE: u32 = 10_000;
+const MAX_PER_SERVICE: u32 = 10_000;
 /// The smallest table that has the kernel track connections.
 const TRACKING: &str = "table ip tracking {
  chain prerouting {
@@ -145,8 +145,7 @@ fn show(seconds: f64) -> String {
 
 fn measure_shape(shape: Shape) -> Vec<Lane> {
     let tables = [Table::None, Table::Tracking, Table::Weir, Table::PerService];
-    let is_asked =
-        |table: &Table| *table != Table::PerService || shape.services <= MOST_PER_SERVICE;
+    let is_asked = |table: &Table| *table != Table::PerService || shape.services <= MAX_PER_SERVICE;
     let mut lanes: Vec<Lane> =
         tables.into_iter().filter(is_asked).map(|table| Lane::new(table, shape)).collect();
     // The first round warms up.

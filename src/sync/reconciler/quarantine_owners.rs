@@ -1,0 +1,44 @@
+//! Whose fault it is that the kernel refuses something.
+
+use std::error::Error;
+
+use weir_rules::cluster::{Family, NamespacedName};
+use weir_rules::reconcile::mirror::Object;
+
+use super::Reconciler;
+use crate::kernel::CommitError;
+use crate::sync::commit::ApplyError;
+use crate::sync::{NfTables, Quarantined, SyncReport};
+
+/// An object that more Services than this need is not refused because of them.
+const MAX_USERS: usize = 16;
+
+impl<K: NfTables> Reconciler<K> {
+    /// Sets Services aside that need what the kernel has refused. If these are none, or many, the
+    /// fault is not theirs. After a comparison it is not known what the kernel has of them.
+    pub(super) fn quarantine_owners(
+        &mut self,
+        users: Vec<NamespacedName>,
+        object: Option<Box<(Family, Object)>>,
+        error: CommitError,
+        is_unknown: bool,
+        report: &mut SyncReport,
+    ) -> Result<(), ApplyError> {
+        if users.is_empty() || users.len() > MAX_USERS {
+            return Err(ApplyError::Failed(error.into()));
+        }
+        let reason = error.source().map_or(error.to_string(), |cause| format!("{error}: {cause}"));
+        let kept = self.quarantine.unknown();
+        for service in users {
+            if is_unknown {
+                self.mirror.forget(&service);
+            }
+            // What it has kept is refused, too: then it keeps nothing.
+            let is_unknown = is_unknown && !kept.contains(&service);
+            if self.quarantine.put(&service, &reason, is_unknown) {
+                report.quarantined.push(Quarantined { service, reason: reason.clone() });
+            }
+        }
+        Err(ApplyError::Rejected { object, error })
+    }
+}
