@@ -68,7 +68,10 @@ impl Agent {
                 }
             }
         }
-        if synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none()) {
+        self.is_bloated |=
+            synced.dumps > 0 || synced.changes.iter().any(|change| change.transaction.is_none());
+        // The next batch would ask for it again.
+        if !self.has_more() && std::mem::take(&mut self.is_bloated) {
             host::give_back_memory();
         }
     }
