@@ -183,6 +183,11 @@ impl<K: Tables> Engine<K> {
         self.desired.objects()
     }
 
+    /// Whether the next sync compiles any Service: one that waits, or is tried again.
+    pub fn compiles(&self) -> bool {
+        !self.queue.is_empty() || !self.aside.due().is_empty()
+    }
+
     /// Whether a Service has changed and is not programmed yet as it is now.
     pub fn is_queued(&self, service: &NamespacedName) -> bool {
         self.queue.contains(service)

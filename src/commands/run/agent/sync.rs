@@ -20,11 +20,13 @@ const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 const LINES_LOGGED: usize = 1000;
 
 impl Agent {
-    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time. What
-    /// is held back comes with it: a Service is compiled from the cluster as it is, in which an address may
-    /// have passed to it, and nobody who gave that up must be missing in the queue.
+    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time. A
+    /// repair leaves what is held back where it is. But a Service is compiled from the cluster as it is, in
+    /// which an address may have passed to it: then nobody who gave that up must be missing in the queue.
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
-        self.deliver(false);
+        if !self.is_held || self.engine.compiles() {
+            self.deliver(false);
+        }
         let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
         let mut synced = Synced::default();
         let result = self.engine.sync_batch(cluster, &self.config, &mut synced);
