@@ -82,6 +82,9 @@ struct TablePlan {
     frame: Option<Frame>,
     /// What Services add that add something else than before; nothing for those that go.
     fragments: Vec<(NamespacedName, Fragment)>,
+    /// What differs of the Service that is planned in part, as it is and as it is to be: enough to tell
+    /// what changes.
+    step: Option<(NamespacedName, (Fragment, Fragment))>,
 }
 
 impl Desired {
@@ -128,7 +131,7 @@ impl Desired {
     /// Takes note that a plan is carried out. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
-            let Some(TablePlan { frame, fragments, .. }) = table else { continue };
+            let Some(TablePlan { frame, fragments, mut step }) = table else { continue };
             let state = match (state, frame) {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
@@ -140,7 +143,15 @@ impl Desired {
                 (state, Some(frame)) => state.insert(State::new(frame)),
                 (None, None) => continue,
             };
-            fragments.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
+            for (name, fragment) in fragments {
+                match step.take_if(|(of, _)| *of == name) {
+                    Some((_, (before, after))) => {
+                        state.fragments.replace(name, fragment);
+                        state.exchange(&before, &after);
+                    }
+                    None => state.put(name, fragment),
+                }
+            }
         }
     }
 
@@ -172,7 +183,7 @@ impl Desired {
                 adopt_slots(&mut fragment, table).then(|| (name.clone(), fragment))
             });
             for (name, fragment) in moved.collect::<Vec<_>>() {
-                state.fragments.put(name, fragment);
+                state.fragments.replace(name, fragment);
             }
         }
     }
@@ -231,18 +242,24 @@ impl State {
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
+        let before = self.fragments.get(&name);
+        self.exchange(&before, &fragment);
+        self.fragments.replace(name, fragment);
+    }
+
+    /// Counts what a Service has now instead of what it had before.
+    fn exchange(&mut self, before: &Fragment, after: &Fragment) {
         let Self { frame, uses, tally, .. } = self;
-        each_shared(&fragment, |shared| match uses.entry(shared) {
+        each_shared(after, |shared| match uses.entry(shared) {
             Entry::Occupied(mut uses) => *uses.get_mut() += 1,
             Entry::Vacant(unused) => {
                 count_shared(tally, unused.key(), frame, usize::saturating_add);
                 unused.insert(1);
             }
         });
-        count(tally, &fragment, usize::saturating_add);
-        let before = self.fragments.put(name, fragment);
-        count(tally, &before, usize::saturating_sub);
-        each_shared(&before, |shared| {
+        count(tally, after, usize::saturating_add);
+        count(tally, before, usize::saturating_sub);
+        each_shared(before, |shared| {
             if let Entry::Occupied(mut uses) = uses.entry(shared) {
                 *uses.get_mut() -= 1;
                 if *uses.get() == 0 {

@@ -121,7 +121,9 @@ impl Desired {
                 let is_kept = is_all && is_large;
                 for (draft, (before, after)) in drafts.iter_mut().zip(&mut changes) {
                     if !begins_next && before != after {
-                        draft.begin(name, towards(mem::take(before), after, room / 2));
+                        let part = towards(mem::take(before), after, room / 2);
+                        draft.begin(name, part.fragment);
+                        draft.step = part.step.map(|step| (name.clone(), *step));
                     }
                 }
                 if !begins_next {
@@ -139,11 +141,12 @@ impl Desired {
             done.push(name.clone());
             room = room.saturating_sub(cost);
         }
-        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut fragments, .. }| {
-            let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
-            fragments.extend(ways);
-            Some(TablePlan { frame, fragments })
-        });
+        plan.tables =
+            drafts.map(|Draft { state, new_frame: frame, mut fragments, step, .. }| {
+                let ways = state.map(|state| self.give_way(state, &fragments)).unwrap_or_default();
+                fragments.extend(ways);
+                Some(TablePlan { frame, fragments, step })
+            });
         plan
     }
 
@@ -204,6 +207,8 @@ struct Draft<'a> {
     /// `None` if it stays.
     new_frame: Option<Frame>,
     fragments: Vec<(NamespacedName, Fragment)>,
+    /// What differs of the one that is planned in part.
+    step: Option<(NamespacedName, (Fragment, Fragment))>,
     /// Where each is among these.
     places: HashMap<NamespacedName, usize>,
 }
@@ -219,7 +224,7 @@ impl<'a> Draft<'a> {
         let new_frame = (surroundings || state.is_none())
             .then(|| Frame::new(family, cluster, config))
             .filter(|new| state.is_none_or(|state| state.frame != *new));
-        Self { state, new_frame, fragments: Vec::new(), places: HashMap::new() }
+        Self { state, new_frame, fragments: Vec::new(), step: None, places: HashMap::new() }
     }
 
     fn frame(&self) -> &Frame {

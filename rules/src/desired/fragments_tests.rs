@@ -31,7 +31,8 @@ proptest! {
         let (mut fragments, mut expected) = (Fragments::default(), HashMap::new());
         for (number, endpoints) in changes {
             let name = NamespacedName::new("default", format!("web-{number}"));
-            let before = fragments.put(name.clone(), fragment(endpoints));
+            let before = fragments.get(&name);
+            fragments.replace(name.clone(), fragment(endpoints));
             prop_assert_eq!(before, expected.insert(name, fragment(endpoints)).unwrap_or_default());
         }
         expected.retain(|_, fragment| !fragment.is_empty());

@@ -31,9 +31,16 @@ impl Sides {
 
         let mut changes: HashMap<Shared, isize> = HashMap::new();
         for (name, after) in &plan.fragments {
-            let before = state.map(|state| state.fragments.get(name)).unwrap_or_default();
-            sides.add_fragments(&before, after, new);
-            each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
+            let whole;
+            let (before, after) = match &plan.step {
+                Some((of, (before, after))) if of == name => (before, after),
+                _ => {
+                    whole = state.map(|state| state.fragments.get(name)).unwrap_or_default();
+                    (&whole, after)
+                }
+            };
+            sides.add_fragments(before, after, new);
+            each_shared(before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
         let count =
