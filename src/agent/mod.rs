@@ -259,7 +259,8 @@ async fn follow(
                 hear_from = Instant::now() + HEAR_INTERVAL;
                 Box::new(Agent::take_notifications)
             }
-            () = std::future::ready(()), if agent.has_more() => Box::new(Agent::go_on),
+            // What has come meanwhile is in the next batch: this is ready when it is asked for again.
+            () = tokio::task::yield_now(), if agent.has_more() => Box::new(Agent::go_on),
             () = until(agent.due()) => Box::new(Agent::keep_up),
             _ = look.tick() => Box::new(Agent::look),
             _ = network.tick() => Box::new(Agent::look_at_network),

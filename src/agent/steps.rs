@@ -55,6 +55,8 @@ pub(super) struct Agent {
     is_deferred: bool,
     /// Whether more of what has changed waits to be programmed.
     has_more: bool,
+    /// Whether much memory was needed that is free again.
+    is_bloated: bool,
     /// When flows were cleaned last.
     cleaned: Option<Instant>,
     addresses: Addresses,
@@ -99,6 +101,7 @@ impl Agent {
             was_equal: false,
             is_deferred: false,
             has_more: false,
+            is_bloated: false,
             cleaned: None,
             addresses: Addresses::default(),
             triggers: PendingTriggers::default(),

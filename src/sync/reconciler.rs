@@ -184,6 +184,11 @@ impl<K: NfTables> Reconciler<K> {
         self.mirror.objects()
     }
 
+    /// Whether the next sync compiles any Service: one that waits, or is tried again.
+    pub fn compiles(&self) -> bool {
+        !self.queue.is_empty() || !self.quarantine.due().is_empty()
+    }
+
     /// Whether a Service has changed and is not programmed yet as it is now.
     pub fn is_queued(&self, service: &NamespacedName) -> bool {
         self.queue.contains(service)

@@ -21,11 +21,13 @@ const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 const LINES_LOGGED: usize = 1000;
 
 impl Agent {
-    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time. What
-    /// is held back comes with it: a Service is compiled from the cluster as it is, in which an address may
-    /// have passed to it, and nobody who gave that up must be missing in the queue.
+    /// Makes the kernel equal to the cluster, if that is known; a failure is tried again in its time. A
+    /// repair leaves what is held back where it is. But a Service is compiled from the cluster as it is, in
+    /// which an address may have passed to it: then nobody who gave that up must be missing in the queue.
     pub(super) fn sync(&mut self, start: Instant, cause: Cause) {
-        self.deliver(false);
+        if !self.is_deferred || self.reconciler.compiles() {
+            self.deliver(false);
+        }
         let Some(cluster) = self.reader.cluster().filter(|_| !self.is_waiting) else { return };
         let mut report = SyncReport::default();
         let result = self.reconciler.sync_batch(cluster, &self.config, &mut report);
@@ -69,7 +71,10 @@ impl Agent {
                 }
             }
         }
-        if report.dumps > 0 || report.commits.iter().any(|change| change.transaction.is_none()) {
+        self.is_bloated |=
+            report.dumps > 0 || report.commits.iter().any(|change| change.transaction.is_none());
+        // The next batch would ask for it again.
+        if !self.has_more() && std::mem::take(&mut self.is_bloated) {
             host::give_back_memory();
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weir_testbed::{Process, Signal, nft_programs, wait_for};
 
+use crate::quarantine;
 use crate::drift::serving;
 use crate::running::{LIMIT, Running, service, slice};
 use crate::serve::{metric, started, wait_for_metric};
@@ -131,15 +132,16 @@ fn a_change_is_not_held_back_behind_each_batch_of_another() {
     running.wait_for_answer_of("b2");
 }
 
-/// A sync compiles Services from the cluster as it is: what is held back is part of that.
+/// A Service that is tried again is compiled from the cluster as it is: what is held back is part of that.
 #[test]
-fn what_is_held_back_comes_with_a_sync_that_there_is_anyway() {
-    let running = serving("nftables: {syncPeriod: 2h, minSyncPeriod: 1h}");
+fn what_is_held_back_comes_with_a_service_that_is_tried_again() {
+    let running = started(
+        &[service(), slice(B1), aside::service(true), aside::slice(&[B1])],
+        "nftables: {syncPeriod: 2h, minSyncPeriod: 1h}",
+    );
+    wait_for_metric(&running, "weir_set_aside_services", 1.0);
+    running.wait_for_answer_of("b1");
     running.server.apply(slice(B2));
-    let pending = "kubeproxy_sync_proxy_rules_endpoint_changes_pending";
-    wait_for_metric(&running, pending, 1.0);
-    assert_eq!(running.ask().server(), Some("b1"));
-    running.bed.node().nft("flush map ip weir endpoints");
     running.wait_for_answer_of("b2");
 }
 

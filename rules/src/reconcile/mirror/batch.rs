@@ -121,7 +121,9 @@ impl Mirror {
                 let is_kept = is_all && is_large;
                 for (draft, (before, after)) in drafts.iter_mut().zip(&mut changes) {
                     if !begins_next && before != after {
-                        draft.begin(name, towards(mem::take(before), after, room / 2));
+                        let part = towards(mem::take(before), after, room / 2);
+                        draft.begin(name, part.fragment);
+                        draft.step = part.step.map(|step| (name.clone(), *step));
                     }
                 }
                 if !begins_next {
@@ -139,11 +141,13 @@ impl Mirror {
             done.push(name.clone());
             room = room.saturating_sub(cost);
         }
-        plan.tables = drafts.map(|Draft { state, new_frame: frame, mut store, .. }| {
-            let ways = state.map(|state| self.yield_contested(state, &store)).unwrap_or_default();
-            store.extend(ways);
-            Some(TablePlan { frame, store })
-        });
+        plan.tables =
+            drafts.map(|Draft { state, new_frame: frame, mut fragments, step, .. }| {
+                let ways =
+                    state.map(|state| self.yield_contested(state, &fragments)).unwrap_or_default();
+                fragments.extend(ways);
+                Some(TablePlan { frame, fragments, step })
+            });
         plan
     }
 
@@ -203,7 +207,9 @@ struct Draft<'a> {
     state: Option<&'a State>,
     /// `None` if it stays.
     new_frame: Option<Skeleton>,
-    store: Vec<(NamespacedName, Fragment)>,
+    fragments: Vec<(NamespacedName, Fragment)>,
+    /// What differs of the one that is planned in part.
+    step: Option<(NamespacedName, (Fragment, Fragment))>,
     /// Where each is among these.
     places: HashMap<NamespacedName, usize>,
 }
@@ -219,7 +225,7 @@ impl<'a> Draft<'a> {
         let new_frame = (environment || state.is_none())
             .then(|| Skeleton::new(family, cluster, config))
             .filter(|new| state.is_none_or(|state| state.frame != *new));
-        Self { state, new_frame, store: Vec::new(), places: HashMap::new() }
+        Self { state, new_frame, fragments: Vec::new(), step: None, places: HashMap::new() }
     }
 
     fn frame(&self) -> &Skeleton {
@@ -239,8 +245,8 @@ impl<'a> Draft<'a> {
     }
 
     fn begin(&mut self, name: &NamespacedName, after: Fragment) {
-        self.places.insert(name.clone(), self.store.len());
-        self.store.push((name.clone(), after));
+        self.places.insert(name.clone(), self.fragments.len());
+        self.fragments.push((name.clone(), after));
     }
 
     /// Leaves to others what they still have; says whether that is anything.
@@ -258,7 +264,7 @@ impl<'a> Draft<'a> {
                 break;
             }
             let has = match self.places.get(owner) {
-                Some(place) => destinations(&self.store[*place].1),
+                Some(place) => destinations(&self.fragments[*place].1),
                 None => destinations(&self.before(owner)),
             };
             left.extend(has.into_iter().filter(|has| gains.contains(has)));

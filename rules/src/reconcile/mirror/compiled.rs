@@ -49,7 +49,7 @@ impl Compiled {
 /// Whether two fragments are alike but for the slots of endpoints.
 fn serves_the_same(one: &Fragment, other: &Fragment) -> bool {
     let without_slots = |fragment: &Fragment| {
-        let mut elements: Vec<_> = fragment.elements.to_vec();
+        let mut elements = fragment.elements.to_vec();
         for (map, key, _) in &mut elements {
             if let Some(destination) = destination(*map, key).filter(|_| map.has_slots()) {
                 *key = destination;

@@ -21,7 +21,7 @@ impl Delta {
     ) -> (Option<Table>, Option<Table>) {
         let old = state.map(|state| &state.frame);
         let Some(new) = plan.frame.as_ref().or(old) else { return (None, None) };
-        if plan.frame.is_none() && plan.store.is_empty() {
+        if plan.frame.is_none() && plan.fragments.is_empty() {
             return (None, None);
         }
         let mut sides = Self { before: Table::default(), after: Table::default() };
@@ -30,10 +30,17 @@ impl Delta {
         let frames = Frames { old: old.unwrap_or(new), new };
 
         let mut changes: HashMap<Shared, isize> = HashMap::new();
-        for (name, after) in &plan.store {
-            let before = state.map(|state| state.store.get(name)).unwrap_or_default();
-            sides.add_fragments(&before, after, new);
-            each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
+        for (name, after) in &plan.fragments {
+            let whole;
+            let (before, after) = match &plan.step {
+                Some((of, (before, after))) if of == name => (before, after),
+                _ => {
+                    whole = state.map(|state| state.store.get(name)).unwrap_or_default();
+                    (&whole, after)
+                }
+            };
+            sides.add_fragments(before, after, new);
+            each_shared(before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
         let count = |shared: &Shared| {

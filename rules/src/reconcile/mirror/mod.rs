@@ -81,7 +81,10 @@ struct TablePlan {
     /// `None` if it stays.
     frame: Option<Skeleton>,
     /// What Services add that add something else than before; nothing for those that go.
-    store: Vec<(NamespacedName, Fragment)>,
+    fragments: Vec<(NamespacedName, Fragment)>,
+    /// What differs of the Service that is planned in part, as it is and as it is to be: enough to tell
+    /// what changes.
+    step: Option<(NamespacedName, (Fragment, Fragment))>,
 }
 
 impl Mirror {
@@ -128,7 +131,7 @@ impl Mirror {
     /// Takes note that a plan is carried out. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
-            let Some(TablePlan { frame, store, .. }) = table else { continue };
+            let Some(TablePlan { frame, fragments, mut step }) = table else { continue };
             let state = match (state, frame) {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
@@ -140,7 +143,15 @@ impl Mirror {
                 (state, Some(frame)) => state.insert(State::new(frame)),
                 (None, None) => continue,
             };
-            store.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
+            for (name, fragment) in fragments {
+                match step.take_if(|(of, _)| *of == name) {
+                    Some((_, (before, after))) => {
+                        state.store.replace(name, fragment);
+                        state.exchange(&before, &after);
+                    }
+                    None => state.put(name, fragment),
+                }
+            }
         }
     }
 
@@ -172,7 +183,7 @@ impl Mirror {
                 accept_slots(&mut fragment, table).then(|| (name.clone(), fragment))
             });
             for (name, fragment) in moved.collect::<Vec<_>>() {
-                state.store.put(name, fragment);
+                state.store.replace(name, fragment);
             }
         }
     }
@@ -194,7 +205,7 @@ impl Plan {
             let (Some(plan), Some(table)) = (plan, programmed.tables.get(&family)) else {
                 continue;
             };
-            for (_, fragment) in &mut plan.store {
+            for (_, fragment) in &mut plan.fragments {
                 accept_slots(fragment, table);
             }
         }
@@ -231,18 +242,24 @@ impl State {
     }
 
     fn put(&mut self, name: NamespacedName, fragment: Fragment) {
+        let before = self.store.get(&name);
+        self.exchange(&before, &fragment);
+        self.store.replace(name, fragment);
+    }
+
+    /// Counts what a Service has now instead of what it had before.
+    fn exchange(&mut self, before: &Fragment, after: &Fragment) {
         let Self { frame, refcounts, tally, .. } = self;
-        each_shared(&fragment, |shared| match refcounts.entry(shared) {
+        each_shared(after, |shared| match refcounts.entry(shared) {
             Entry::Occupied(mut refcounts) => *refcounts.get_mut() += 1,
             Entry::Vacant(unused) => {
                 count_shared(tally, unused.key(), frame, usize::saturating_add);
                 unused.insert(1);
             }
         });
-        count(tally, &fragment, usize::saturating_add);
-        let before = self.store.put(name, fragment);
-        count(tally, &before, usize::saturating_sub);
-        each_shared(&before, |shared| {
+        count(tally, after, usize::saturating_add);
+        count(tally, before, usize::saturating_sub);
+        each_shared(before, |shared| {
             if let Entry::Occupied(mut refcounts) = refcounts.entry(shared) {
                 *refcounts.get_mut() -= 1;
                 if *refcounts.get() == 0 {

@@ -75,7 +75,8 @@ impl Plan {
             let state = before.tables[index(family)].as_ref();
             state.is_some_and(|state| state.store.get(name).needs(object))
         };
-        let users = table.store.iter().filter(|(name, after)| after.needs(object) || needed(name));
+        let users =
+            table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
         // Who gives way asks for nothing.
         let users = users.filter(|(name, _)| !before.left.contains(name));
         users.map(|(name, _)| name.clone()).collect()

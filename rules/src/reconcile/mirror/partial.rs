@@ -23,34 +23,72 @@ fn own_elements(fragment: &Fragment) -> usize {
     sets.map(|set| set.elements.len()).sum()
 }
 
+/// What a Service has on the way from one fragment to another.
+pub(super) struct Part {
+    /// All that it has then.
+    pub(super) fragment: Fragment,
+    /// What differs from before, as it was and as it is then, but for what has not changed of all else;
+    /// `None` if it takes all of both to tell.
+    pub(super) step: Option<Box<(Fragment, Fragment)>>,
+}
+
 /// What a Service has on the way from one fragment to another: some destinations (an address with its
 /// protocol and port, or a node port) as after, and the others as before. About so many elements
 /// change, and at least one destination. Only what changes is copied.
 ///
 /// What destinations share is there for both. So a new ClusterIP refuses connections to those of its
 /// ports that are still to come, and who may use a load balancer changes with the first destinations.
-pub(super) fn towards(before: Fragment, after: &Fragment, max_elements: usize) -> Fragment {
+pub(super) fn towards(before: Fragment, after: &Fragment, max_elements: usize) -> Part {
     let moved = first_changed(&before, after, max_elements);
     // Most are before or behind those that move.
     let span = moved.first().zip(moved.last()).map(|(first, last)| *first..=*last);
     let is_moved = |(map, key, _): &Entry| {
-        let within =
-            destination(*map, key).filter(|it| span.as_ref().is_some_and(|s| s.contains(it)));
-        within.is_some_and(|it| moved.binary_search(&it).is_ok())
+        let within = |it: &RawKey| span.as_ref().is_some_and(|span| span.contains(it));
+        destination(*map, key).filter(within).is_some_and(|it| moved.binary_search(&it).is_ok())
     };
-    let (shared, balancers) =
-        (union(&before.shared, &after.shared), union(&before.balancers, &after.balancers));
-    let (own, learns) = (own(&before, after), before.learns || after.learns);
+    let mut part = Fragment {
+        elements: Box::default(),
+        shared: union(&before.shared, &after.shared),
+        balancers: union(&before.balancers, &after.balancers),
+        own: own(&before, after),
+        learns: before.learns || after.learns,
+    };
+    let come: Vec<Entry> = after.elements.iter().filter(|entry| is_moved(entry)).cloned().collect();
+    // Which clients are good takes all of the lists to tell.
+    let step = (!part.learns).then(|| {
+        let old = without_elements(&before);
+        Box::new((old, Fragment { elements: come.clone().into(), ..without_elements(&part) }))
+    });
+    let mut gone = Vec::new();
     let mut elements = Vec::with_capacity(before.elements.len().max(after.elements.len()));
-    let mut come = after.elements.iter().filter(|entry| is_moved(entry)).peekable();
-    for stays in before.elements.into_iter().filter(|entry| !is_moved(entry)) {
-        while let Some(next) = come.next_if(|next| (next.0, &next.1) < (stays.0, &stays.1)) {
-            elements.push(next.clone());
+    let mut come = come.into_iter().peekable();
+    for entry in before.elements {
+        if is_moved(&entry) {
+            gone.push(entry);
+            continue;
         }
-        elements.push(stays);
+        while let Some(next) = come.next_if(|next| (next.0, &next.1) < (entry.0, &entry.1)) {
+            elements.push(next);
+        }
+        elements.push(entry);
     }
-    elements.extend(come.cloned());
-    Fragment { elements: elements.into(), shared, balancers, own, learns }
+    elements.extend(come);
+    part.elements = elements.into();
+    let step = step.map(|mut step| {
+        step.0.elements = gone.into();
+        step
+    });
+    Part { fragment: part, step }
+}
+
+fn without_elements(fragment: &Fragment) -> Fragment {
+    Fragment {
+        elements: Box::default(),
+        shared: fragment.shared.clone(),
+        balancers: fragment.balancers.clone(),
+        own: fragment.own.clone(),
+        learns: fragment.learns,
+    }
 }
 
 /// The first destinations that change, sorted: those of about so many elements, and at least one.

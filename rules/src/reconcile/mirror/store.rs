@@ -53,9 +53,8 @@ impl FragmentStore {
         self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()
     }
 
-    /// Has a Service add something else; gives what it was.
-    pub(super) fn put(&mut self, name: NamespacedName, fragment: Fragment) -> Fragment {
-        let before = self.get(&name);
+    /// Has a Service add something else.
+    pub(super) fn replace(&mut self, name: NamespacedName, fragment: Fragment) {
         if let Some(place) = self.places.remove(&name) {
             self.garbage += place.length as usize;
             self.rest.remove(&name);
@@ -73,7 +72,6 @@ impl FragmentStore {
         if self.garbage > FEW.max(self.bytes.len() / 4) {
             self.tidy();
         }
-        before
     }
 
     /// The Services.

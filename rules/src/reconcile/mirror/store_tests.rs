@@ -31,7 +31,8 @@ proptest! {
         let (mut store, mut expected) = (FragmentStore::default(), HashMap::new());
         for (number, endpoints) in changes {
             let name = NamespacedName::new("default", format!("web-{number}"));
-            let before = store.put(name.clone(), fragment(endpoints));
+            let before = store.get(&name);
+            store.replace(name.clone(), fragment(endpoints));
             prop_assert_eq!(before, expected.insert(name, fragment(endpoints)).unwrap_or_default());
         }
         expected.retain(|_, fragment| !fragment.is_empty());
