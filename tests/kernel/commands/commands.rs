@@ -100,7 +100,7 @@ fn apply_counts_what_it_changed_and_a_second_run_sends_nothing() {
     let case = Case::new();
     let web = service("web", "10.96.0.10", 3);
     let first = ok(case.weir(&["apply"], &web));
-    assert!(first.starts_with("added 2 tables, 24 sets, "), "{first}");
+    assert!(first.starts_with("added 2 tables, 26 sets, "), "{first}");
     assert!(first.contains("; removed nothing (one transaction of "), "{first}");
     let generation = generation(&case.ns);
     assert_eq!(ok(case.weir(&["apply", "-v"], &web)), "nothing to change\n");

@@ -125,7 +125,7 @@ fn the_later_waits_says_for_whom_and_takes_over_when_the_first_ends() {
         first.answers("/readyz", 200, "\"ready\":true");
         let second = node.weir(OTHER);
         let whom = format!("weir (pid {})", first.pid());
-        second.wait_until_logged(&format!("WARN weir::commands::run::keeping: {whom}"));
+        second.wait_until_logged(&format!("WARN weir::agent::leadership: {whom}"));
         second.answers("/livez", 200, &format!("\"waitsFor\":\"{whom}"));
         second.answers("/readyz", 503, "\"ready\":false");
         second.answers("/healthz", 503, "\"healthy\":true");

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use weir_testbed::{Process, Signal, nft_programs, wait_for};
 
-use crate::quarantine;
 use crate::drift::serving;
+use crate::quarantine;
 use crate::running::{LIMIT, Running, service, slice};
 use crate::serve::{metric, started, wait_for_metric};
 
@@ -136,7 +136,7 @@ fn a_change_is_not_held_back_behind_each_batch_of_another() {
 #[test]
 fn what_is_held_back_comes_with_a_service_that_is_tried_again() {
     let running = started(
-        &[service(), slice(B1), aside::service(true), aside::slice(&[B1])],
+        &[service(), slice(B1), quarantine::service(true), quarantine::slice(&[B1])],
         "nftables: {syncPeriod: 2h, minSyncPeriod: 1h}",
     );
     wait_for_metric(&running, "weir_set_aside_services", 1.0);

@@ -344,7 +344,7 @@ fn an_address_that_is_taken_is_waited_for_or_fatal_as_configured() {
     let mut process = running.weir.take().expect("it runs");
     let status = eventually(LIMIT, || process.ended()).expect("its end");
     assert_eq!(status.code(), Some(1));
-    let expected = "ERROR weir::commands::run: cannot listen on 0.0.0.0:10256 for /healthz, /livez and /readyz: Address";
+    let expected = "ERROR weir::commands::proxy: cannot listen on 0.0.0.0:10256 for /healthz, /livez and /readyz: Address";
     assert!(running.log().contains(expected), "{}", running.log());
     drop(taken);
 }
