@@ -34,9 +34,9 @@ impl Programmed {
         self.pending.merge(change_set);
     }
 
-    /// What was expected is programmed, but for the Services that wait in the queue and those that are set
-    /// `quarantine`. Of each of these it is said whether the kernel holds anything for it. Of some of both,
-    /// `is_begun` says, the kernel has a part of what they are to have.
+    /// What was expected is programmed, but for the Services that wait in the queue and those in
+    /// `quarantine`. Each of the latter comes with whether the kernel holds anything for it. Of some of
+    /// both, `is_begun` says, the kernel has a part of what they are to have.
     pub(super) fn update<'a>(
         &mut self,
         cluster: &Cluster,
@@ -49,11 +49,11 @@ impl Programmed {
         self.pending.services = change_set.services.extract_if(.., |it| is_queued(it)).collect();
         let mut change = DerivedStateChange::default();
         let quarantine: Vec<_> = quarantine.collect();
-        for &(service, is_deferred) in &quarantine {
+        for &(service, is_in_kernel) in &quarantine {
             change_set.services.remove(service);
             // Also one that has not changed, and that the kernel has lost and does not take again.
             self.pending.service(service);
-            if !is_deferred {
+            if !is_in_kernel {
                 change.merge(self.facts.forget(service));
             }
         }

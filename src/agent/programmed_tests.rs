@@ -78,7 +78,7 @@ fn settle(
     quarantine: Option<bool>,
 ) -> DerivedStateChange {
     let name = web();
-    let quarantine = quarantine.map(|is_deferred| (&name, is_deferred));
+    let quarantine = quarantine.map(|is_in_kernel| (&name, is_in_kernel));
     programmed.update(cluster, &Config::new("node-a"), quarantine.into_iter(), |_| false, |_| false)
 }
 

@@ -66,8 +66,8 @@ pub(super) fn commit(
         let piece = Arc::new(piece);
         match kernel.commit(&piece, *generation) {
             Ok(Committed { bytes }) => {
-                commits.push(Commit::new(piece, bytes));
                 *generation = generation.map(next_generation);
+                commits.push(Commit::new(piece, bytes, *generation));
             }
             Err(error) => {
                 let parts = fallback(error, &piece, generation.is_some())?;

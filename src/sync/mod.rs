@@ -75,12 +75,14 @@ pub struct Commit {
     pub bytes: usize,
     /// Whether it undoes what others did.
     pub is_repair: bool,
+    /// The generation of nf_tables that it made; `None` if others may have committed in between.
+    pub generation: Option<u32>,
 }
 
 impl Commit {
-    fn new(transaction: Arc<Transaction>, bytes: usize) -> Self {
+    fn new(transaction: Arc<Transaction>, bytes: usize, generation: Option<u32>) -> Self {
         let (counts, effect) = (transaction.counts(), FlowImpact::of(&transaction));
-        Self { transaction: Some(transaction), counts, effect, bytes, is_repair: false }
+        Self { transaction: Some(transaction), counts, effect, bytes, is_repair: false, generation }
     }
 
     /// Keeps what it changed only if that is little.

@@ -12,6 +12,9 @@ use crate::kernel::ForeignChanges;
 pub struct SyncReport {
     /// What was committed.
     pub commits: Vec<Commit>,
+    /// The Services whose changes were committed, in whole or in part, in their order. Empty where all
+    /// was compared.
+    pub services: Vec<NamespacedName>,
     /// Whether others had removed all, and all was made anew.
     pub is_rebuilt: bool,
     /// How many Services were compiled.

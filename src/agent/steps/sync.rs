@@ -17,6 +17,8 @@ use crate::telemetry::status::Cause;
 /// How often flows are cleaned, at most, while more waits to be programmed.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How many Services a line names.
+const SERVICES_LOGGED: usize = 8;
 /// How many lines of a transaction are logged at level debug.
 const LINES_LOGGED: usize = 1000;
 
@@ -130,6 +132,7 @@ impl Agent {
         }
         // A repair is no reason to hold back what the cluster asks for.
         self.has_programmed |= report.commits.iter().any(|change| !change.is_repair);
+        let services = named(&report.services);
         for change in &report.commits {
             self.cleaner.note(change.effect.clone());
             let cause = match cause {
@@ -139,7 +142,7 @@ impl Agent {
                 Cause::Retry => "retry",
                 Cause::Full => "full",
             };
-            log(change, cause, start);
+            log(change, cause, &services, start);
         }
     }
 
@@ -155,10 +158,21 @@ impl Agent {
     }
 }
 
+/// The first of these Services by name, and how many more there are.
+fn named(services: &[NamespacedName]) -> String {
+    let mut text: Vec<_> = services.iter().take(SERVICES_LOGGED).map(ToString::to_string).collect();
+    if services.len() > SERVICES_LOGGED {
+        text.push(format!("and {} more", services.len() - SERVICES_LOGGED));
+    }
+    text.join(" ")
+}
+
 /// Logs a commit, and at level debug each line of it.
-fn log(change: &Commit, cause: &str, start: Instant) {
+fn log(change: &Commit, cause: &str, services: &str, start: Instant) {
     let elapsed_us = start.elapsed().as_micros();
-    info!(cause, bytes = change.bytes, elapsed_us, "{}", change.counts);
+    let services = Some(services).filter(|_| !change.is_repair && !services.is_empty());
+    let Commit { bytes, generation, counts, .. } = change;
+    info!(cause, services, generation, bytes, elapsed_us, "{counts}");
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }

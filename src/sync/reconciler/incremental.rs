@@ -45,7 +45,9 @@ impl<K: NfTables> Reconciler<K> {
                     plan.accept_slots(&aligned);
                 }
                 let finished = mem::take(&mut plan.finished);
-                self.queue.begin(mem::take(&mut plan.begun));
+                let begun = mem::take(&mut plan.begun);
+                report.services.extend(finished.iter().chain(&begun).cloned());
+                self.queue.begin(begun);
                 self.mirror.accept(plan);
                 self.queue.finish(&finished);
                 return self.mark_synced(generation, report);

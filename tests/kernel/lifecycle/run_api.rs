@@ -42,6 +42,25 @@ fn kube_proxys_configuration_file_runs_a_node() {
     running.stop();
 }
 
+#[test]
+fn the_log_names_the_services_and_the_generation_of_a_commit() {
+    let mut running = Running::new();
+    running.server.apply(service());
+    running.server.apply(slice("10.244.0.2"));
+    running.start();
+    running.wait_for_answer_of("b1");
+    running.server.apply(slice("10.244.0.3"));
+    running.wait_for_answer_of("b2");
+    running.stop();
+    let log = running.log();
+    let line = log.lines().rfind(|line| line.contains("added ") && line.contains("removed "));
+    let line = line.expect("a line for the endpoint that was replaced");
+    let generation = line.split("generation=").nth(1).expect("the generation");
+    let generation: u32 = generation.split(' ').next().unwrap_or("").parse().expect("a number");
+    assert!(line.contains("cause=\"API server\" services=\"default/web\""), "{line}");
+    assert!(generation > 0, "{line}");
+}
+
 /// A restart while the server is away, or has only half of the state, must not empty the node.
 #[test]
 fn a_restart_touches_nothing_until_all_is_known() {
