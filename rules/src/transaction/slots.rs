@@ -6,6 +6,7 @@
 //! the new one, and when one goes, that of the last slot moves into the hole.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::compile::{Fragment, LOCAL_SLOTS, Map, names};
@@ -43,9 +44,18 @@ pub(crate) fn assign_fragment_slots(before: &Fragment, after: &mut Fragment) {
             start..end
         };
         let (old, range) = (&before.elements[elements(before)], elements(after));
+        // Nearly always it is asked for the next.
+        let next = Cell::new(0);
         let observed = |key: &RawKey| {
-            let found = old.binary_search_by(|entry| entry.1.cmp(key));
-            found.ok().map(|index| &old[index].2)
+            let mut index: usize = next.get();
+            if index > 0 && old[index - 1].1 >= *key {
+                index = old[..index].partition_point(|entry| entry.1 < *key);
+            }
+            while old.get(index).is_some_and(|entry| entry.1 < *key) {
+                index += 1;
+            }
+            next.set(index);
+            old.get(index).filter(|entry| entry.1 == *key).map(|entry| &entry.2)
         };
         let desired = after.elements[range.clone()].iter().map(|(_, key, element)| (key, element));
         for (key, element) in moves(observed, desired) {
