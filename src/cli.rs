@@ -33,7 +33,7 @@ pub struct Cli {
 pub enum Command {
     /// Print the ruleset that the manifests ask for, in nft syntax; touch nothing
     Print(ManifestArgs),
-    /// Make the kernel equal to the manifests, in one transaction
+    /// Make the kernel equal to the manifests, at once: each destination is served as before or as after
     Apply {
         #[command(flatten)]
         #[allow(missing_docs, reason = "a doc comment would become the command's help")]

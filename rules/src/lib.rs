@@ -4,7 +4,7 @@
 //! Data flows one way:
 //!
 //! ```text
-//! cluster::Cluster + config::Config ──compile──▶ nft::Ruleset ──align, diff──▶ transaction::Transaction
+//! cluster::Cluster + config::Config ──compile──▶ nft::Ruleset ──assign_slots, diff──▶ transaction::Transaction
 //! ```
 //!
 //! Nothing here reads a clock, a socket or a file, and equal input gives equal output: every

@@ -162,7 +162,7 @@ impl Agent {
         }
     }
 
-    /// Reads what is new, and programs it now or, if `is_deferred`, when [`Self::release`] says so.
+    /// Reads what is new, and programs it now or, if `is_deferred`, when [`Self::flush`] says so.
     pub(super) fn read(&mut self, updates: Vec<Update>, is_deferred: bool) {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());

@@ -39,7 +39,7 @@ pub(super) struct Recovery {
 
 impl Recovery {
     /// The server has told something of the kind.
-    pub(super) fn drain(&mut self) {
+    pub(super) fn on_progress(&mut self) {
         self.silence = Duration::ZERO;
         self.answered();
     }
@@ -120,7 +120,7 @@ mod tests {
         // A server that is there every other time is not asked every second.
         assert!(recovery.after_failure(&Failure::Late(SECOND)) < 2 * SECOND);
         assert!(recovery.after_failure(&status(500)) >= 15 * SECOND);
-        recovery.drain();
+        recovery.on_progress();
         assert!(recovery.after_failure(&status(500)) < 2 * SECOND);
     }
 
@@ -135,7 +135,7 @@ mod tests {
                 assert!(last > Duration::ZERO);
                 tokio::time::advance(last).await;
                 // However well the list itself goes.
-                recovery.drain();
+                recovery.on_progress();
             }
             assert!(last >= 15 * SECOND, "{last:?}");
             tokio::time::advance(LIST_REST).await;

@@ -60,7 +60,7 @@ enum ListBy {
     /// In pages, because streaming has just failed; the server may not be able to.
     Pages,
     /// In one piece, because a list in pages was too slow: its later pages were gone.
-    Decoded,
+    Whole,
 }
 
 impl Reflector {
@@ -218,7 +218,7 @@ impl Reflector {
             (ListBy::Stream, Some(_)) => (ListBy::Stream, false),
             (ListBy::Stream, None) => (ListBy::Pages, false),
             (ListBy::Pages, None) => (ListBy::Stream, false),
-            (by, Some(410)) => (ListBy::Decoded, by == ListBy::Pages),
+            (by, Some(410)) => (ListBy::Whole, by == ListBy::Pages),
             (by, _) => (by, false),
         };
         self.list_by = next;
@@ -245,7 +245,7 @@ impl Reflector {
     ) -> Result<(), Failure> {
         self.replace(objects, uids).await?;
         (self.is_listed, self.is_taken_as_none) = (true, false);
-        self.drain();
+        self.on_progress();
         self.version = Some(version);
         Ok(())
     }
@@ -262,10 +262,10 @@ impl Reflector {
     }
 
     /// Takes note of a good answer.
-    fn drain(&mut self) {
+    fn on_progress(&mut self) {
         self.heard = Some(Instant::now());
         self.failures = 0;
-        self.recovery.drain();
+        self.recovery.on_progress();
         if self.complaint.take().is_some() {
             info!("watching {} works again", self.collection.name());
         }

@@ -55,7 +55,7 @@ impl Mirror {
     /// or is named in [`Batch::contested`].
     ///
     /// `compiled` has what was compiled of a Service that is planned in part; it must have been told of all
-    /// that has changed since ([`Compiled::touch`]).
+    /// that has changed since ([`Compiled::invalidate`]).
     pub fn plan_batch(
         &self,
         cluster: &Cluster,

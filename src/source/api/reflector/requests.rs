@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(30);
 impl Reflector {
     /// Lists everything, page by page.
     pub(super) async fn list(&mut self) -> Result<(), Failure> {
-        let limit = (self.list_by != ListBy::Decoded).then_some(PAGE_SIZE);
+        let limit = (self.list_by != ListBy::Whole).then_some(PAGE_SIZE);
         let (mut objects, mut uids) = (Vec::new(), ListedUids::default());
         let mut token = None;
         self.server.turn().await;
@@ -88,7 +88,7 @@ impl Reflector {
                 self.send(update).await?;
             }
             self.version = Some(version);
-            self.drain();
+            self.on_progress();
         }
     }
 
