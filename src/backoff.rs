@@ -1,4 +1,4 @@
-//! Pauses that grow.
+//! Exponential backoff.
 
 use std::time::Duration;
 

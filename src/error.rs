@@ -1,4 +1,4 @@
-//! Why something failed, in one line.
+//! Formats an error and its causes in one line.
 
 use std::error::Error;
 use std::io::{self, Write};

@@ -1,5 +1,5 @@
-//! Lines of the log on their way to standard error. Whoever reads it may be slow, or have stopped for
-//! good, as a log shipper does that hangs: weir waits for nobody, and drops lines instead.
+//! A non-blocking writer of log lines to standard error. A reader may be slow or have stopped, as a log shipper
+//! does that hangs: lines are dropped rather than waited for.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! A registry that knows what is in it.
+//! A metrics registry that can list its descriptors.
 
 use prometheus::core::{Atomic, GenericCounterVec, GenericGaugeVec};
 use prometheus::core::{Collector, GenericCounter, GenericGauge};

@@ -1,4 +1,4 @@
-//! One YAML document to JSON text, so that both formats are decoded in one way, as kubectl does it.
+//! Converts one YAML document to JSON text, so that both formats are decoded in one way, as kubectl does it.
 //!
 //! Scalars follow the core schema of YAML 1.2: `on` and `yes` are strings. Where YAML 1.1 and 1.2 read
 //! one number differently (`010`, `1_000`) the scalar stays a string, and the decoder then says that a

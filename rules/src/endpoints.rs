@@ -1,4 +1,4 @@
-//! Which endpoints a Service port has (kube-proxy: pkg/proxy/topology.go: CategorizeEndpoints).
+//! Chooses the endpoints of a Service port (kube-proxy: pkg/proxy/topology.go: CategorizeEndpoints).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What follows from each Service, kept up to date, is what follows from all of them.
+//! Derived state that is updated incrementally equals the same state computed from scratch.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

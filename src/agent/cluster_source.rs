@@ -1,4 +1,4 @@
-//! Where the agent's state of the cluster comes from.
+//! The agent's source of cluster state: an API server or manifests.
 
 use k8s_openapi::jiff::Timestamp;
 use tracing::{debug, info, warn};

@@ -1,4 +1,4 @@
-//! The configuration file that weir was started with, followed.
+//! Follows the configuration file that weir was started with.
 
 use tracing::{info, warn};
 

@@ -1,4 +1,4 @@
-//! What the agent tells the users of the cluster.
+//! Kubernetes Events about what the agent could not program.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

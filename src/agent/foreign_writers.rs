@@ -1,4 +1,4 @@
-//! Who has changed weir's tables, for messages.
+//! Names the processes that changed weir's tables, for log lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What is said of repairs, in the log and to an API server.
+//! Reports of repairs, in the log and as Events.
 
 use weir_apiserver::ApiServer;
 

@@ -1,4 +1,4 @@
-//! The node's own addresses, followed.
+//! Follows the node's own addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};

@@ -1,4 +1,4 @@
-//! Whose turn it is to keep the tables of this network namespace.
+//! Waits for the lock on this network namespace's tables.
 
 use std::sync::Arc;
 

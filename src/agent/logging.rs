@@ -1,4 +1,4 @@
-//! Logs, on standard error.
+//! Sets up logging to standard error.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which claims of Services are another's, told once each.
+//! Reports each claim that a Service loses to another, once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The agent's state of the cluster, read from a directory of manifests.
+//! Cluster state read from a directory of manifests.
 
 use tracing::{info, warn};
 use weir_rules::cluster::{ChangeSet, Cluster};

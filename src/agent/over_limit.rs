@@ -1,4 +1,4 @@
-//! Services that have more than they may, told once each.
+//! Reports each Service that exceeds a limit, once.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What fails and is tried again.
+//! Retries what has failed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Notice of changes of the cluster.
+//! Waits for changes of the cluster.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Removing stale flows behind what was programmed.
+//! Removes stale flows after each commit.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What `weir run` keeps, and its steps.
+//! The agent's state, and its steps.
 
 mod sync;
 

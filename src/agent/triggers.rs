@@ -1,4 +1,4 @@
-//! When the changes happened that are not programmed yet.
+//! Records when the changes that are not programmed yet were made.
 
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::Family;

@@ -1,4 +1,4 @@
-//! What the commands that run once have in common: manifests in, a ruleset out.
+//! Shared by the one-shot commands: reads manifests and compiles the target ruleset.
 
 use weir_rules::cluster::{Cluster, Service};
 use weir_rules::compile::compile;

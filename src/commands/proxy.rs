@@ -1,4 +1,4 @@
-//! weir without a command: what kube-proxy does with the same flags.
+//! weir without a command: takes kube-proxy's flags and does what kube-proxy does.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What a changed configuration file asks for: which settings apply at once and which need a restart.
+//! Compares two configurations: which changed settings apply at once, and which need a restart.
 
 use std::fmt;
 

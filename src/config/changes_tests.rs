@@ -1,4 +1,4 @@
-//! What a changed file asks for.
+//! The effect of a changed file.
 
 use super::*;
 use crate::config::testing::decoded;

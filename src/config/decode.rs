@@ -1,4 +1,4 @@
-//! Configuration files, strictly and then, with a warning, less so (`loadConfig` of
+//! Decodes configuration files strictly and, if that fails, leniently with a warning (`loadConfig` of
 //! cmd/kube-proxy/app/options.go).
 
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Configurations as YAML, as `--write-config-to` writes them.
+//! Writes configurations as YAML for `--write-config-to`.
 
 use std::collections::BTreeMap;
 

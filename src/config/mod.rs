@@ -1,4 +1,4 @@
-//! kube-proxy's configuration: its file, its flags, and what follows from both.
+//! kube-proxy's configuration: its file, its flags, and the settings that result from both.
 //!
 //! ```text
 //! file ──▶ decode ──▶ defaults ─┐

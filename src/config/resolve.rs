@@ -1,4 +1,4 @@
-//! File and flags together (`Complete` of cmd/kube-proxy/app/options.go).
+//! Merges file and flags (`Complete` of cmd/kube-proxy/app/options.go).
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! kube-proxy's validation (pkg/proxy/apis/config/validation/validation.go), with its names of
-//! fields and its words, and what weir has to refuse beyond it.
+//! kube-proxy's validation (pkg/proxy/apis/config/validation/validation.go), with its field names and messages,
+//! and what weir must reject beyond it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Sees that a configuration file has other content, whatever way it came there.
+//! Detects that the content of a configuration file has changed, however it was replaced.
 
 use std::fs;
 use std::path::{Path, PathBuf};

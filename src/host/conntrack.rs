@@ -1,4 +1,4 @@
-//! Connection tracking (`pkg/proxy/conntrack/sysctls.go` of kube-proxy).
+//! Sysctls of connection tracking (`pkg/proxy/conntrack/sysctls.go` of kube-proxy).
 
 use std::time::Duration;
 

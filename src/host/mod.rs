@@ -1,10 +1,10 @@
-//! What weir sets of its host beside the ruleset: connection tracking and its own place in line when
-//! memory is short.
+//! What weir sets on its host beside the ruleset: connection tracking and its OOM score.
 //!
-//! What it does not set but needs of the host's network, it says ([`NetworkChecks`]).
+//! It also checks what it needs of the host's network but does not set, and logs what is missing
+//! ([`NetworkChecks`]).
 //!
-//! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are
-//! said and no more: the node serves without.
+//! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are only logged:
+//! the node serves without.
 
 mod conntrack;
 mod files;

@@ -1,5 +1,5 @@
-//! What of the host's network keeps Services from working: said, and left as it is. It belongs to whoever
-//! set the node up.
+//! Checks for settings of the host's network that keep Services from working. They are logged and left as they
+//! are, because they belong to whoever set up the node.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;

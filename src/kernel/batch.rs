@@ -1,5 +1,5 @@
-//! A transaction as the bytes of one netlink batch, and from an error in the kernel's answer back
-//! to the operation that it is about.
+//! Encodes a transaction as one netlink batch, and maps an error in the kernel's answer back to the operation
+//! that caused it.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;

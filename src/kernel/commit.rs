@@ -1,4 +1,4 @@
-//! Sending a batch, and learning what became of it.
+//! Sends a batch and reads its result.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! From what libnftnl has read of the kernel's messages to the model.
+//! Decodes libnftnl's objects into the model.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;

@@ -1,4 +1,4 @@
-//! Reading weir's tables back from the kernel, into the model that they were written from.
+//! Dumps weir's tables from the kernel into the model that they were written from.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;

@@ -1,4 +1,4 @@
-//! What can go wrong between weir and the kernel.
+//! Errors of nf_tables and its socket.
 
 use std::io;
 

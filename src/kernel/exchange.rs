@@ -1,4 +1,4 @@
-//! Asking the kernel, and reading its answer to the end.
+//! Sends requests to the kernel and reads each answer to its end.
 
 use std::io;
 

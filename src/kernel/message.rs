@@ -1,4 +1,4 @@
-//! Single netlink messages: building them, and reading their headers and attributes.
+//! Builds single netlink messages, and reads their headers and attributes.
 
 use std::ptr::NonNull;
 

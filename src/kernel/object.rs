@@ -1,4 +1,4 @@
-//! libnftnl's objects behind an interface that is safe to use.
+//! A safe interface to libnftnl's objects.
 //!
 //! An attribute's constant says to which object it belongs and what type it has, so that a number
 //! cannot be written where the C library expects a string. Lengths are checked here, because

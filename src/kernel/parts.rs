@@ -1,4 +1,4 @@
-//! Reading parts of weir's tables.
+//! Reads parts of weir's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 

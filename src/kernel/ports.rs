@@ -1,4 +1,4 @@
-//! By which port ids weir's own commits are known.
+//! The netlink port ids that identify weir's own commits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

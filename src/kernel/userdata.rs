@@ -1,5 +1,5 @@
-//! The notes that nft attaches to objects, in its own encoding: comments, and for sets what
-//! `typeof` said. Without them `nft list` could not show what was written.
+//! The userdata that nft attaches to objects: comments, and the `typeof` of sets. Without it `nft list` could
+//! not print what was written.
 //!
 //! The encoding is what nft 1.0.6 writes (libnftnl's udata.h, nft's src/netlink.c and the
 //! `udata` functions of its expressions); nft 1.1 reads it too, while what nft 1.1.3 writes for

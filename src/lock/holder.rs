@@ -1,4 +1,4 @@
-//! Who has the lock, as far as it can be seen.
+//! Finds the process that holds the lock.
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,9 @@
-//! One weir at a time keeps the tables of a network namespace; others wait for its end.
+//! A lock that lets one weir at a time manage the tables of a network namespace.
+//!
+//! The lock is a listening unix socket with a name in the abstract namespace. Each network namespace has its
+//! own (`unix_find_abstract` of net/unix/af_unix.c), so the lock covers exactly what it guards: a Pod with
+//! `hostNetwork` has the host's. It needs no file system and no capability, and the kernel releases it however
+//! the process ends.
 //!
 //! The lock is a listening unix socket with a name in the abstract namespace. Each network namespace has one of its
 //! own (`unix_find_abstract` of net/unix/af_unix.c), so that the lock is of the very thing that it guards: a Pod with

@@ -1,4 +1,4 @@
-//! The node's own addresses.
+//! Lists the node's own addresses.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

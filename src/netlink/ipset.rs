@@ -1,4 +1,4 @@
-//! Sets of ipset.
+//! Destroys ipsets.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Interfaces.
+//! Lists and deletes interfaces.
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;

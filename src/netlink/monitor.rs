@@ -1,4 +1,4 @@
-//! Notice of changes of the node's addresses.
+//! Watches for changes of the node's addresses.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where packets of this host would go.
+//! Looks up routes.
 
 use std::net::IpAddr;
 

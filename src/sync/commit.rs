@@ -1,4 +1,4 @@
-//! Committing a transaction, in parts where the kernel does not take it whole.
+//! Commits a transaction, and splits it when the kernel does not take it in one.
 
 use std::collections::VecDeque;
 use std::io;

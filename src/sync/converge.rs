@@ -1,4 +1,4 @@
-//! Comparing and committing until nothing differs.
+//! Compares and commits until nothing differs.
 
 use std::borrow::Cow;
 

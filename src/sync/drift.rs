@@ -1,4 +1,4 @@
-//! What others have done to weir's tables, and how soon it is undone.
+//! Tracks drift: foreign changes to weir's tables, and when they are repaired.
 
 use std::time::Duration;
 

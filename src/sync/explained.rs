@@ -1,4 +1,4 @@
-//! Which differences of weir's tables are weir's own doing.
+//! Tracks which differences of the tables weir's own commits explain.
 
 use std::collections::{BTreeMap, BTreeSet};
 

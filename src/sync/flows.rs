@@ -1,4 +1,4 @@
-//! Removing connection-tracking entries that the ruleset has overtaken.
+//! Deletes stale conntrack entries.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

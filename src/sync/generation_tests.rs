@@ -1,4 +1,4 @@
-//! Whether something was committed that nobody told of.
+//! Detection of commits that no notification was received for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

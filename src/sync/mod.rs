@@ -1,4 +1,4 @@
-//! Making the kernel equal to what is wanted.
+//! Reconciles nf_tables with the desired ruleset.
 
 mod commit;
 mod converge;

@@ -1,4 +1,4 @@
-//! A kernel that is listened to.
+//! A kernel whose notifications are followed.
 
 use std::io;
 use std::sync::Arc;

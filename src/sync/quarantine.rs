@@ -1,4 +1,4 @@
-//! Services that the kernel refuses, set aside so that the others go on.
+//! Quarantine for Services that the kernel rejects, so that the others go on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

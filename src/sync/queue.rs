@@ -1,4 +1,4 @@
-//! What has changed in the cluster and is not programmed yet.
+//! The queue of changes that are not programmed yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Keeping the kernel equal to a cluster that changes.
+//! The reconciler: keeps the kernel equal to a cluster that changes.
 
 mod incremental;
 mod quarantine_owners;

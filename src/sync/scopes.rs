@@ -1,4 +1,4 @@
-//! What is compared: all of weir's tables, what a change differs in, or what somebody else touched.
+//! What a comparison covers: all of weir's tables, a delta, or what foreign commits may have changed.
 
 use std::collections::{BTreeMap, HashSet};
 

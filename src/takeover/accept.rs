@@ -1,4 +1,4 @@
-//! What kube-proxy's chains accepted where a built-in chain drops by its policy.
+//! Finds traffic that only kube-proxy's chains accept where a built-in chain drops by its policy.
 //!
 //! In modes iptables and ipvs kube-proxy accepts forwarded packets and health checks, so that they
 //! pass a policy DROP (`syncProxyRules` of pkg/proxy/iptables/proxier.go, `writeIptablesRules` of

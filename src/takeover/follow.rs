@@ -1,5 +1,4 @@
-//! The take-over beside a running agent: on a thread of its own, so that weir's own work waits for
-//! none of it.
+//! Runs the take-over beside the agent, on a thread of its own, so that syncs never wait for it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

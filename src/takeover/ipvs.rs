@@ -1,5 +1,5 @@
-//! What kube-proxy leaves behind in ipvs mode beside its chains: an interface that holds the
-//! virtual addresses, sets of ipset, and virtual servers.
+//! kube-proxy's leftovers in ipvs mode beside its chains: an interface that holds the virtual addresses,
+//! ipsets, and virtual servers.
 //!
 //! The virtual servers stay: other software may have some too, and where weir serves an address no
 //! new connection gets to them, because its nat chains come before IPVS at every hook. Connections

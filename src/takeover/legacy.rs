@@ -1,6 +1,5 @@
-//! What kube-proxy leaves in the kernel's older iptables, which is not nf_tables. Only the
-//! iptables-legacy programs speak with that; each table is changed by one `restore`, whole or not
-//! at all.
+//! kube-proxy's leftovers in iptables-legacy, which is not nf_tables. Only the iptables-legacy programs can
+//! access it; each table is changed by one atomic `restore`.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

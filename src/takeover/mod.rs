@@ -1,5 +1,4 @@
-//! Taking a node over from kube-proxy: what it leaves behind is removed once weir's own tables are
-//! programmed.
+//! Takes a node over from kube-proxy: removes what it left behind once weir's own tables are programmed.
 //!
 //! In that order there is no gap. While both are there, a new connection is translated by whichever
 //! comes first, and the other has no say any more (`nf_nat_inet_fn` of the kernel's

@@ -1,6 +1,6 @@
-//! The names that kube-proxy gives to what it leaves on a node, in modes nftables, iptables and ipvs
-//! of all versions since 1.13. What is not listed here belongs to somebody else, such as the
-//! kubelet's KUBE-FIREWALL, KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
+//! The names that kube-proxy gives to what it leaves on a node, in modes nftables, iptables and ipvs of all
+//! versions since 1.13. Other names belong to other software, such as the kubelet's KUBE-FIREWALL,
+//! KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
 
 /// The table of nftables mode, in families ip and ip6 (pkg/proxy/nftables/proxier.go).
 pub(super) const NFT_TABLE: &str = "kube-proxy";

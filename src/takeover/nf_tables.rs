@@ -1,6 +1,5 @@
-//! What kube-proxy leaves in nf_tables: its own tables, and chains of iptables where iptables is
-//! iptables-nft. No program is needed for that: a rule can be deleted by its number, and a chain by
-//! its name, without understanding what else is in it.
+//! kube-proxy's leftovers in nf_tables: its own tables, and its chains in iptables-nft. No program is needed
+//! for these: a rule can be deleted by its handle and a chain by its name, without decoding what else is in it.
 
 use std::io;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What of a table of iptables has to go, whichever way it is removed.
+//! Plans what to delete from an iptables table, for either backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 

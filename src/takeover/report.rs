@@ -1,4 +1,4 @@
-//! What a take-over has done.
+//! The report of a take-over.
 
 use std::fmt;
 

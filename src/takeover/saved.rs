@@ -1,4 +1,4 @@
-//! The text of `iptables-save`, and what `iptables-restore` is to make of it.
+//! Parses the output of `iptables-save`, and writes the input of `iptables-restore`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! What the agent tells of itself: the one value that it and the HTTP servers share.
+//! The agent's status, shared with the HTTP servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Which events are changes.
+//! Decides which inotify events are changes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

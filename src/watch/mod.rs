@@ -1,6 +1,6 @@
-//! Notice of changes of files, whatever way they come: written in place, replaced by a rename, as a hard
-//! or a symbolic link, behind links that are swapped, as the kubelet does it with the `..data` of a
-//! ConfigMap's volume, or with a directory that takes another's place.
+//! Watches files for changes, however they are made: written in place, replaced by a rename, as a hard or a
+//! symbolic link, behind links that are swapped, as the kubelet does it with the `..data` of a ConfigMap's
+//! volume, or with a directory that takes another's place.
 //!
 //! What is watched are the directories that hold a file or a link on the way to it. What happens in them
 //! under other names is no change. The kernel tells a directory only of what is written by a name in it, so

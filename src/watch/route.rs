@@ -1,4 +1,4 @@
-//! The way to a file.
+//! Resolves the path to a file, with every directory and link on the way.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

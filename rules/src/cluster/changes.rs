@@ -1,5 +1,4 @@
-//! What of a cluster may be another than before, so that what follows from the rest need not be
-//! asked for again.
+//! Records what has changed in a cluster, so that only what depends on it is computed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

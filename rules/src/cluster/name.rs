@@ -1,4 +1,4 @@
-//! What objects in namespaces are called.
+//! Namespaced names.
 
 use std::fmt;
 use std::sync::Arc;

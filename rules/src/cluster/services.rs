@@ -1,4 +1,4 @@
-//! Services, and which of them has what several claim.
+//! The Services of a cluster, and the winner of each contested claim.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Index;

@@ -1,4 +1,4 @@
-//! EndpointSlices, found by their own identity and by that of their Service.
+//! EndpointSlices, indexed by their own name and by their Service.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::mem;

@@ -1,4 +1,4 @@
-//! Session affinity: a client stays with the endpoint that it has.
+//! Session affinity: a client keeps the endpoint that it was first given.
 //!
 //! A connection's first packet is looked at twice. Before translation it is looked up which endpoint
 //! its source has in the list at hand, and that is taken; where there is none, one is chosen as for

@@ -1,6 +1,5 @@
-//! Chains that choose an endpoint. There is one for each way to choose and each number of
-//! endpoints, shared by all Services but those with session affinity, whose ports have their own in
-//! front of the shared ones.
+//! Chains that pick an endpoint. There is one for each method and number of endpoints, shared by all Services.
+//! Only ports with session affinity have chains of their own, which lead to the shared ones.
 
 use std::collections::BTreeMap;
 use std::fmt;

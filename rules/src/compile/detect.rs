@@ -1,4 +1,4 @@
-//! Telling traffic of local Pods from other (kube-proxy: pkg/proxy/util/localdetector.go).
+//! Distinguishes the traffic of local Pods from other traffic (kube-proxy: pkg/proxy/util/localdetector.go).
 
 use ipnet::IpNet;
 

@@ -1,4 +1,4 @@
-//! What one Service adds to the table of one family, and a table put together from such fragments.
+//! Fragments: what one Service adds to the table of one address family, and how tables are assembled from them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! From cluster state to a ruleset: a constant program, and Services as elements of its maps.
+//! Compiles a cluster into a ruleset: a constant program, with Services as elements of its maps.
 
 mod affinity;
 mod balancer;

@@ -1,5 +1,5 @@
-//! The constant part of a table: declarations of sets and maps, base chains, and the chains that
-//! every packet walks. It depends on the settings and not on the Services.
+//! The constant part of a table: declarations of sets and maps, base chains, and the chains that every packet
+//! traverses. It depends on the settings and not on the Services.
 //!
 //! Hook priorities, the mark and what each hook checks are kube-proxy's
 //! (pkg/proxy/nftables/proxier.go: setupNFTables): other software on the node lives with them.

@@ -1,4 +1,4 @@
-//! What one Service adds to the maps.
+//! Compiles one Service into map elements, and the chains and sets that it needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;

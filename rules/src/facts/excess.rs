@@ -1,4 +1,4 @@
-//! What is left out of a Service because it asks for more than a Service may have.
+//! Reports what was left out of Services that exceed a limit.
 
 use std::fmt;
 

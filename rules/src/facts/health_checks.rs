@@ -1,4 +1,4 @@
-//! Health checks of load balancers: which Services have one, where it is answered, and what with.
+//! Health checks of load balancers: which Services have one, on which port, and what it answers.
 //!
 //! A load balancer that keeps the client's address (`externalTrafficPolicy: Local`) must send
 //! only to nodes with endpoints, and asks each node at the Service's `healthCheckNodePort`

@@ -1,4 +1,6 @@
-//! What follows from each Service beside the ruleset, kept up to date at the cost of what changes.
+//! State derived from Services beside the ruleset, updated incrementally.
+//!
+//! Each Service's contribution to a total is stored with it, so that it can be subtracted again.
 //!
 //! What a Service adds to a total is kept with it, so that it can be taken out again.
 

@@ -1,4 +1,4 @@
-//! The packet fields and generators that keys are made of.
+//! Packet fields and generators (random numbers, hashes) that keys are made of.
 
 use std::fmt;
 

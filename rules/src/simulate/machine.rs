@@ -1,4 +1,4 @@
-//! The steps of a walk.
+//! The interpreter's state and its single steps.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

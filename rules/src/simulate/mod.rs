@@ -1,5 +1,5 @@
-//! What becomes of a packet: the first one of a connection, walked through the typed ruleset as the
-//! kernel walks it (net/netfilter/nf_tables_core.c: nft_do_chain; net/netfilter/nf_nat_core.c).
+//! Simulates a connection's first packet on the typed ruleset, as the kernel evaluates it
+//! (net/netfilter/nf_tables_core.c: nft_do_chain; net/netfilter/nf_nat_core.c).
 //!
 //! ```text
 //! from elsewhere   prerouting ─▶ route ─▶ input

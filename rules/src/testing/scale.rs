@@ -1,4 +1,4 @@
-//! A large cluster of one kind of Service, for benchmarks, behind the feature `testing`.
+//! Large, uniform clusters for benchmarks, behind the feature `testing`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;

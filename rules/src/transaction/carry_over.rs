@@ -1,4 +1,7 @@
-//! Keeping what packets have put into the kernel's dynamic maps.
+//! Carries over what packets have put into the kernel's dynamic maps.
+//!
+//! These maps are compiled empty. Here they get the elements that the kernel has, except those whose endpoint
+//! is no longer in its list, so that the diff removes only these.
 //!
 //! What is compiled from the cluster has these maps empty. Here they get the elements that the
 //! kernel has, but for those that point to an endpoint that is no longer in its list, so that the

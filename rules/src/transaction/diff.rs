@@ -1,4 +1,4 @@
-//! The transaction that turns one ruleset into another.
+//! Computes the transaction that turns one ruleset into another.
 
 use crate::cluster::Family;
 use crate::nft::{Chain, Element, Elements, Name, RawKey, Ruleset, Set, SetData, Table};

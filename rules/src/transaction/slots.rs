@@ -1,4 +1,9 @@
-//! Keeping endpoints in the slots that they have.
+//! Assigns endpoints to slots so that as few elements as possible change.
+//!
+//! Which slot an endpoint is in makes no difference to a packet, but moving one costs two elements. The
+//! compiler fills slots in the order of addresses; here they are permuted towards what is programmed: a new
+//! endpoint takes the slot of the one that it replaces, and when one is removed, the endpoint in the last slot
+//! moves into the hole.
 //!
 //! Which endpoint of a list is in which slot means nothing to a packet, but moving one costs two
 //! elements. The compiler fills slots in the order of addresses; here they are exchanged so that as

@@ -1,4 +1,4 @@
-//! A large transaction in pieces that the kernel takes one by one.
+//! Splits a large transaction into smaller ones that each leave a consistent ruleset.
 //!
 //! nf_tables holds a lock for as long as a transaction lasts, about 4 us an element, and whoever
 //! else changes a table waits. So many elements go in several transactions, of which each leaves a

@@ -1,4 +1,4 @@
-//! A sync of the agent: what follows from it, and what is told of it.
+//! One sync of the agent: its follow-up work and its reports.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Tables of other owners: which chains they have and which rules go to these, and removing such
-//! things. What a rule does beyond that is not read.
+//! Tables of other owners: lists their chains and the rules that jump to these, and deletes both. The rest of a
+//! rule is not decoded.
 
 mod read;
 

@@ -1,4 +1,4 @@
-//! Reading tables of other owners.
+//! Reads tables of other owners.
 
 use std::collections::BTreeMap;
 

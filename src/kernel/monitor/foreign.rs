@@ -1,4 +1,4 @@
-//! What can be heard of the commits of others.
+//! What notifications reveal of foreign commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Waiting for something to be told.
+//! Waits for notifications.
 
 #![allow(unsafe_code, reason = "tokio has no safe way to wait for a descriptor")]
 

@@ -1,4 +1,4 @@
-//! Whether server and client trust each other.
+//! Classifies failures of authentication and TLS.
 
 use std::error::Error;
 use std::io;

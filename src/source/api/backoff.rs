@@ -1,4 +1,4 @@
-//! Pauses between attempts, of no predictable length.
+//! Exponential backoff with jitter.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;

@@ -1,6 +1,5 @@
-//! What the server sends much of, decoded in one pass over the text: lists and events whose objects are
-//! all Services or EndpointSlices, and good ones. Whatever else comes is `None` here, and taken apart
-//! piece by piece, so that what is wrong with it can be told.
+//! Fast path: decodes lists and events of valid Services and EndpointSlices in one pass. Anything else is
+//! `None` here and goes to the lenient decoder, which finds out what is wrong with it.
 
 use std::marker::PhantomData;
 

@@ -1,4 +1,4 @@
-//! The API server, as one task talks to it.
+//! One task's connection to the API server.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! How to reach the API server, and as whom.
+//! The API server's address and the credentials for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};

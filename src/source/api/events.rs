@@ -1,4 +1,4 @@
-//! Kubernetes Events: what a user must know, on the object that it concerns.
+//! Kubernetes Events on the objects that a problem concerns.
 
 mod poster;
 mod queue;

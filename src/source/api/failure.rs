@@ -1,4 +1,4 @@
-//! Why a list or a watch has come to its end, and what that means for the next.
+//! Why a list or a watch ended, and what the next attempt must do.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What many objects have alike, kept once.
+//! Interns strings and endpoint locations.
 
 use std::collections::HashSet;
 use std::hash::Hash;

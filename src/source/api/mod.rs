@@ -1,4 +1,7 @@
-//! The state of the cluster as a Kubernetes API server tells it.
+//! Follows the cluster through a Kubernetes API server.
+//!
+//! One task watches each of the four collections that a proxy reads, and sends [`Update`]s; [`Store`] applies
+//! them. Objects are converted on arrival and never stored in full.
 //!
 //! One task watches each of the four collections that a proxy reads and sends [`Update`]s;
 //! [`Store`] applies them. Objects are converted as they come and never kept whole.

@@ -1,4 +1,4 @@
-//! A bound on how often the server is asked.
+//! Limits how often the server is asked.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! How long to wait after a list or a watch has come to its end, so that changes are missed for as short
-//! as can be and no server is stormed.
+//! Chooses the pause after a list or a watch has ended: short, so that few changes are missed, without a
+//! stampede on the server.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One collection, listed and watched for good.
+//! Lists and watches one collection, for good.
 
 mod requests;
 

@@ -1,4 +1,4 @@
-//! The updates of the API server, applied.
+//! Applies updates from the API server to the cluster.
 
 mod notice;
 

@@ -1,4 +1,4 @@
-//! What an update touches, and who gets what several claim.
+//! What an update changes, and who wins contested claims.
 
 use std::collections::BTreeMap;
 

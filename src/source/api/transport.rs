@@ -1,4 +1,4 @@
-//! Connections to the API server, and how one is told that has died without a word.
+//! Connections to the API server, with detection of ones that died silently.
 
 use std::error::Error;
 use std::io;

@@ -1,4 +1,4 @@
-//! The uids of objects, as the watches tell them, for the Events that concern these.
+//! The uids of objects, needed for Events about them.
 
 use std::collections::HashMap;
 use std::fmt;

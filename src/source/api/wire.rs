@@ -1,4 +1,4 @@
-//! What the server sends, taken apart.
+//! Decodes what the server sends.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

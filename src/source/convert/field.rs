@@ -1,4 +1,4 @@
-//! The scalars of Kubernetes objects, checked.
+//! Checks scalar fields of Kubernetes objects.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! From one Kubernetes object to what weir keeps of it, read as kube-proxy reads it.
+//! Converts Kubernetes objects to weir's compact types, as kube-proxy interprets them.
 
 mod field;
 pub(super) use field::Quoted;

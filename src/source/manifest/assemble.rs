@@ -1,4 +1,4 @@
-//! The objects of all files to one cluster: one object of each identity.
+//! Merges the objects of all files into one cluster, one for each identity.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

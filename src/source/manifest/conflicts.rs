@@ -1,4 +1,4 @@
-//! Claims that two Services of the same manifests make: whoever prints or applies them should know.
+//! Finds claims that two Services of the same manifests make, so that `weir print` and `weir apply` can warn.
 
 use std::collections::HashMap;
 

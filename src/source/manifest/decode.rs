@@ -1,4 +1,4 @@
-//! JSON text to objects: the kind first, then the object of that kind with the path of what is wrong.
+//! Decodes JSON text: the kind first, then the object of that kind, with the path of what is wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A directory of manifests that is read again and again.
+//! Rereads a directory of manifests.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;

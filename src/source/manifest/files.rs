@@ -1,4 +1,4 @@
-//! The files that hold manifests.
+//! Finds the files that hold manifests.
 
 use std::fs;
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! What a user may want to know about manifests that are good, in few lines.
+//! Hints about valid manifests that may not do what their author expects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

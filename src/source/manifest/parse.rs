@@ -1,4 +1,4 @@
-//! The text of files to objects, on all processors.
+//! Parses the text of files into objects, on all processors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

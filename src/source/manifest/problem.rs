@@ -1,4 +1,4 @@
-//! What can be wrong with manifests, and where.
+//! Problems of manifests, with their position.
 
 use std::error::Error;
 use std::fmt;

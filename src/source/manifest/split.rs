@@ -1,4 +1,4 @@
-//! Cuts a YAML stream into pieces that can be parsed each on its own, and so on all processors.
+//! Splits a YAML stream into pieces that can be parsed separately, and so on all processors.
 //!
 //! Between documents the cut is exact: a line that begins with `---` or `...` is a marker wherever it
 //! stands, within block scalars and quotes too. Between the items of a List it is a guess that cannot

@@ -1,4 +1,5 @@
-//! Texts of a certain form (Kubernetes: staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go).
+//! Validates formats such as DNS labels (Kubernetes:
+//! staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go).
 
 use crate::source::convert::{InvalidField, Quoted};
 

@@ -1,4 +1,4 @@
-//! Programming what has changed in the cluster.
+//! Programs queued changes.
 
 use std::collections::HashSet;
 use std::mem;

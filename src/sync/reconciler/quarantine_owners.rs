@@ -1,4 +1,4 @@
-//! Whose fault it is that the kernel refuses something.
+//! Quarantines the Services behind a rejected operation.
 
 use std::error::Error;
 

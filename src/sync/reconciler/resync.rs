@@ -1,4 +1,4 @@
-//! Comparing what the kernel holds, all of it or what others may have changed.
+//! Compares the kernel's tables with the desired ones: all of them, or what foreign commits may have changed.
 
 use std::collections::BTreeMap;
 use std::mem;

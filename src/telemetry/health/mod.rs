@@ -1,4 +1,4 @@
-//! Whether this node serves, as load balancers and the kubelet ask for it.
+//! The health of this node, as load balancers and the kubelet ask for it.
 
 mod report;
 

@@ -1,4 +1,4 @@
-//! What /metrics tells. docs/metrics.md lists it, and a test holds the two together.
+//! What /metrics serves. docs/metrics.md lists it, and a test compares the two.
 
 mod proxy;
 mod record;

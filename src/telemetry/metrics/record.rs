@@ -1,4 +1,4 @@
-//! What happens, counted.
+//! Updates metrics.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! /healthz, /livez and /readyz: whether this node takes load-balanced traffic, whether weir is alive,
-//! and whether it has come so far as to serve.
+//! /healthz, /livez and /readyz: whether this node takes load-balanced traffic, whether weir is alive, and
+//! whether it is ready.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What weir answers over HTTP, as kube-proxy does: health, metrics, and the health checks of load
+//! weir's HTTP servers, which answer as kube-proxy's do: health, metrics, and the health checks of load
 //! balancers.
 //!
 //! The servers run on the agent's runtime, beside the agent's steps, which block a thread of their

@@ -1,4 +1,4 @@
-//! What others do to weir's tables, and what the running weir does about it.
+//! Foreign changes to weir's tables, and how the running weir repairs them.
 
 use std::time::{Duration, Instant};
 

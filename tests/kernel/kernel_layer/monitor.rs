@@ -1,4 +1,4 @@
-//! Hearing what others do to weir's tables, told by the real kernel.
+//! Notifications of foreign changes, from the real kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;

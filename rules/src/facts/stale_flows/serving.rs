@@ -1,4 +1,4 @@
-//! Who may go on answering UDP flows.
+//! The endpoints that may go on answering established UDP flows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! What changes for some Services, as much of it as one transaction should take.
+//! Plans changes to Services in batches that fit one transaction each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;

@@ -1,4 +1,7 @@
-//! What a Service adds, in few bytes.
+//! A compact encoding of fragments.
+//!
+//! Most of a fragment is lists of endpoints. The elements of a list differ in slot and endpoint only, so a list
+//! is written as its destination, its first slot, and one endpoint after the other.
 //!
 //! A list of endpoints is most of it. Its elements differ in slot and endpoint only, so that it is
 //! written as one destination, its first slot, and endpoint after endpoint.

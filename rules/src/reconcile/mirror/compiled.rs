@@ -1,4 +1,4 @@
-//! What was compiled of a Service that takes several batches.
+//! Caches the compiled fragment of a Service that takes several batches.
 
 use super::owners::destination;
 use crate::cluster::{ChangeSet, NamespacedName};

@@ -1,4 +1,4 @@
-//! What differs between a table as it is and as it should be, as two small tables.
+//! The delta of a planned change: one partial table before, one after.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,9 @@
-//! What a cluster asks for, kept up to date at the cost of each change.
+//! A mirror of the ruleset that the kernel holds, updated incrementally.
+//!
+//! A change to some Services is planned first: they are compiled, and what differs is split into two partial
+//! rulesets, one with what is there now and one with what should be. Once the difference between the two has
+//! been committed, the plan is accepted. So the mirror equals the kernel's tables as long as nobody else
+//! changes these.
 //!
 //! A change of some Services is planned first: they are compiled, and what then differs makes two
 //! small rulesets, one with what is there now and one with what should be. Once the difference of

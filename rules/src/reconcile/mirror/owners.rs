@@ -1,4 +1,4 @@
-//! Which Services a refused operation is for, and what they keep that are left as they are.
+//! Attributes a rejected object to its Services, and freezes quarantined ones.
 
 use std::collections::HashSet;
 

@@ -1,9 +1,9 @@
-//! What Services keep of which it is not known what the kernel has.
+//! Recovers a quarantined Service's last programmed objects from a kernel dump.
 //!
-//! The kernel refuses what such a Service should have now. What it has from before was good once,
-//! and is better than nothing. It is found where a ruleset was read: sets and chains of a Service's
-//! own have its name in theirs, and destinations in their comment. What makes no sense beside the
-//! rest is not kept: what leads nowhere, and a destination that another comes to have.
+//! The kernel rejects what such a Service should have now. What it had before was valid once, and is better
+//! than nothing. Sets and chains of a Service carry its name in theirs, destinations in their comment. What no
+//! longer fits is dropped: chains and elements with a missing target, and destinations that now belong to
+//! another Service.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Parts of what is desired, to be compared with the same parts of the kernel's tables.
+//! Selects parts of the desired tables, to compare them with the same parts of the kernel's.
 
 use std::collections::{BTreeMap, BTreeSet};
 

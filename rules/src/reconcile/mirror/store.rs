@@ -1,4 +1,7 @@
-//! What each Service adds to a table, kept in few bytes.
+//! Stores the fragment of every Service, encoded, in one buffer.
+//!
+//! Fragments live as long as their Service, and most are about a hundred bytes. An allocation for each would
+//! cost a third more memory.
 //!
 //! There is a fragment for each Service for as long as it is there, and most are of a hundred bytes.
 //! So all are in one piece of memory, one behind the other: with pieces of their own, what it takes

@@ -1,4 +1,4 @@
-//! Which changes must stay together.
+//! Groups changes that must be committed together.
 
 use std::collections::{BTreeMap, BTreeSet};
 

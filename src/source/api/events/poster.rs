@@ -1,4 +1,4 @@
-//! Sends Events to the server, one after the other.
+//! Posts Events to the server, one after the other.
 
 use std::io;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Which Events are sent, and when: however often an object turns bad, it is a few.
+//! Queues Events and limits how many an object gets, however often it turns bad.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};

@@ -1,4 +1,4 @@
-//! A list, a watch, and what comes of each.
+//! The requests of a reflector: a list, a watch, and their results.
 
 use std::time::Duration;
 
