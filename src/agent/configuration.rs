@@ -4,7 +4,7 @@ use tracing::{info, warn};
 
 use super::health_limit;
 use super::logging::Logs;
-use crate::config::changes::{Effect, changes};
+use crate::config::changes::{ChangeEffect, changes};
 use crate::config::watch::FileWatch;
 use crate::config::{Flags, Resolved, Settings, resolve, to_configz};
 use crate::error::{CommandError, chain};
@@ -104,7 +104,7 @@ impl Followed {
         for change in &changes {
             info!("configuration: {change}");
         }
-        if changes.iter().any(|change| matches!(change.effect, Effect::Restart(_))) {
+        if changes.iter().any(|change| matches!(change.effect, ChangeEffect::Restart(_))) {
             return Some(SettingsChange::Restart);
         }
         match to_configz(&new.configuration) {
@@ -112,7 +112,7 @@ impl Followed {
             Err(error) => warn!("{}", chain(&error)),
         }
         self.logs.set_level(new.settings.logging.level());
-        let applies = changes.iter().any(|change| change.effect == Effect::Live);
+        let applies = changes.iter().any(|change| change.effect == ChangeEffect::Live);
         applies.then(|| SettingsChange::Settings(Box::new(new.settings.clone())))
     }
 }

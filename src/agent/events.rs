@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::NamespacedName;
 
-use crate::source::api::{ApiClient, Bucket, Event, Problem, Recorder, Scope, Severity};
+use crate::source::api::{ApiClient, Bucket, Event, EventScope, Problem, Recorder, Severity};
 use crate::source::{Kind, ObjectKey};
 
 /// Tells them by Kubernetes Events, where there is an API server.
@@ -57,38 +57,38 @@ impl Events {
     /// weir has started; kube-proxy tells as much.
     pub(super) fn started(&self) {
         let note = format!("weir {} has started", env!("CARGO_PKG_VERSION"));
-        let about = (self.node(), Scope::Node);
+        let about = (self.node(), EventScope::Node);
         self.record(about, Severity::Normal, "Starting", "StartKubeProxy", note);
     }
 
     /// Another weir keeps the node, for whose end this one waits.
     pub(super) fn waits(&self, note: String) {
-        let about = (self.node(), Scope::Node);
+        let about = (self.node(), EventScope::Node);
         self.record(about, Severity::Normal, "WaitingForOtherProxy", "StartKubeProxy", note);
     }
 
     /// An object cannot be served as it is. Says whether that is told in words of its own, and is not one
     /// of many problems of the object.
     pub(super) fn bad_object(&self, problem: Problem) -> bool {
-        let about = (problem.key, Scope::Cluster);
+        let about = (problem.key, EventScope::Cluster);
         self.record(about, Severity::Warning, "InvalidObject", SYNC, problem.text)
     }
 
     /// A Service has more than it may. Says whether that is told in words of its own.
     pub(super) fn over_limit(&self, service: &NamespacedName, text: &str) -> bool {
-        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
+        let about = (ObjectKey::of(Kind::Service, service), EventScope::Cluster);
         self.record(about, Severity::Warning, "LimitExceeded", SYNC, text.to_owned())
     }
 
     /// Another Service has what this one claims. Says whether that is told in words of its own.
     pub(super) fn lost_claims(&self, service: &NamespacedName, text: &str) -> bool {
-        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
+        let about = (ObjectKey::of(Kind::Service, service), EventScope::Cluster);
         self.record(about, Severity::Warning, "AddressConflict", SYNC, text.to_owned())
     }
 
     /// The health check of a Service cannot be answered; kube-proxy tells as much.
     pub(super) fn no_health_check(&self, service: &NamespacedName, why: &str) {
-        let about = (ObjectKey::of(Kind::Service, service), Scope::Node);
+        let about = (ObjectKey::of(Kind::Service, service), EventScope::Node);
         let note = format!("node {}: {why}", self.node_name);
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
@@ -96,13 +96,13 @@ impl Events {
     /// Somebody else has changed weir's tables, and they are as they were again. The same words are
     /// told once in a while, however often they are said.
     pub(super) fn repaired(&self, note: &str) {
-        let about = (self.node(), Scope::Node);
+        let about = (self.node(), EventScope::Node);
         self.record(about, Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());
     }
 
     /// The kernel does not take a Service, or the `rest` of one of which it has taken a part.
     pub(super) fn refused(&self, service: &NamespacedName, why: &str, rest: &str) {
-        let about = (ObjectKey::of(Kind::Service, service), Scope::Cluster);
+        let about = (ObjectKey::of(Kind::Service, service), EventScope::Cluster);
         let node = &self.node_name;
         let note = format!("node {node}: {why}; {rest} stays as it was, and is tried again");
         self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
@@ -111,7 +111,7 @@ impl Events {
     /// The kernel is not as the cluster wants it.
     pub(super) fn not_programmed(&self, why: &str) {
         let note = format!("Services may be served as they were before: {why}; trying again");
-        let about = (self.node(), Scope::Node);
+        let about = (self.node(), EventScope::Node);
         self.record(about, Severity::Warning, "FailedToSyncProxyRules", SYNC, note);
     }
 
@@ -122,7 +122,7 @@ impl Events {
     /// Tells of an object, within the bounds that the recorder keeps; says whether in words of its own.
     fn record(
         &self,
-        (about, scope): (ObjectKey, Scope),
+        (about, scope): (ObjectKey, EventScope),
         severity: Severity,
         reason: &'static str,
         action: &'static str,

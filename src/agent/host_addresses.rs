@@ -37,12 +37,12 @@ impl Notices {
 /// The addresses when they were last read: all but link-local ones, which come and go with every
 /// Pod's interface, and by which no Service is reached.
 #[derive(Default)]
-pub(super) struct Addresses {
+pub(super) struct HostAddresses {
     known: Option<BTreeSet<IpAddr>>,
     is_failing: bool,
 }
 
-impl Addresses {
+impl HostAddresses {
     /// None if they could not be read, or have not been yet.
     pub(super) fn known(&self) -> Option<&BTreeSet<IpAddr>> {
         self.known.as_ref()

@@ -13,8 +13,8 @@ use weir_rules::config::Config;
 use super::cluster_source::ClusterSource;
 use super::events::Events;
 use super::foreign_writers::ForeignWriters;
-use super::host_addresses::Addresses;
-use super::lost_claims::{LostClaims, Notice};
+use super::host_addresses::HostAddresses;
+use super::lost_claims::{ClaimNotice, LostClaims};
 use super::over_limit::OverLimit;
 use super::programmed::Programmed;
 use super::retry::RetryState;
@@ -57,7 +57,7 @@ pub(super) struct Agent {
     has_more: bool,
     /// When flows were cleaned last.
     cleaned: Option<Instant>,
-    addresses: Addresses,
+    addresses: HostAddresses,
     triggers: PendingTriggers,
     observed: Arc<AgentStatus>,
     /// Whether another weir keeps the tables, for whose end this one waits.
@@ -100,7 +100,7 @@ impl Agent {
             is_deferred: false,
             has_more: false,
             cleaned: None,
-            addresses: Addresses::default(),
+            addresses: HostAddresses::default(),
             triggers: PendingTriggers::default(),
             observed,
             is_waiting: false,
@@ -268,15 +268,15 @@ impl Agent {
         let Some(cluster) = self.reader.cluster() else { return };
         for notice in self.lost_claims.update(cluster, change_set) {
             match notice {
-                Notice::Lost { service, text } => {
+                ClaimNotice::Lost { service, text } => {
                     if self.events.lost_claims(&service, &text) {
                         warn!(%service, "{text}");
                     }
                 }
-                Notice::Regained { service } if self.events.has_room_for_a_line() => {
+                ClaimNotice::Regained { service } if self.events.has_room_for_a_line() => {
                     info!(%service, "the Service has all that it claims again");
                 }
-                Notice::Regained { .. } => {}
+                ClaimNotice::Regained { .. } => {}
             }
         }
         for (service, excess) in self.over_limit.update(cluster, &self.config, change_set) {

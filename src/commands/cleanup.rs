@@ -9,7 +9,7 @@ use weir_rules::transaction::{Action, Operation, Transaction};
 use super::write_out;
 use crate::error::{CommandError, say};
 use crate::kernel::{CommitError, Kernel};
-use crate::takeover::{IpvsConnections, Report, remove_leftovers};
+use crate::takeover::{IpvsConnections, TakeoverReport, remove_leftovers};
 
 /// Whose things to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn cleanup(owner: Owner) -> Result<ExitCode, CommandError> {
         let tables = remove_tables(&kernel)?.into_iter();
         removed.extend(tables.map(|family| format!("table {family} {TABLE}")));
     }
-    let mut report = Report::default();
+    let mut report = TakeoverReport::default();
     let result = if owner == Owner::Weir {
         Ok(())
     } else {

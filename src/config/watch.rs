@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::watch::{Target, Watch};
+use crate::watch::{Watch, WatchTarget};
 
 /// A watched file.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ impl FileWatch {
     /// Watches a file from now on: what it holds now is no change.
     pub fn new(path: &Path) -> Result<Self, notify::Error> {
         let path = std::path::absolute(path).map_err(notify::Error::io)?;
-        let watch = Watch::new(Target::File(path.clone()))?;
+        let watch = Watch::new(WatchTarget::File(path.clone()))?;
         // Read after it is watched, so that no change falls in between.
         let content = fs::read(&path).ok();
         Ok(Self { path, watch, content })

@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use self::oom::OOM_SCORE_ADJ;
 use crate::config::Settings;
 use crate::error::chain;
-use crate::netlink::conntrack::Table;
+use crate::netlink::conntrack::ConntrackTable;
 
 /// Who sets them, which decides what to say where that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Caller {
 /// Sets what the settings ask for, and logs what that did.
 pub fn apply(settings: &Settings, setter: Caller) {
     // The files are there once the kernel tracks connections.
-    if let Err(error) = Table::open().and_then(|mut table| table.load()) {
+    if let Err(error) = ConntrackTable::open().and_then(|mut table| table.load()) {
         debug!(error = chain(&error), "cannot have the kernel load connection tracking");
     }
     let wanted = conntrack(&settings.conntrack, cpus());

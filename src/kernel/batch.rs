@@ -45,7 +45,7 @@ const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 /// The bytes of a batch and where each message came from.
-pub(super) struct Batch<'a> {
+pub(super) struct NetlinkBatch<'a> {
     bytes: Vec<u8>,
     messages: Vec<Message>,
     scratch: &'a mut Scratch,
@@ -77,7 +77,7 @@ pub(super) struct Culprit {
     pub(super) expression: Option<usize>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> NetlinkBatch<'a> {
     /// Encodes a transaction, with this sequence number and those behind it. Learned elements that
     /// have expired meanwhile are no error if the kernel can be asked for that. With a generation,
     /// the kernel refuses it (`ERESTART`) if its ruleset is of another one by then.

@@ -30,7 +30,7 @@ use std::thread;
 use nftnl::nftnl_sys::libc;
 use weir_rules::transaction::Transaction;
 
-use batch::Batch;
+use batch::NetlinkBatch;
 pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
@@ -141,7 +141,7 @@ impl Kernel {
 /// wants to know what that costs. Gives the length of a batch in bytes.
 pub fn encoder() -> impl FnMut(&Transaction) -> usize {
     let mut scratch = Scratch::new();
-    move |transaction| Batch::new(transaction, None, 0, true, &mut scratch).bytes().len()
+    move |transaction| NetlinkBatch::new(transaction, None, 0, true, &mut scratch).bytes().len()
 }
 
 /// Whether the running kernel is of this version or later. One that does not tell its release is

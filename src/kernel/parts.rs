@@ -11,9 +11,9 @@ use super::batch::{
     reorder,
 };
 use super::decode::{put_elements, read_element, read_set};
-use super::dump::{REQUEST_SET, REQUEST_TABLE, Reader, Snapshot, nf_tables, steadily};
+use super::dump::{DumpReader, REQUEST_SET, REQUEST_TABLE, Snapshot, nf_tables, steadily};
 use super::error::DumpError;
-use super::exchange::{Answer, Failure, exchange, refused};
+use super::exchange::{AnswerPart, ExchangeError, exchange, refused};
 use super::expression::protocol_family;
 use super::message::{Reply, Scratch};
 use super::monitor::{DATA_VALUE, SET_ELEM_KEY};
@@ -74,8 +74,8 @@ pub(super) fn read(
     Ok(Snapshot { ruleset, generation })
 }
 
-impl Reader<'_> {
-    fn parts(&mut self, parts: &Parts) -> Result<Ruleset, Failure> {
+impl DumpReader<'_> {
+    fn parts(&mut self, parts: &Parts) -> Result<Ruleset, ExchangeError> {
         let mut ruleset = Ruleset::default();
         for (&family, parts) in &parts.tables {
             if let Some(table) = self.table_parts(family, parts)? {
@@ -89,7 +89,7 @@ impl Reader<'_> {
         &mut self,
         family: Family,
         parts: &TableParts,
-    ) -> Result<Option<Table>, Failure> {
+    ) -> Result<Option<Table>, ExchangeError> {
         let Some(mut table) = self.table(family)? else { return Ok(None) };
         if parts.structure {
             self.chains(family, &mut table)?;
@@ -116,7 +116,7 @@ impl Reader<'_> {
         family: Family,
         name: &Name,
         table: &mut Table,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let names = [(REQUEST_TABLE, TABLE), (REQUEST_SET, name.as_str())];
         self.single("a set", libc::NFT_MSG_GETSET, family, &names, |message| {
             read_set(&message, family, table)
@@ -129,7 +129,7 @@ impl Reader<'_> {
         name: &Name,
         parts: &SetParts,
         set: &mut Set,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         match &parts.keys {
             Keys::These(keys)
                 if set.spec == parts.spec && !set.spec.interval && set.spec.dynamic.is_none() =>
@@ -150,7 +150,7 @@ impl Reader<'_> {
         name: &Name,
         spec: &SetSpec,
         keys: &BTreeSet<RawKey>,
-    ) -> Result<Option<Elements>, Failure> {
+    ) -> Result<Option<Elements>, ExchangeError> {
         // The kernel takes no others (`EINVAL`), and has none.
         let width = concatenated_width(&spec.key, family) as usize;
         let keys: Vec<_> = keys.iter().filter(|key| key.as_bytes().len() == width).collect();
@@ -167,7 +167,7 @@ impl Reader<'_> {
             let mut answered = 0;
             exchange(self.socket, "elements", &request, |header, message| {
                 if header.sequence.wrapping_sub(first) >= count {
-                    return Ok(Answer::Strange);
+                    return Ok(AnswerPart::Strange);
                 }
                 match header.reply(message) {
                     Reply::Content => {
@@ -185,7 +185,7 @@ impl Reader<'_> {
                     Reply::Status { errno, .. } => return Err(refused("elements", errno)),
                 }
                 answered += 1;
-                Ok(if answered == count { Answer::Last } else { Answer::Part })
+                Ok(if answered == count { AnswerPart::Last } else { AnswerPart::Part })
             })?;
         }
         Ok(all_known.then_some(elements))

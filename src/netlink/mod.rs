@@ -30,7 +30,7 @@ const EINTR: i32 = 4;
 
 /// Why the kernel could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NetlinkError {
     /// The socket could not be set up.
     #[error("cannot open a netlink socket")]
     Open(#[source] io::Error),
@@ -57,7 +57,7 @@ struct Connection {
 
 /// How far the answer to a request is read.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Answer {
+struct DumpProgress {
     /// There is no more.
     is_finished: bool,
     /// Entries may be missing in it.
@@ -65,7 +65,7 @@ struct Answer {
 }
 
 impl Connection {
-    fn open(protocol: isize) -> Result<Self, Error> {
+    fn open(protocol: isize) -> Result<Self, NetlinkError> {
         let open = || {
             let mut socket = Socket::new(protocol)?;
             socket.set_non_blocking(true)?;
@@ -73,7 +73,7 @@ impl Connection {
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
-        let socket = open().map_err(Error::Open)?;
+        let socket = open().map_err(NetlinkError::Open)?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES) })
     }
 
@@ -82,7 +82,7 @@ impl Connection {
         &mut self,
         request: &M,
         mut select: impl FnMut(M) -> Option<T>,
-    ) -> Result<Vec<T>, Error>
+    ) -> Result<Vec<T>, NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable + Clone,
     {
@@ -93,11 +93,11 @@ impl Connection {
                 return Ok(found);
             }
         }
-        Err(Error::Unsteady)
+        Err(NetlinkError::Unsteady)
     }
 
     /// Asks for something to be done.
-    fn request<M>(&mut self, request: M) -> Result<(), Error>
+    fn request<M>(&mut self, request: M) -> Result<(), NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
@@ -110,13 +110,13 @@ impl Connection {
         request: M,
         flags: u16,
         take: &mut impl FnMut(M),
-    ) -> Result<Answer, Error>
+    ) -> Result<DumpProgress, NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         self.send(request, flags)?;
         // Read to the end in any case, lest the rest be there when the next answer is looked for.
-        let mut answer = Answer::default();
+        let mut answer = DumpProgress::default();
         while !answer.is_finished {
             self.receive(&mut answer, take)?;
         }
@@ -124,7 +124,7 @@ impl Connection {
     }
 
     /// Sends a request.
-    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), Error>
+    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), NetlinkError>
     where
         M: NetlinkSerializable,
     {
@@ -136,23 +136,27 @@ impl Connection {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(Error::Exchange).map(drop)
+        self.socket.send(&bytes, 0).map_err(NetlinkError::Exchange).map(drop)
     }
 
     /// Reads the next datagram of the answer to the last request. The kernel makes the rest of a dump as it
     /// is read, however long that takes.
-    fn receive<M>(&mut self, answer: &mut Answer, take: &mut impl FnMut(M)) -> Result<(), Error>
+    fn receive<M>(
+        &mut self,
+        answer: &mut DumpProgress,
+        take: &mut impl FnMut(M),
+    ) -> Result<(), NetlinkError>
     where
         M: NetlinkDeserializable,
     {
         self.buffer.clear();
         // It receives into what the vector has reserved.
-        self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
+        self.socket.recv(&mut self.buffer, 0).map_err(NetlinkError::Exchange)?;
         answer.read(&self.buffer, self.sequence, take)
     }
 }
 
-impl Answer {
+impl DumpProgress {
     /// Reads one datagram. Messages about another request are left over from one that was given
     /// up.
     fn read<M: NetlinkDeserializable>(
@@ -160,10 +164,10 @@ impl Answer {
         mut datagram: &[u8],
         sequence: u32,
         take: &mut impl FnMut(M),
-    ) -> Result<(), Error> {
+    ) -> Result<(), NetlinkError> {
         while !datagram.is_empty() {
             let NetlinkMessage { header, payload, .. } =
-                NetlinkMessage::<M>::deserialize(datagram).map_err(Error::Undecodable)?;
+                NetlinkMessage::<M>::deserialize(datagram).map_err(NetlinkError::Undecodable)?;
             // Messages begin at multiples of four.
             let length = (header.length as usize).next_multiple_of(4).min(datagram.len());
             datagram = &datagram[length..];
@@ -200,8 +204,8 @@ impl Answer {
     }
 }
 
-fn refused(code: i32) -> Error {
-    Error::Refused(io::Error::from_raw_os_error(code.saturating_abs()))
+fn refused(code: i32) -> NetlinkError {
+    NetlinkError::Refused(io::Error::from_raw_os_error(code.saturating_abs()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
-use weir_rules::reconcile::mirror::Object;
+use weir_rules::reconcile::mirror::RejectedObject;
 use weir_rules::transaction::split::split;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
@@ -34,7 +34,7 @@ pub(super) enum ApplyError {
     /// The kernel does not take this object.
     Rejected {
         /// What it is, where that can be told.
-        object: Option<Box<(Family, Object)>>,
+        object: Option<Box<(Family, RejectedObject)>>,
         /// What the kernel said.
         error: CommitError,
     },
@@ -108,7 +108,7 @@ fn fallback(
             }
             let object = culprit.and_then(|operation| {
                 let part = part.or_else(|| sole_item(operation))?;
-                Some(Box::new((operation.family, Object::of(operation, part)?)))
+                Some(Box::new((operation.family, RejectedObject::of(operation, part)?)))
             });
             if object.is_some() {
                 return Err(ApplyError::Rejected { object, error });
@@ -149,13 +149,13 @@ fn sole_item(operation: &Operation) -> Option<usize> {
 }
 
 /// The first thing that is some Service's alone.
-fn fallback_culprit(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
-    let is_one = |object: &Object| match object {
-        Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
-        Object::Named(name) => name.as_str().contains('/'),
+fn fallback_culprit(transaction: &Transaction) -> Option<Box<(Family, RejectedObject)>> {
+    let is_one = |object: &RejectedObject| match object {
+        RejectedObject::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
+        RejectedObject::Named(name) => name.as_str().contains('/'),
     };
     let mut objects = transaction.operations.iter().filter_map(|operation| {
-        let object = Object::of(operation, 0).filter(is_one)?;
+        let object = RejectedObject::of(operation, 0).filter(is_one)?;
         Some(Box::new((operation.family, object)))
     });
     objects.next()

@@ -11,11 +11,11 @@ use weir_rules::transaction::{Action, Operation, Transaction};
 /// the cluster has come to ask for, and commits of which nobody knows whether they were made.
 #[derive(Debug, Default)]
 pub(super) struct Explained {
-    tables: BTreeMap<Family, Table>,
+    tables: BTreeMap<Family, ExplainedTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct ExplainedTable {
     /// All of it: the table is made or goes.
     is_all: bool,
     /// Sets and chains, and the rules of these.

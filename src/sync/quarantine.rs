@@ -23,11 +23,11 @@ pub struct Quarantined {
 /// Services that are set aside. What the kernel holds of them stays.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    services: BTreeMap<NamespacedName, Entry>,
+    services: BTreeMap<NamespacedName, QuarantineEntry>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct QuarantineEntry {
     reason: String,
     backoff: Backoff,
     /// Whether it is being tried again.
@@ -70,7 +70,7 @@ impl Quarantine {
         self.services.values_mut().for_each(|entry| entry.is_unknown = false);
     }
 
-    fn names(&self, is_one: impl Fn(&Entry) -> bool) -> HashSet<NamespacedName> {
+    fn names(&self, is_one: impl Fn(&QuarantineEntry) -> bool) -> HashSet<NamespacedName> {
         let found = self.services.iter().filter(|(_, entry)| is_one(entry));
         found.map(|(service, _)| service.clone()).collect()
     }
@@ -84,7 +84,7 @@ impl Quarantine {
 
     /// The Services whose time has come.
     pub(super) fn due(&self) -> Vec<NamespacedName> {
-        let is_due = |entry: &Entry| !entry.is_tried && entry.backoff.is_over();
+        let is_due = |entry: &QuarantineEntry| !entry.is_tried && entry.backoff.is_over();
         let due = self.services.iter().filter(|(_, entry)| is_due(entry));
         due.map(|(service, _)| service.clone()).collect()
     }

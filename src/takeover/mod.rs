@@ -20,7 +20,7 @@ mod report;
 mod saved;
 
 pub use follow::Takeover;
-pub use report::Report;
+pub use report::TakeoverReport;
 
 use crate::kernel::Kernel;
 
@@ -29,16 +29,16 @@ use crate::kernel::Kernel;
 pub enum TakeoverError {
     /// In nf_tables.
     #[error(transparent)]
-    NfTables(#[from] nf_tables::TakeoverError),
+    NfTables(#[from] nf_tables::NfTablesError),
     /// In the older iptables.
     #[error(
         "cannot remove kube-proxy's chains from iptables-legacy, whose programs need CAP_NET_RAW \
          beside CAP_NET_ADMIN"
     )]
-    Legacy(#[from] legacy::TakeoverError),
+    Legacy(#[from] legacy::LegacyError),
     /// Of ipvs mode.
     #[error(transparent)]
-    Ipvs(#[from] ipvs::TakeoverError),
+    Ipvs(#[from] ipvs::IpvsError),
 }
 
 /// What to do with connections that go through IPVS.
@@ -55,7 +55,7 @@ pub enum IpvsConnections {
 pub fn remove_leftovers(
     kernel: &Kernel,
     connections: IpvsConnections,
-    report: &mut Report,
+    report: &mut TakeoverReport,
 ) -> Result<(), TakeoverError> {
     let nf_tables = nf_tables::remove(kernel, report).map_err(TakeoverError::from);
     let legacy = legacy::remove(report).map_err(TakeoverError::from);

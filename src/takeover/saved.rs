@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::plan::Plan;
+use super::plan::DeletionPlan;
 use crate::kernel::foreign_tables::{ForeignChain, ForeignRule, Policy};
 
 /// What `iptables-save` printed.
@@ -68,7 +68,7 @@ impl SavedTable {
     }
 
     /// What to give to `iptables-restore --noflush`, which takes a table whole or not at all.
-    pub(super) fn restore(&self, plan: &Plan) -> String {
+    pub(super) fn restore(&self, plan: &DeletionPlan) -> String {
         let mut text = format!("*{}\n", self.name);
         // Declaring a chain that is there empties it.
         plan.empty.iter().for_each(|chain| put(&mut text, format_args!(":{chain} - [0:0]")));
@@ -148,7 +148,7 @@ COMMIT
     #[test]
     fn a_restore_empties_unhooks_and_deletes() {
         let table = Saved::parse(SAVED).tables.remove(0);
-        let plan = Plan::new("nat", &table.chains);
+        let plan = DeletionPlan::new("nat", &table.chains);
         assert_eq!(
             table.restore(&plan),
             "*nat

@@ -13,7 +13,7 @@ use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
 use weir_rules::facts::DerivedState;
 use weir_rules::facts::counts::Numbers;
-use weir_rules::facts::health_checks::{Check, check_addresses};
+use weir_rules::facts::health_checks::{HealthCheck, check_addresses};
 use weir_rules::transaction::Tally;
 
 use crate::source::api;
@@ -23,7 +23,7 @@ use crate::telemetry::health::{Health, Moment};
 use crate::telemetry::metrics::Metrics;
 
 /// The health checks of load balancers, by the address at which they are answered.
-pub type Checks = BTreeMap<SocketAddr, Check>;
+pub type Checks = BTreeMap<SocketAddr, HealthCheck>;
 
 /// Why there was a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +44,14 @@ pub struct AgentStatus {
     start: Timestamp,
     health: Mutex<Health>,
     metrics: Metrics,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<ChangeProgress>,
     checks: watch::Sender<Checks>,
     configz: Mutex<String>,
 }
 
 /// What the cluster asks for.
 #[derive(Debug, Default)]
-struct Wanted {
+struct ChangeProgress {
     /// When the agent began what it is doing.
     step_since: Option<Instant>,
     /// When the first change was noticed that is not programmed yet.
@@ -64,7 +64,7 @@ struct Wanted {
     seen: [u64; 2],
 }
 
-impl Wanted {
+impl ChangeProgress {
     /// There is a change that is not programmed yet.
     fn notice(&mut self) {
         self.noticed = self.noticed.or(self.step_since);

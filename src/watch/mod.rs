@@ -33,7 +33,7 @@ const ROUNDS: usize = 4;
 
 /// What is watched for.
 #[derive(Debug)]
-pub enum Target {
+pub enum WatchTarget {
     /// One file, also if it is not there yet.
     File(PathBuf),
     /// All files of a directory, and the targets of those links in it whose names are wanted.
@@ -48,7 +48,7 @@ pub enum Target {
 /// A watch of a file or of the files of a directory.
 #[derive(Debug)]
 pub struct Watch {
-    target: Target,
+    target: WatchTarget,
     watcher: RecommendedWatcher,
     notices: mpsc::UnboundedReceiver<()>,
     /// What of each directory counts, which the watcher's thread asks for each event.
@@ -80,7 +80,7 @@ struct Identity(u64, u64);
 
 impl Watch {
     /// Watches from now on.
-    pub fn new(target: Target) -> Result<Self, notify::Error> {
+    pub fn new(target: WatchTarget) -> Result<Self, notify::Error> {
         let (notice, notices) = mpsc::unbounded_channel();
         let wanted = Arc::new(Mutex::new(Wanted::new()));
         let counted = Arc::clone(&wanted);
@@ -187,10 +187,10 @@ impl Watch {
     }
 }
 
-impl Target {
+impl WatchTarget {
     fn path(&self) -> &Path {
         match self {
-            Target::File(path) | Target::Directory { path, .. } => path,
+            WatchTarget::File(path) | WatchTarget::Directory { path, .. } => path,
         }
     }
 
@@ -198,16 +198,16 @@ impl Target {
     fn directory(&self) -> PathBuf {
         let end = route::route(self.path()).end;
         match self {
-            Target::File(_) => end.parent().map_or(end.clone(), Path::to_owned),
-            Target::Directory { .. } => end,
+            WatchTarget::File(_) => end.parent().map_or(end.clone(), Path::to_owned),
+            WatchTarget::Directory { .. } => end,
         }
     }
 
     fn absolute(self) -> Result<Self, notify::Error> {
         let path = std::path::absolute(self.path()).map_err(notify::Error::io)?;
         Ok(match self {
-            Target::File(_) => Target::File(path),
-            Target::Directory { is_wanted, .. } => Target::Directory { path, is_wanted },
+            WatchTarget::File(_) => WatchTarget::File(path),
+            WatchTarget::Directory { is_wanted, .. } => WatchTarget::Directory { path, is_wanted },
         })
     }
 
@@ -225,8 +225,8 @@ impl Target {
             route.end
         };
         let files = match self {
-            Target::File(path) => vec![add(path)],
-            Target::Directory { path, is_wanted } => {
+            WatchTarget::File(path) => vec![add(path)],
+            WatchTarget::Directory { path, is_wanted } => {
                 let directory = add(path);
                 let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
                 let entries = entries.filter(|entry| is_wanted(&entry.path()));

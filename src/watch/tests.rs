@@ -57,11 +57,11 @@ impl Files {
     }
 
     /// Both ways to watch.
-    fn targets(&self) -> [Target; 2] {
+    fn targets(&self) -> [WatchTarget; 2] {
         let is_wanted = |path: &Path| path.extension().is_some_and(|it| it == "yaml");
         [
-            Target::Directory { path: self.at("m/dir"), is_wanted },
-            Target::File(self.at("m/dir/web.yaml")),
+            WatchTarget::Directory { path: self.at("m/dir"), is_wanted },
+            WatchTarget::File(self.at("m/dir/web.yaml")),
         ]
     }
 }

@@ -19,7 +19,7 @@ pub(crate) const LOCAL_SLOTS: u32 = 1 << 31;
 /// A chain: what the destination is, and how an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Balancer {
-    pub(super) destination: Destination,
+    pub(super) destination: DestinationKind,
     pub(super) choice: Choice,
     /// Whose clients stay with the endpoint that they have; `None` where all endpoints are new.
     pub(super) affinity: Option<AffinityId>,
@@ -65,7 +65,7 @@ impl fmt::Display for AffinityId {
 
 /// What connections are made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Destination {
+pub(crate) enum DestinationKind {
     /// A virtual address and port.
     Address,
     /// A port of the node's own addresses.
@@ -95,8 +95,8 @@ impl Balancer {
     /// The chain's name: what it does, and with how many or for whom.
     pub(crate) fn name(&self) -> Name {
         let scope = match self.destination {
-            Destination::Address => "",
-            Destination::NodePort => "nodeport-",
+            DestinationKind::Address => "",
+            DestinationKind::NodePort => "nodeport-",
         };
         if let Some(id) = &self.affinity {
             let side = match self.choice {
@@ -123,8 +123,8 @@ impl Balancer {
         let sides = ["external-local-", "external-", "local-", ""];
         let (side, rest) = sides.into_iter().find_map(strip)?;
         let (destination, rest) = match rest.strip_prefix("nodeport-") {
-            Some(rest) => (Destination::NodePort, rest),
-            None => (Destination::Address, rest),
+            Some(rest) => (DestinationKind::NodePort, rest),
+            None => (DestinationKind::Address, rest),
         };
         let numbers = rest.strip_prefix("lb-")?;
         let number =
@@ -222,10 +222,10 @@ impl Balancer {
     fn dnat(&self, modulus: u32, offset: u32) -> Rule {
         let slot = Selector::Random { modulus, offset };
         let (key, map) = match self.destination {
-            Destination::Address => {
+            DestinationKind::Address => {
                 (vec![Selector::Daddr, Selector::L4proto, Selector::Dport, slot], names::ENDPOINTS)
             }
-            Destination::NodePort => {
+            DestinationKind::NodePort => {
                 (vec![Selector::L4proto, Selector::Dport, slot], names::NODEPORT_ENDPOINTS)
             }
         };

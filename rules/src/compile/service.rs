@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
-use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
+use super::balancer::{Balancer, Choice, DestinationKind, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
@@ -33,7 +33,7 @@ struct Builder<'a> {
     around: NodeContext<'a>,
     /// How many endpoints each port has at most.
     max_endpoints: usize,
-    addresses: Addresses,
+    addresses: ServiceAddresses,
     firewall: Option<Firewall>,
     /// What another Service has.
     lost: Lost<'a>,
@@ -44,7 +44,7 @@ struct Builder<'a> {
     /// The ports whose clients stay.
     affinities: BTreeSet<Name>,
     /// The destinations that it has so far, each with the index of the port that it is of.
-    taken: HashMap<(Destination, RawKey), usize>,
+    taken: HashMap<(DestinationKind, RawKey), usize>,
 }
 
 /// Where traffic comes from, which decides on the policy.
@@ -68,7 +68,7 @@ pub(super) fn fragment(
     let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
         addresses.iter().copied().filter(|&a| Family::of(a) == around.family).collect()
     };
-    let addresses = Addresses {
+    let addresses = ServiceAddresses {
         cluster: of_family(&service.cluster_ips),
         external: of_family(&service.external_ips),
         load_balancer: of_family(&service.load_balancer_ips),
@@ -103,7 +103,7 @@ pub(super) fn fragment(
 
 /// A Service's virtual addresses of one family.
 #[derive(Default)]
-struct Addresses {
+struct ServiceAddresses {
     cluster: Vec<IpAddr>,
     external: Vec<IpAddr>,
     load_balancer: Vec<IpAddr>,
@@ -171,10 +171,10 @@ impl Builder<'_> {
         }
         self.taken.insert((destination, key), index);
         let maps = match destination {
-            Destination::Address => {
+            DestinationKind::Address => {
                 [Map::Services, Map::Endpoints, Map::NoEndpointServices, Map::AffinityServices]
             }
-            Destination::NodePort => [
+            DestinationKind::NodePort => [
                 Map::NodePorts,
                 Map::NodePortEndpoints,
                 Map::NoEndpointNodePorts,
@@ -182,7 +182,7 @@ impl Builder<'_> {
             ],
         };
         let [verdicts, endpoints, without_endpoints, learning] = maps;
-        if destination == Destination::NodePort {
+        if destination == DestinationKind::NodePort {
             let element = verdict_element(Verdict::Return, comment);
             self.elements.push((Map::NodePortsInUse, key, element));
         }
@@ -203,7 +203,7 @@ impl Builder<'_> {
                     self.elements.push((endpoints, key.slot(slot), element));
                 }
             }
-        } else if destination == Destination::NodePort {
+        } else if destination == DestinationKind::NodePort {
             // Nobody else's address may take what nobody answers at a node port.
             self.elements.push((verdicts, key, verdict_element(Verdict::Return, comment)));
         }
@@ -255,14 +255,14 @@ struct Route<'a> {
 }
 
 /// The kind of a destination, and its key in the maps of that kind.
-fn destination(claim: Claim) -> (Destination, RawKey) {
+fn destination(claim: Claim) -> (DestinationKind, RawKey) {
     match claim {
         Claim::Address { address, protocol, port } => {
             let key = RawKey::new().address(address).protocol(protocol).port(port);
-            (Destination::Address, key)
+            (DestinationKind::Address, key)
         }
         Claim::NodePort { protocol, port } => {
-            (Destination::NodePort, RawKey::new().protocol(protocol).port(port))
+            (DestinationKind::NodePort, RawKey::new().protocol(protocol).port(port))
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::cluster::{
 use crate::config::{Config, NodePortAddresses};
 use crate::endpoints::{Locality, PortSlices, choose, has_usable};
 use crate::facts::counts::Numbers;
-use crate::facts::health_checks::{Check, checks};
+use crate::facts::health_checks::{HealthCheck, checks};
 use crate::facts::stale_flows::{FlowImpact, ServedDestinations};
 
 /// What follows from the Services of a cluster on one node. By default, of an empty cluster.
@@ -38,7 +38,7 @@ pub struct DerivedState {
     with_node_ports: usize,
     with_endpoints: usize,
     /// The health checks of each Service that has any.
-    checks: BTreeMap<NamespacedName, Vec<Check>>,
+    checks: BTreeMap<NamespacedName, Vec<HealthCheck>>,
     serving: ServedDestinations,
 }
 
@@ -126,7 +126,7 @@ impl DerivedState {
     }
 
     /// The health checks of load balancers, by Service and family.
-    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+    pub fn checks(&self) -> impl Iterator<Item = &HealthCheck> {
         self.checks.values().flatten()
     }
 
@@ -189,7 +189,7 @@ impl DerivedState {
     }
 
     /// Says whether a Service has other health checks now.
-    fn update_checks(&mut self, name: &NamespacedName, checks: Vec<Check>) -> bool {
+    fn update_checks(&mut self, name: &NamespacedName, checks: Vec<HealthCheck>) -> bool {
         let before = self.checks.get(name).map_or(&[][..], Vec::as_slice);
         let is_new = before != checks;
         if checks.is_empty() {

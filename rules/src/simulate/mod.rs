@@ -176,7 +176,7 @@ pub fn simulate<'r>(
         });
         return walk;
     };
-    for end in machine::run(machine::Place { table, family, local_addresses }, packet) {
+    for end in machine::run(machine::PacketContext { table, family, local_addresses }, packet) {
         match walk.outcomes.iter_mut().find(|known| known.outcome == end.outcome) {
             Some(known) => known.probability = known.probability + end.probability,
             None => walk.outcomes.push(end),

@@ -43,7 +43,7 @@ pub fn split(transaction: Transaction, most_elements: usize) -> Vec<Transaction>
     if is_small || transaction.operations.iter().any(deletes_table) {
         return vec![transaction];
     }
-    Plan::new(&transaction, most_elements).divide(transaction)
+    SplitPlan::new(&transaction, most_elements).divide(transaction)
 }
 
 /// The set whose elements an operation changes, what defines the set, and the elements.
@@ -193,13 +193,13 @@ fn replaced(transaction: &Transaction) -> BTreeSet<(Family, Name, RawKey)> {
 }
 
 /// Which piece each change is in.
-struct Plan {
+struct SplitPlan {
     places: Placement,
     parts: BTreeMap<Unit, usize>,
     last: usize,
 }
 
-impl Plan {
+impl SplitPlan {
     fn new(transaction: &Transaction, most_elements: usize) -> Self {
         let places = Placement::new(transaction);
         let mut parts = Units::default();

@@ -31,10 +31,10 @@ type Request = http::Request<Vec<u8>>;
 #[derive(Clone)]
 pub struct ApiClient {
     made: Made,
-    shared: Arc<Shared>,
+    shared: Arc<ClientState>,
 }
 
-struct Shared {
+struct ClientState {
     access: ClientSource,
     host: String,
     liveness: Liveness,
@@ -66,7 +66,7 @@ impl ApiClient {
         let host = access.host().await;
         let newest = Mutex::new(made.clone());
         let (limiter, uids) = (Limiter::new(limits), Uids::default());
-        let shared = Shared { access, host, liveness, limiter, newest, uids };
+        let shared = ClientState { access, host, liveness, limiter, newest, uids };
         Ok(Self { made, shared: Arc::new(shared) })
     }
 

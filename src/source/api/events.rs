@@ -14,7 +14,7 @@ use super::uids::Uid;
 use crate::source::ObjectKey;
 use crate::text;
 use poster::Poster;
-use queue::Queue;
+use queue::EventQueue;
 
 /// The longest note that the server takes, in bytes (`NoteLengthLimit` of kubernetes'
 /// pkg/apis/core/validation/events.go).
@@ -31,7 +31,7 @@ pub enum Severity {
 
 /// Who has the same to tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum EventScope {
     /// Each node of the cluster, as of an object that is bad: these Events are spread over a
     /// quarter of a minute.
     Cluster,
@@ -45,7 +45,7 @@ pub struct Event {
     /// The object that it concerns.
     pub about: ObjectKey,
     /// Who has the same to tell.
-    pub scope: Scope,
+    pub scope: EventScope,
     /// Whether somebody should act on it.
     pub severity: Severity,
     /// Why it is told: one word, for machines.
@@ -69,7 +69,7 @@ pub struct Recorder(Option<Sender>);
 
 #[derive(Clone)]
 struct Sender {
-    queue: Arc<Mutex<Queue>>,
+    queue: Arc<Mutex<EventQueue>>,
     server: ApiClient,
     /// Tells that something has come into the queue.
     notice: mpsc::Sender<()>,
@@ -82,7 +82,7 @@ impl Recorder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(server: ApiClient, node_name: &str) -> Self {
-        let queue = Arc::new(Mutex::new(Queue::new()));
+        let queue = Arc::new(Mutex::new(EventQueue::new()));
         let (notice, noticed) = mpsc::channel(1);
         let poster = Poster::new(server.clone(), node_name);
         tokio::spawn(send_all(poster, queue.clone(), noticed));
@@ -110,7 +110,11 @@ impl Recorder {
     }
 }
 
-async fn send_all(mut poster: Poster, queue: Arc<Mutex<Queue>>, mut noticed: mpsc::Receiver<()>) {
+async fn send_all(
+    mut poster: Poster,
+    queue: Arc<Mutex<EventQueue>>,
+    mut noticed: mpsc::Receiver<()>,
+) {
     let mut is_open = true;
     loop {
         let (ready, next) = {
@@ -134,6 +138,6 @@ async fn send_all(mut poster: Poster, queue: Arc<Mutex<Queue>>, mut noticed: mps
     }
 }
 
-fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
+fn lock(queue: &Mutex<EventQueue>) -> std::sync::MutexGuard<'_, EventQueue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

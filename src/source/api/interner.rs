@@ -12,8 +12,8 @@ const FEW: usize = 1024;
 /// Names of ports, and places of endpoints.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    ports: Shared<str>,
-    places: Shared<EndpointPlace>,
+    ports: Pool<str>,
+    places: Pool<EndpointPlace>,
 }
 
 impl Interner {
@@ -35,19 +35,19 @@ impl Interner {
 }
 
 #[derive(Debug)]
-struct Shared<T: ?Sized> {
+struct Pool<T: ?Sized> {
     all: HashSet<Arc<T>>,
     /// How many were in use when those that are not were thrown away last.
     in_use: usize,
 }
 
-impl<T: ?Sized> Default for Shared<T> {
+impl<T: ?Sized> Default for Pool<T> {
     fn default() -> Self {
         Self { all: HashSet::default(), in_use: 0 }
     }
 }
 
-impl<T: ?Sized + Eq + Hash> Shared<T> {
+impl<T: ?Sized + Eq + Hash> Pool<T> {
     fn share(&mut self, one: &mut Arc<T>) {
         match self.all.get(&**one) {
             Some(known) => *one = Arc::clone(known),

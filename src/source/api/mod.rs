@@ -33,7 +33,7 @@ use tokio::task::JoinSet;
 pub use change_counters::ChangeCounters;
 pub use client::ApiClient;
 pub use client_source::{ClientSource, ClientSourceError};
-pub use events::{Event, Recorder, Scope, Severity};
+pub use events::{Event, EventScope, Recorder, Severity};
 pub use metrics::ApiMetrics;
 pub(crate) use rate::Bucket;
 pub use store::{Notice, Problem, Store};

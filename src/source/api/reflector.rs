@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::backoff::random;
 use super::client::ApiClient;
 use super::collection::Collection;
-use super::failure::Failure;
+use super::failure::WatchError;
 use super::measure::Measure;
 use super::recovery::{Recovery, SHORT_WATCH};
 use super::uids::ListedUids;
@@ -111,7 +111,7 @@ impl Reflector {
             let lasted = start.elapsed();
             let result = match result {
                 Ok(()) if is_watch && self.heard.is_none() && lasted < SHORT_WATCH => {
-                    Err(Failure::Short)
+                    Err(WatchError::Short)
                 }
                 other => other,
             };
@@ -121,7 +121,7 @@ impl Reflector {
                     self.watch_ended(lasted)
                 }
                 Ok(()) => Duration::ZERO,
-                Err(Failure::Unwanted) => return,
+                Err(WatchError::Unwanted) => return,
                 Err(failure) => {
                     self.measure.failed(failure.reason());
                     self.recover(&failure, lasted).await
@@ -145,11 +145,11 @@ impl Reflector {
     }
 
     /// Draws the conclusions from a failure; gives how long to wait.
-    async fn recover(&mut self, failure: &Failure, lasted: Duration) -> Duration {
+    async fn recover(&mut self, failure: &WatchError, lasted: Duration) -> Duration {
         let was_listing = self.version.is_none();
         if failure.ends_watch() && !was_listing && (self.heard.is_some() || lasted >= SHORT_WATCH) {
             match failure {
-                Failure::Broken(_) => self.note(failure),
+                WatchError::Broken(_) => self.note(failure),
                 _ => self.complain_of(failure),
             }
             return self.watch_ended(lasted);
@@ -186,7 +186,7 @@ impl Reflector {
 
     /// Takes a kind that the server does not have, or does not let weir read, as one without objects;
     /// gives how long to wait.
-    async fn take_as_none(&mut self, failure: &Failure) -> Duration {
+    async fn take_as_none(&mut self, failure: &WatchError) -> Duration {
         self.measure.answered();
         if !std::mem::replace(&mut self.is_taken_as_none, true) {
             self.replace(Vec::new(), ListedUids::default()).await.ok();
@@ -210,7 +210,7 @@ impl Reflector {
     }
 
     /// How to list after this failure to list; whether that may be tried at once.
-    fn choose_list(&mut self, failure: &Failure) -> bool {
+    fn choose_list(&mut self, failure: &WatchError) -> bool {
         let code = failure.code();
         let (next, at_once) = match (self.list_by, code) {
             // What has to do with the request's kind, not with who asks or when.
@@ -227,7 +227,7 @@ impl Reflector {
 
     /// Whether the server has no such API, as older ones have no ServiceCIDRs; or, which comes to the
     /// same before the first list, does not let kube-proxy's role read them.
-    fn is_absent(&self, failure: &Failure) -> bool {
+    fn is_absent(&self, failure: &WatchError) -> bool {
         self.collection.kind == Kind::ServiceCidr
             && match failure.code() {
                 Some(404) => self.list_by != ListBy::Stream,
@@ -242,7 +242,7 @@ impl Reflector {
         objects: Vec<Received>,
         uids: ListedUids,
         version: String,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), WatchError> {
         self.replace(objects, uids).await?;
         (self.is_listed, self.is_taken_as_none) = (true, false);
         self.drain();
@@ -251,14 +251,18 @@ impl Reflector {
     }
 
     /// Sends a complete list.
-    async fn replace(&mut self, objects: Vec<Received>, uids: ListedUids) -> Result<(), Failure> {
+    async fn replace(
+        &mut self,
+        objects: Vec<Received>,
+        uids: ListedUids,
+    ) -> Result<(), WatchError> {
         self.server.uids().replace(self.collection.kind, uids);
         debug!(watch = self.collection.name(), objects = objects.len(), "listed");
         self.send(Update::Received(self.collection.kind, objects)).await
     }
 
-    async fn send(&mut self, update: Update) -> Result<(), Failure> {
-        self.updates.send(update).await.map_err(|_| Failure::Unwanted)
+    async fn send(&mut self, update: Update) -> Result<(), WatchError> {
+        self.updates.send(update).await.map_err(|_| WatchError::Unwanted)
     }
 
     /// Takes note of a good answer.
@@ -272,11 +276,11 @@ impl Reflector {
     }
 
     /// Says it to those who want to know all.
-    fn note(&self, failure: &Failure) {
+    fn note(&self, failure: &WatchError) {
         debug!(watch = self.collection.name(), failure = chain(failure), "watching again");
     }
 
-    fn complain_of(&mut self, failure: &Failure) {
+    fn complain_of(&mut self, failure: &WatchError) {
         self.complain(&chain(failure));
     }
 

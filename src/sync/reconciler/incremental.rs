@@ -6,7 +6,7 @@ use std::mem;
 use weir_rules::cluster::{ChangeSet, Cluster, Family, NamespacedName};
 use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
-use weir_rules::reconcile::mirror::{Batch, Compiled, Mirror, Object, Plan};
+use weir_rules::reconcile::mirror::{Batch, Compiled, Mirror, Plan, RejectedObject};
 use weir_rules::transaction::Tally;
 use weir_rules::transaction::diff::diff;
 
@@ -67,7 +67,7 @@ impl<K: NfTables> Reconciler<K> {
                 Err(ApplyError::Suspect(error))
             }
             ApplyError::Rejected { object, error } => {
-                let find = |(family, object): &(Family, Object)| {
+                let find = |(family, object): &(Family, RejectedObject)| {
                     plan.owners_of(*family, object, &self.mirror)
                 };
                 let users = object.as_deref().map(find).unwrap_or_default();

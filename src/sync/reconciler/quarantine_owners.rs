@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use weir_rules::cluster::{Family, NamespacedName};
-use weir_rules::reconcile::mirror::Object;
+use weir_rules::reconcile::mirror::RejectedObject;
 
 use super::Reconciler;
 use crate::kernel::CommitError;
@@ -19,7 +19,7 @@ impl<K: NfTables> Reconciler<K> {
     pub(super) fn quarantine_owners(
         &mut self,
         users: Vec<NamespacedName>,
-        object: Option<Box<(Family, Object)>>,
+        object: Option<Box<(Family, RejectedObject)>>,
         error: CommitError,
         is_unknown: bool,
         report: &mut SyncReport,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::{ChangeSet, Cluster, Family};
 use weir_rules::config::Config;
-use weir_rules::reconcile::mirror::{Mirror, Object};
+use weir_rules::reconcile::mirror::{Mirror, RejectedObject};
 use weir_rules::transaction::diff::diff;
 
 use super::{Knowledge, Reconciler};
@@ -62,8 +62,9 @@ impl<K: NfTables> Reconciler<K> {
                 self.mark_synced(generation, report)
             }
             Err(ApplyError::Rejected { object, error }) => {
-                let find =
-                    |(family, object): &(Family, Object)| self.mirror.owners_of(*family, object);
+                let find = |(family, object): &(Family, RejectedObject)| {
+                    self.mirror.owners_of(*family, object)
+                };
                 let users = object.as_deref().map(find).unwrap_or_default();
                 self.quarantine_owners(users, object, error, true, report)
             }

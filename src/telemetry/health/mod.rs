@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-pub use report::{FamilyHealth, FamilyStatus, Report};
+pub use report::{FamilyHealth, FamilyStatus, HealthReport};
 
 /// A point of time on the clock that never jumps, and what the wall clock said.
 #[derive(Debug, Clone, Copy)]

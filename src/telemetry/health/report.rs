@@ -8,7 +8,7 @@ use super::{Health, Moment};
 /// The body of an answer. The order of its fields is kube-proxy's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct HealthReport {
     /// When the kernel last held all, or now while all is well. `None` is Go's zero time.
     #[serde(serialize_with = "go_time")]
     pub last_updated: Option<Timestamp>,
@@ -52,7 +52,7 @@ pub struct FamilyHealth {
     pub healthy: bool,
 }
 
-impl Report {
+impl HealthReport {
     /// What /healthz tells, and whether it is good: of a weir that waits for another it is not, because it does not
     /// keep the node, and the other tells of it.
     pub fn healthz(health: &Health, now: Moment) -> (bool, Self) {

@@ -7,7 +7,7 @@ use super::compiled::Compiled;
 use super::delta::Delta;
 use super::owners::destination;
 use super::partial::{distance, towards};
-use super::{Mirror, Plan, State, TablePlan, index};
+use super::{Mirror, Plan, TableMirror, TablePlan, index};
 use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::compile::{Entry, Fragment, Skeleton};
 use crate::config::Config;
@@ -200,7 +200,7 @@ fn cost(changes: &Changes) -> usize {
 
 /// A change of a family's table, as far as it is compiled.
 struct Draft<'a> {
-    state: Option<&'a State>,
+    state: Option<&'a TableMirror>,
     /// `None` if it stays.
     new_frame: Option<Skeleton>,
     store: Vec<(NamespacedName, Fragment)>,
@@ -210,7 +210,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(
-        state: Option<&'a State>,
+        state: Option<&'a TableMirror>,
         family: Family,
         cluster: &Cluster,
         config: &Config,

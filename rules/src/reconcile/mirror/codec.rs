@@ -25,7 +25,7 @@ const RETURN: u8 = 3;
 /// what few Services have, for which there are no records.
 pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
     let Fragment { elements, shared, balancers, own, learns } = fragment;
-    let mut records = Writer(bytes);
+    let mut records = FragmentWriter(bytes);
     let rest = elements.chunk_by(goes_on).filter(|list| !records.put_list(list));
     let rest = rest.flatten().cloned().collect();
     for (map, key) in shared {
@@ -45,7 +45,7 @@ pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
 pub(super) fn unpack(bytes: &[u8], rest: Fragment) -> Fragment {
     let (mut elements, mut balancers) = (Vec::new(), Vec::from(rest.balancers));
     let mut shared = Vec::new();
-    let mut records = Reader(bytes);
+    let mut records = FragmentReader(bytes);
     while let Some(kind) = records.number() {
         match kind {
             BALANCER => balancers.extend(Balancer::shared(&Name::new(records.text()))),
@@ -87,9 +87,9 @@ fn slot(map: Map, key: &RawKey) -> Option<u32> {
     map.has_slots().then(|| key.last_slot())?
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
+struct FragmentWriter<'a>(&'a mut Vec<u8>);
 
-impl Writer<'_> {
+impl FragmentWriter<'_> {
     /// Says whether there are records for such elements.
     fn put_list(&mut self, list: &[Entry]) -> bool {
         let Some((map, key, first)) = list.first() else { return true };
@@ -144,9 +144,9 @@ impl Writer<'_> {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct FragmentReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FragmentReader<'a> {
     fn elements(&mut self, map: Map, elements: &mut Vec<Entry>) {
         let key = self.key();
         let Some(first) = slot(map, &key) else {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Shared, State, TablePlan, each_shared};
+use super::{SharedObject, TableMirror, TablePlan, each_shared};
 use crate::compile::{Fragment, Map, Skeleton, learning};
 use crate::nft::{Data, Element, Name, RawKey, Set, Table};
 
@@ -16,7 +16,7 @@ impl Delta {
     /// The two sides of a change of a table; none on the side where there is no table, and on both
     /// if nothing changes.
     pub(super) fn compare(
-        state: Option<&State>,
+        state: Option<&TableMirror>,
         plan: &TablePlan,
     ) -> (Option<Table>, Option<Table>) {
         let old = state.map(|state| &state.frame);
@@ -29,14 +29,14 @@ impl Delta {
         sides.after.comment.clone_from(&new.base.comment);
         let frames = Frames { old: old.unwrap_or(new), new };
 
-        let mut changes: HashMap<Shared, isize> = HashMap::new();
+        let mut changes: HashMap<SharedObject, isize> = HashMap::new();
         for (name, after) in &plan.store {
             let before = state.map(|state| state.store.get(name)).unwrap_or_default();
             sides.add_fragments(&before, after, new);
             each_shared(&before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
-        let count = |shared: &Shared| {
+        let count = |shared: &SharedObject| {
             state.and_then(|s| s.refcounts.get(shared)).map_or(0, |&n| n as isize)
         };
         for (shared, change) in &changes {
@@ -48,9 +48,10 @@ impl Delta {
             }
         }
         if old.is_some_and(|old| old.is_from_pod != new.is_from_pod) {
-            let stays = |shared: &&Shared| count(shared) + changes.get(shared).unwrap_or(&0) > 0;
+            let stays =
+                |shared: &&SharedObject| count(shared) + changes.get(shared).unwrap_or(&0) > 0;
             for shared in state.into_iter().flat_map(|state| state.refcounts.keys()).filter(stays) {
-                if matches!(shared, Shared::Chain(_)) {
+                if matches!(shared, SharedObject::Chain(_)) {
                     sides.add_shared(shared, frames, true, true);
                 }
             }
@@ -108,14 +109,14 @@ impl Delta {
         }
     }
 
-    fn add_shared(&mut self, shared: &Shared, frames: Frames<'_>, before: bool, after: bool) {
+    fn add_shared(&mut self, shared: &SharedObject, frames: Frames<'_>, before: bool, after: bool) {
         match shared {
-            Shared::Element(map, key) => {
+            SharedObject::Element(map, key) => {
                 self.declare(*map, frames.new);
                 let side = if before { &mut self.before } else { &mut self.after };
                 insert(side, *map, *key, Element::new(Data::Nothing));
             }
-            Shared::Chain(balancer) => {
+            SharedObject::Chain(balancer) => {
                 let sides =
                     [(&mut self.before, frames.old, before), (&mut self.after, frames.new, after)];
                 for (side, frame, _) in sides.into_iter().filter(|(_, _, is_there)| *is_there) {
@@ -123,7 +124,7 @@ impl Delta {
                     side.chains.insert(balancer.name(), chain);
                 }
             }
-            Shared::Learning => {
+            SharedObject::Learning => {
                 let learning = learning();
                 let (here, there) = if before {
                     (&mut self.before, &mut self.after)

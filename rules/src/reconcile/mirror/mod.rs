@@ -27,7 +27,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub use self::batch::Batch;
 pub use self::compiled::Compiled;
-pub use self::owners::Object;
+pub use self::owners::RejectedObject;
 pub use self::select::Selection;
 use self::store::FragmentStore;
 use crate::cluster::{ChangeSet, Cluster, Family, NamespacedName};
@@ -39,25 +39,25 @@ use crate::transaction::Tally;
 /// What a cluster asks for. At first nothing: not even tables.
 #[derive(Debug, Clone, Default)]
 pub struct Mirror {
-    tables: [Option<State>; 2],
+    tables: [Option<TableMirror>; 2],
     /// Services that are not compiled.
     left: HashSet<NamespacedName>,
 }
 
 /// The table of a family.
 #[derive(Debug, Clone)]
-struct State {
+struct TableMirror {
     frame: Skeleton,
     /// What each Service adds.
     store: FragmentStore,
-    refcounts: HashMap<Shared, usize>,
+    refcounts: HashMap<SharedObject, usize>,
     /// What there is beside the frame.
     tally: Tally,
 }
 
 /// What several Services may use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Shared {
+enum SharedObject {
     Element(Map, RawKey),
     Chain(Balancer),
     /// What affinity needs.
@@ -142,7 +142,7 @@ impl Mirror {
                     state.tally.rules = state.count_rules();
                     state
                 }
-                (state, Some(frame)) => state.insert(State::new(frame)),
+                (state, Some(frame)) => state.insert(TableMirror::new(frame)),
                 (None, None) => continue,
             };
             store.into_iter().for_each(|(name, fragment)| state.put(name, fragment));
@@ -186,7 +186,7 @@ impl Mirror {
     pub fn objects(&self) -> [Tally; 2] {
         self.tables
             .each_ref()
-            .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+            .map(|state| state.as_ref().map_or_else(Tally::default, TableMirror::objects))
     }
 }
 
@@ -225,7 +225,7 @@ fn index(family: Family) -> usize {
     usize::from(family == Family::Ipv6)
 }
 
-impl State {
+impl TableMirror {
     fn new(frame: Skeleton) -> Self {
         Self {
             frame,
@@ -284,18 +284,18 @@ impl State {
 /// Adds to a tally, or takes from it, what several Services use.
 fn count_shared(
     tally: &mut Tally,
-    it: &Shared,
+    it: &SharedObject,
     frame: &Skeleton,
     change: fn(usize, usize) -> usize,
 ) {
     match it {
-        Shared::Element(..) => tally.elements = change(tally.elements, 1),
-        Shared::Chain(balancer) => {
+        SharedObject::Element(..) => tally.elements = change(tally.elements, 1),
+        SharedObject::Chain(balancer) => {
             let rules = balancer.chain(frame.is_from_pod.as_ref()).rules.len();
             tally.chains = change(tally.chains, 1);
             tally.rules = change(tally.rules, rules);
         }
-        Shared::Learning => count_table(tally, &learning(), change),
+        SharedObject::Learning => count_table(tally, &learning(), change),
     }
 }
 
@@ -315,11 +315,11 @@ fn count_table(tally: &mut Tally, table: &Table, change: fn(usize, usize) -> usi
     tally.elements = change(tally.elements, held.elements);
 }
 
-fn each_shared(fragment: &Fragment, mut each: impl FnMut(Shared)) {
-    fragment.shared.iter().for_each(|(map, key)| each(Shared::Element(*map, *key)));
-    fragment.balancers.iter().for_each(|balancer| each(Shared::Chain(balancer.clone())));
+fn each_shared(fragment: &Fragment, mut each: impl FnMut(SharedObject)) {
+    fragment.shared.iter().for_each(|(map, key)| each(SharedObject::Element(*map, *key)));
+    fragment.balancers.iter().for_each(|balancer| each(SharedObject::Chain(balancer.clone())));
     if fragment.learns {
-        each(Shared::Learning);
+        each(SharedObject::Learning);
     }
 }
 

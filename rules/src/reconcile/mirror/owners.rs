@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Mirror, Plan, State, index};
+use super::{Mirror, Plan, TableMirror, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::list_of_client;
 use crate::compile::{Entry, Fragment, Map, names};
@@ -11,34 +11,34 @@ use crate::transaction::{Action, Operation};
 
 /// Something in a table of which an operation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
+pub enum RejectedObject {
     /// An element of a set.
     Element(Name, RawKey),
     /// A set or chain, or a rule of the chain.
     Named(Name),
 }
 
-impl Object {
+impl RejectedObject {
     /// What a part of an operation is about, as [`Operation::command`] counts them. Of elements the
     /// first stands for all.
     pub fn of(operation: &Operation, part: usize) -> Option<Self> {
         match &operation.action {
             Action::AddElements { set, elements, .. }
             | Action::DeleteElements { set, elements, .. } => {
-                elements.keys().nth(part).map(|key| Object::Element(set.clone(), *key))
+                elements.keys().nth(part).map(|key| RejectedObject::Element(set.clone(), *key))
             }
             Action::AddSet { name, .. }
             | Action::DeleteSet { name, .. }
             | Action::AddChain { name, .. }
-            | Action::DeleteChain { name, .. } => Some(Object::Named(name.clone())),
-            Action::ReplaceRules { chain, .. } => Some(Object::Named(chain.clone())),
+            | Action::DeleteChain { name, .. } => Some(RejectedObject::Named(name.clone())),
+            Action::ReplaceRules { chain, .. } => Some(RejectedObject::Named(chain.clone())),
             Action::AddTable { .. } | Action::DeleteTable { .. } => None,
         }
     }
 }
 
 impl Fragment {
-    fn needs(&self, object: &Object) -> bool {
+    fn needs(&self, object: &RejectedObject) -> bool {
         let has_own = |name: &Name| {
             let own = |table: &crate::nft::Table| {
                 table.sets.contains_key(name) || table.chains.contains_key(name)
@@ -46,7 +46,7 @@ impl Fragment {
             self.own.as_deref().is_some_and(own)
         };
         match object {
-            Object::Element(set, key) => {
+            RejectedObject::Element(set, key) => {
                 let is_it = |name: &str, other: &RawKey| name == set.as_str() && other == key;
                 self.elements.iter().any(|(map, other, _)| is_it(map.name(), other))
                     || self.shared.iter().any(|(map, other)| is_it(map.name(), other))
@@ -55,7 +55,7 @@ impl Fragment {
                         && list_of_client(key)
                             .is_some_and(|list| self.client_lists().any(|other| other == list))
             }
-            Object::Named(name) => {
+            RejectedObject::Named(name) => {
                 has_own(name) || self.balancers.iter().any(|balancer| balancer.name() == *name)
             }
         }
@@ -67,7 +67,7 @@ impl Plan {
     pub fn owners_of(
         &self,
         family: Family,
-        object: &Object,
+        object: &RejectedObject,
         before: &Mirror,
     ) -> Vec<NamespacedName> {
         let Some(table) = &self.tables[index(family)] else { return Vec::new() };
@@ -84,7 +84,7 @@ impl Plan {
 
 impl Mirror {
     /// The Services that need an object. This walks all fragments.
-    pub fn owners_of(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
+    pub fn owners_of(&self, family: Family, object: &RejectedObject) -> Vec<NamespacedName> {
         let store = self.tables[index(family)].iter().flat_map(|state| state.store.iter());
         let users = store.filter(|(_, fragment)| fragment.needs(object));
         users.map(|(name, _)| name.clone()).collect()
@@ -99,7 +99,7 @@ impl Mirror {
     /// comes to have.
     pub(super) fn yield_contested(
         &self,
-        state: &State,
+        state: &TableMirror,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
         let left = self.left.iter().map(|name| (name, state.store.get(name)));

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::owners::destination;
-use super::{Mirror, State, index};
+use super::{Mirror, TableMirror, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::{list_of_member, lists_of};
 use crate::compile::{Balancer, Fragment, Map, Skeleton, chain_for, learning, own_spec};
@@ -30,14 +30,14 @@ impl Mirror {
     }
 }
 
-impl State {
+impl TableMirror {
     /// What these Services have in a table.
     fn kept<'a>(
         &self,
         services: &'a HashSet<NamespacedName>,
         table: &Table,
     ) -> Vec<(&'a NamespacedName, Fragment)> {
-        let mut all: Vec<_> = services.iter().map(|_| Kept::default()).collect();
+        let mut all: Vec<_> = services.iter().map(|_| RecoveredParts::default()).collect();
         let numbers: HashMap<_, _> = services.iter().map(|it| it.to_string()).zip(0..).collect();
         let number_of = |name: &Name| numbers.get(&owner(name)?).copied();
         for (name, set) in &table.sets {
@@ -98,7 +98,7 @@ impl State {
         for map in [Map::ClusterIps, Map::HairpinConnections] {
             all.iter_mut().for_each(|kept| kept.add_shared(map, elements(map)));
         }
-        services.iter().zip(all.into_iter().map(Kept::into_fragment)).collect()
+        services.iter().zip(all.into_iter().map(RecoveredParts::into_fragment)).collect()
     }
 
     /// The destinations that Services have.
@@ -131,14 +131,14 @@ fn commented(comment: &str, numbers: &HashMap<String, usize>) -> Option<usize> {
 
 /// What a Service keeps.
 #[derive(Debug, Default)]
-struct Kept {
+struct RecoveredParts {
     elements: BTreeMap<(Map, RawKey), Element>,
     shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
     own: Table,
 }
 
-impl Kept {
+impl RecoveredParts {
     fn add_set(&mut self, name: &Name, set: &Set) {
         // To change what defines a set or chain, the kernel has to make the table anew.
         if own_spec(name).as_ref() == Some(&set.spec) {

@@ -20,7 +20,7 @@ const FEW: usize = 64 * 1024;
 /// Fragments by Service; none that is empty.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FragmentStore {
-    places: HashMap<NamespacedName, Place>,
+    places: HashMap<NamespacedName, ByteRange>,
     bytes: Vec<u8>,
     /// How many of the bytes are nobody's any more.
     garbage: usize,
@@ -30,12 +30,12 @@ pub(super) struct FragmentStore {
 
 /// Where the bytes of one fragment are.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ByteRange {
     start: u32,
     length: u32,
 }
 
-impl Place {
+impl ByteRange {
     fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..][..self.length as usize]
     }
@@ -70,7 +70,8 @@ impl FragmentStore {
                 self.rest.insert(name.clone(), rest);
             }
             let number = |bytes: usize| u32::try_from(bytes).expect("they are less than 4 GiB");
-            let place = Place { start: number(start), length: number(self.bytes.len() - start) };
+            let place =
+                ByteRange { start: number(start), length: number(self.bytes.len() - start) };
             self.places.insert(name, place);
         }
         if self.garbage > FEW.max(self.bytes.len() / 4) {
@@ -94,7 +95,7 @@ impl FragmentStore {
         self.rest.values().filter_map(|rest| rest.own.as_deref())
     }
 
-    fn unpack(&self, name: &NamespacedName, place: Place) -> Fragment {
+    fn unpack(&self, name: &NamespacedName, place: ByteRange) -> Fragment {
         let rest = self.rest.get(name).cloned().unwrap_or_default();
         unpack(place.of(&self.bytes), rest)
     }

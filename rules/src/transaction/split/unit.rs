@@ -77,12 +77,12 @@ pub(crate) fn owner(name: &Name) -> Option<String> {
 #[derive(Debug, Default)]
 pub(super) struct Units {
     indices: BTreeMap<Unit, usize>,
-    nodes: Vec<Node>,
+    nodes: Vec<ForestNode>,
 }
 
 /// A node of a union-find forest.
 #[derive(Debug)]
-struct Node {
+struct ForestNode {
     parent: usize,
     weight: usize,
 }
@@ -93,7 +93,7 @@ impl Units {
         let next = self.nodes.len();
         let index = *self.indices.entry(part).or_insert(next);
         if index == next {
-            self.nodes.push(Node { parent: index, weight: 0 });
+            self.nodes.push(ForestNode { parent: index, weight: 0 });
         }
         let root = self.root(index);
         self.nodes[root].weight += weight;

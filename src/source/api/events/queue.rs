@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Event, Occurrence, Scope};
+use super::{Event, EventScope, Occurrence};
 use crate::source::ObjectKey;
 use crate::source::api::backoff::random;
 use crate::source::api::rate::Bucket;
@@ -36,8 +36,8 @@ const MAX_WAITING: usize = 256;
 
 /// Events that wait, and what is known of those that have been sent.
 #[derive(Debug)]
-pub(super) struct Queue {
-    subjects: HashMap<Subject, Told>,
+pub(super) struct EventQueue {
+    subjects: HashMap<EventSubject, Told>,
     waiting: VecDeque<Waiting>,
     cluster: Bucket,
     hashes: RandomState,
@@ -49,7 +49,7 @@ pub(super) struct Queue {
 
 /// What Events of one kind are about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Subject {
+struct EventSubject {
     about: ObjectKey,
     reason: &'static str,
 }
@@ -72,7 +72,7 @@ struct Waiting {
     similar: u64,
 }
 
-impl Queue {
+impl EventQueue {
     pub(super) fn new() -> Self {
         let cluster = Bucket::new(CLUSTER_INTERVAL, CLUSTER_BURST);
         Self {
@@ -89,7 +89,7 @@ impl Queue {
     /// has been told already, takes the place of one that waits and is like it, or is one of too many that
     /// nothing is known of.
     pub(super) fn offer(&mut self, event: Event, occurrence: Occurrence, now: Instant) -> bool {
-        let subject = Subject { about: event.about.clone(), reason: event.reason };
+        let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         let note = self.hashes.hash_one(&event.note);
         if !self.make_room(&subject, now) {
             let may_tell = self.overflowed.is_none_or(|last| last + OVERFLOW_INTERVAL <= now);
@@ -117,7 +117,7 @@ impl Queue {
         }
         let is_full = self.waiting.len() >= MAX_WAITING;
         let mut due = told.bucket.take(now);
-        if event.scope == Scope::Cluster && !is_full {
+        if event.scope == EventScope::Cluster && !is_full {
             due = due.max(self.cluster.take(now)) + SPREAD.mul_f64(random());
         }
         if told.notes.len() >= BURST as usize {
@@ -150,14 +150,14 @@ impl Queue {
 
     /// An event could not be sent: it may be told again.
     pub(super) fn failed(&mut self, event: &Event) {
-        let subject = Subject { about: event.about.clone(), reason: event.reason };
+        let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         if let Some(told) = self.subjects.get_mut(&subject) {
             told.notes.clear();
         }
     }
 
     /// Whether something may be known of this subject, too.
-    fn make_room(&mut self, subject: &Subject, now: Instant) -> bool {
+    fn make_room(&mut self, subject: &EventSubject, now: Instant) -> bool {
         let is_full = self.subjects.len() >= MAX_SUBJECTS;
         let may_sweep = self.swept.is_none_or(|swept| swept + SWEEP_INTERVAL <= now);
         if is_full && may_sweep && !self.subjects.contains_key(subject) {
