@@ -65,7 +65,7 @@ impl LogQueue {
         queue
     }
 
-    /// Has a line written, end and all, if there is room for it.
+    /// Queues a line, including its newline, if there is room for it.
     pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.bytes.saturating_add(line.len()) > self.0.limit {
@@ -119,7 +119,7 @@ impl LogQueue {
 }
 
 impl BufferedLines {
-    /// Counts a line that is lost; none of these has been told.
+    /// Counts a dropped line that has not been reported.
     fn drop_line(&mut self) -> u64 {
         self.dropped += 1;
         DROPPED.fetch_add(1, Ordering::Relaxed);

@@ -36,7 +36,7 @@ pub(crate) fn to_json(yaml: &str) -> Result<Option<String>, SyntaxError> {
 }
 
 /// The same, with keys that are there twice left in the text, of which JSON's readers take the last.
-/// Says where each is, one line for each.
+/// Returns the position of each, one line for each.
 pub(crate) fn last_wins_json(yaml: &str) -> Result<(Option<String>, Vec<String>), SyntaxError> {
     let mut writer = JsonWriter { duplicates: Some(Vec::new()), ..JsonWriter::default() };
     writer.document(yaml)?;
@@ -123,7 +123,7 @@ impl JsonWriter {
         Ok(())
     }
 
-    /// The text, unless it says nothing.
+    /// The text, unless it is empty.
     fn finished(self) -> Option<String> {
         (!self.json.is_empty() && self.json != "null").then_some(self.json)
     }

@@ -19,7 +19,7 @@ struct Followed {
     current: Resolved,
     logs: Logs,
     watch: FileWatch,
-    /// Whether to read it again, though nothing says that it has changed.
+    /// Whether to read it again without a notification.
     is_asked: bool,
 }
 
@@ -37,7 +37,7 @@ impl Configuration {
         Self(None)
     }
 
-    /// Follows the file that the flags name, if they name one; also says what holds now.
+    /// Follows the file that the flags name, if any; also returns the settings in effect.
     pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), CommandError> {
         // Watched before it is read, so that no change falls in between.
         let watch = flags.config.as_deref().map(FileWatch::new);

@@ -48,7 +48,7 @@ impl HostAddresses {
         self.known.as_ref()
     }
 
-    /// Reads them, which asks the kernel; says whether they are known and others than before. Notices
+    /// Reads them, which asks the kernel; returns whether they are known and have changed. Notices
     /// come also when an address is given a new lifetime, as routers do to IPv6's every few minutes.
     pub(super) fn read(&mut self) -> bool {
         let now = own_addresses().map(|mut addresses| {

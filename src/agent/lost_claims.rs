@@ -9,14 +9,14 @@ use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 /// How many claims a message names.
 const MAX_NAMED: usize = 3;
 
-/// What has been told of lost claims.
+/// The lost claims that have been reported.
 #[derive(Debug, Default)]
 pub(super) struct LostClaims {
     /// The claims themselves are the cluster's for as long as they do not change.
     told: BTreeMap<NamespacedName, Arc<BTreeMap<Claim, ClaimKind>>>,
 }
 
-/// What is to be told of one Service's claims.
+/// A report about one Service's claims.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ClaimNotice {
     /// It has lost claims that it had not lost before.

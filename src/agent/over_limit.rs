@@ -6,7 +6,7 @@ use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 use weir_rules::config::Config;
 use weir_rules::facts::excess::{Excess, excess};
 
-/// What has been told of Services that are over their limits.
+/// The Services over their limits that have been reported.
 #[derive(Debug, Default)]
 pub(super) struct OverLimit {
     told: BTreeMap<NamespacedName, Excess>,

@@ -29,7 +29,7 @@ impl Programmed {
         &self.facts
     }
 
-    /// Takes note of what has changed in the cluster and is to be programmed.
+    /// Records what has changed in the cluster and is to be programmed.
     pub(super) fn expect(&mut self, change_set: ChangeSet) {
         for service in &change_set.services {
             self.begun.remove(service);
@@ -39,7 +39,7 @@ impl Programmed {
 
     /// What was expected is programmed, but for the Services that wait in the queue and those that are set
     /// `quarantine`. Of each of these it is said whether the kernel holds anything for it. Of some of both,
-    /// `is_begun` says, the kernel has a part of what they are to have.
+    /// `is_begun` says, the kernel has their new state in part.
     pub(super) fn update<'a>(
         &mut self,
         cluster: &Cluster,

@@ -14,7 +14,7 @@ use crate::source::manifest::{Directory, is_manifest};
 use crate::telemetry::status::AgentStatus;
 use crate::watch::{Watch, WatchTarget};
 
-/// Tells that there is something to read.
+/// Notifies that there is something to read.
 pub(super) enum SourceEvents {
     /// `None` when nothing can be watched any more; the directory is still read now and then.
     Directory(Option<Watch>),

@@ -154,12 +154,12 @@ impl Agent {
                 self.is_deferred = false;
                 self.compile(true, Cause::Full);
             }
-            // The API server is heard of all that changes.
+            // The API server announces every change.
             ClusterSource::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
 
-    /// Reads what is new, and programs it now or, if `is_deferred`, when [`Self::release`] says so.
+    /// Reads updates, and programs them now or, if `is_deferred`, in [`Self::release`].
     pub(super) fn read(&mut self, updates: Vec<Update>, is_deferred: bool) {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());
@@ -223,7 +223,7 @@ impl Agent {
         let start = Instant::now();
         self.reader.reload();
         if self.is_waiting {
-            // What has changed is kept by the reader.
+            // The source keeps the changes.
             return;
         }
         // What fails is tried again in its time, whatever changes meanwhile.
@@ -232,8 +232,8 @@ impl Agent {
         }
     }
 
-    /// Hands to the engine what has changed; if `always`, also what depends on settings and addresses. Says
-    /// whether that is anything.
+    /// Hands changes to the reconciler; if `always`, also those of settings and addresses. Returns whether
+    /// that is anything.
     fn deliver(&mut self, always: bool) -> bool {
         if self.is_waiting || self.reader.cluster().is_none() {
             return false;
@@ -263,7 +263,7 @@ impl Agent {
         true
     }
 
-    /// Tells which of these Services do not have what they ask for.
+    /// Reports those of these Services that do not get what they ask for.
     fn tell_of_services(&mut self, change_set: &ChangeSet) {
         let Some(cluster) = self.reader.cluster() else { return };
         for notice in self.lost_claims.update(cluster, change_set) {
@@ -314,7 +314,7 @@ impl Agent {
         match self.reconciler.check_generation() {
             Ok(foreign) => self.report_foreign_changes(&foreign),
             Err(DumpError::Gone) => self.is_cut_off = true,
-            // Then the next request fails, too, and that is told.
+            // Then the next request fails, too, and that is reported.
             Err(_) => {}
         }
         if self.tables_retry.is_due() {
@@ -361,7 +361,7 @@ impl Agent {
         }
     }
 
-    /// Says what of the host's network keeps Services from working.
+    /// Logs settings of the host's network that keep Services from working.
     pub(super) fn look_at_network(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
         let one_of = |family| {
@@ -378,7 +378,7 @@ impl Agent {
         !self.has_more() && std::mem::take(&mut self.has_programmed)
     }
 
-    /// Whether flows are left to be looked at, and may be: only what is programmed tells which are stale.
+    /// Whether flows are left to be checked, and may be: only what is programmed decides which are stale.
     pub(super) fn is_cleaning(&self) -> bool {
         self.cleaner.is_busy() && !self.tables_retry.is_failing()
     }

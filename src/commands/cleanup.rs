@@ -23,7 +23,7 @@ pub enum Owner {
 }
 
 /// Removes weir's tables, whatever is in them: they are not read. Removes what kube-proxy has left,
-/// as far as it can be told; what cannot is said on standard error.
+/// as far as possible; what fails is reported on standard error.
 pub fn cleanup(owner: Owner) -> Result<ExitCode, CommandError> {
     let kernel = Kernel::open()?;
     let mut removed = Vec::new();

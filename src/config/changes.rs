@@ -39,7 +39,7 @@ impl fmt::Display for Change {
 /// The fields that differ between two configurations, in the order of their names. Both have their
 /// flags applied, so that a field that a flag overrides never differs.
 pub fn changes(old: &KubeProxyConfiguration, new: &KubeProxyConfiguration) -> Vec<Change> {
-    // Only maps with keys that are no strings cannot be told as JSON, and there are none.
+    // Only maps with keys that are not strings cannot be encoded as JSON, and there are none.
     let json = |c: &KubeProxyConfiguration| serde_json::to_value(c).unwrap_or_default();
     let mut fields = Vec::new();
     differing("", &json(old), &json(new), &mut fields);

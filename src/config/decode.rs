@@ -52,7 +52,7 @@ impl From<SyntaxError> for DecodeError {
     }
 }
 
-/// Reads a configuration, YAML or JSON, and gives it kube-proxy's defaults.
+/// Decodes a configuration, YAML or JSON, and applies kube-proxy's defaults.
 pub fn decode(text: &str) -> Result<DecodedConfiguration, DecodeError> {
     let (json, duplicates) = last_wins_json(text)?;
     let json = json.ok_or(DecodeError::Missing("kind"))?;

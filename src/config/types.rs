@@ -58,8 +58,8 @@ pub struct KubeProxyConfiguration {
     pub nftables: NftablesConfiguration,
     /// Settings for Windows.
     pub winkernel: WinkernelConfiguration,
-    /// How traffic of local Pods is told from other: `ClusterCIDR` (the default), `NodeCIDR`,
-    /// `BridgeInterface` or `InterfaceNamePrefix`.
+    /// How traffic of local Pods is distinguished from other traffic: `ClusterCIDR` (the default),
+    /// `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`.
     pub detect_local_mode: String,
     /// What some of these modes need.
     pub detect_local: DetectLocalConfiguration,

@@ -24,8 +24,8 @@ impl FileWatch {
         Ok(Self { path, watch, content })
     }
 
-    /// Waits until the file holds something else than it did, and gives that back. A file that is
-    /// gone is waited for.
+    /// Waits until the content of the file has changed, and returns it. A file that is gone is
+    /// waited for.
     ///
     /// Cancelling it loses nothing. It returns `None` when nothing can be watched any more.
     pub async fn changed(&mut self) -> Option<Vec<u8>> {

@@ -13,10 +13,10 @@ use weir_rules::cluster::Family;
 use crate::netlink::links::bridges_with_ports;
 use crate::netlink::routes::has_route;
 
-/// What is known of the host's network, so that each thing is said once, and again when it changes.
+/// The faults of the host's network that were logged, so that each is logged once, and again when it changes.
 #[derive(Debug, Default)]
 pub struct NetworkChecks {
-    /// What was said, by what it is about.
+    /// The logged text of each setting.
     said: BTreeMap<CheckedSetting, String>,
 }
 
@@ -42,8 +42,8 @@ trait Host {
 struct ThisHost;
 
 impl NetworkChecks {
-    /// Looks, and says what is not as it should be and was not said before. The families in use are
-    /// those of which there is a ClusterIP: one of each.
+    /// Checks, and logs what is not as it should be and was not logged before. The families in use
+    /// are those of which there is a ClusterIP: one of each.
     pub fn look(&mut self, cluster_ips: &[IpAddr]) {
         let found = faults(&ThisHost, cluster_ips);
         for (subject, text) in &found {

@@ -37,7 +37,7 @@ pub(super) const DATA_VERDICT: u32 = 0xffff_ff00;
 /// Bits of one part of a concatenated type in `NFTA_SET_KEY_TYPE` (nft's `TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
 
-/// `NFT_MSG_DESTROYSETELEM` of linux/netfilter/nf_tables.h: deletes what is there.
+/// `NFT_MSG_DESTROYSETELEM` of linux/netfilter/nf_tables.h: deletes the elements that exist.
 const MSG_DESTROYSETELEM: i32 = 30;
 
 /// `NLM_F_*` of the operations that create.
@@ -71,7 +71,7 @@ struct Message {
 pub(super) struct Culprit {
     /// The operation, by its index; `None` for the batch as a whole.
     pub(super) operation: Option<usize>,
-    /// The part of it; `None` if the kernel does not tell which of several.
+    /// The part of it; `None` if the kernel does not say which of several.
     pub(super) part: Option<usize>,
     /// In a rule, the expression.
     pub(super) expression: Option<usize>,
@@ -131,7 +131,7 @@ impl<'a> NetlinkBatch<'a> {
         sequence.wrapping_sub(self.sequence) as usize <= self.messages.len()
     }
 
-    /// What an error at this message and at this offset in it, if the kernel told, is about.
+    /// The operation that an error concerns, by its message and the offset in it, if the kernel reported one.
     pub(super) fn culprit(&self, sequence: u32, offset: Option<u32>) -> Culprit {
         let index = sequence.wrapping_sub(self.sequence) as usize;
         let Some(message) = index.checked_sub(1).and_then(|i| self.messages.get(i)) else {

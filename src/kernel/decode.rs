@@ -58,7 +58,7 @@ pub(super) fn base_chain(it: &object::Chain) -> Option<BaseChain> {
     })
 }
 
-/// What defines a set; what weir has no words for is told in [`SetSpec::foreign`].
+/// What defines a set; what weir cannot express is described in [`SetSpec::foreign`].
 fn set_spec(it: &object::Set, family: Family) -> SetSpec {
     let flags = it.u32(set::FLAGS).unwrap_or(0);
     let notes = it.bytes(set::USERDATA).and_then(|notes| userdata::read_set(notes, family));

@@ -55,7 +55,7 @@ pub(super) fn dump(
     Ok(Snapshot { ruleset, generation })
 }
 
-/// Reads until nothing changes meanwhile, and gives what was read with its generation; after some
+/// Reads until nothing changes meanwhile, and returns what was read with its generation; after some
 /// attempts, without.
 pub(super) fn steadily<T>(
     socket: &mut Socket,
@@ -180,7 +180,7 @@ impl DumpReader<'_> {
             let mut instructions = Vec::new();
             it.for_each_expression(|expression| instructions.push(decode(&expression)));
             let comment = it.bytes(rule::USERDATA).and_then(userdata::read_comment);
-            // A chain that is not there was deleted in between, and the generation will tell.
+            // A missing chain was deleted in between, which the generation will show.
             if let Some(chain) = table.chains.get_mut(it.str(rule::CHAIN)?.as_str()) {
                 chain.rules.push(decompile_rule(&instructions, comment, family));
             }
@@ -290,7 +290,7 @@ impl DumpReader<'_> {
         self.request(what, kind, Some(family), libc::NLM_F_DUMP as u16, names, each)
     }
 
-    /// Asks for one chain and calls `each` with the message about it, if it is there.
+    /// Asks for one chain and calls `each` with the message about it, if it exists.
     pub(super) fn chain(
         &mut self,
         family: Family,
@@ -302,7 +302,7 @@ impl DumpReader<'_> {
         self.single("a chain", libc::NFT_MSG_GETCHAIN, family, &names, each)
     }
 
-    /// Asks for one thing and calls `each` with the message about it, if it is there.
+    /// Asks for one thing and calls `each` with the message about it, if it exists.
     pub(super) fn single(
         &mut self,
         what: &'static str,

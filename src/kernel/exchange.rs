@@ -32,7 +32,7 @@ pub(super) enum AnswerPart {
     Strange,
 }
 
-/// Sends a datagram and hands the messages that come to `each`, until that says which is the last.
+/// Sends a datagram and passes each received message to `each`, until that returns that it was the last.
 ///
 /// If this fails, more may come on this socket, or a dump still runs: it is to be replaced.
 pub(super) fn exchange(

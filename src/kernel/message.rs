@@ -39,8 +39,8 @@ pub(super) struct Header {
 /// An answer to a request, or the end of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// `NLMSG_ERROR` or `NLMSG_DONE` with this error, 0 for an acknowledgement, and the offset
-    /// of the offending attribute, where the kernel tells.
+    /// `NLMSG_ERROR` or `NLMSG_DONE` with this error, 0 for an acknowledgement, and the offset of
+    /// the offending attribute, where the kernel reports it.
     Status { errno: i32, offset: Option<u32> },
     /// A message of content.
     Content,

@@ -43,7 +43,7 @@ pub use parts::{Keys, Parts, SetParts, TableParts};
 pub use ports::Ports;
 use socket::Socket;
 
-/// The name of the thread, by which the kernel tells everybody who has committed: at most 15 bytes.
+/// The name of the thread, by which the kernel announces who has committed: at most 15 bytes.
 const THREAD: &str = "weir-nftables";
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
@@ -89,7 +89,7 @@ impl Kernel {
         Ok(Self { requests, ports })
     }
 
-    /// Reads weir's tables, whole and of one generation.
+    /// Reads weir's tables in full, at one generation.
     pub fn dump(&self) -> Result<Snapshot, DumpError> {
         let (answer, result) = mpsc::channel();
         self.requests.send(Request::Dump(answer)).map_err(|_| DumpError::Gone)?;
@@ -116,14 +116,14 @@ impl Kernel {
     }
 
     /// Whether a chain can be deleted together with the last element that goes to it: since 6.2
-    /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not tell its
+    /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not report its
     /// release is taken for a new one.
     pub fn frees_chains_at_once(&self) -> bool {
         is_kernel_at_least((6, 2))
     }
 
-    /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
-    /// is still of that one.
+    /// Commits a transaction atomically. With a generation, only if the kernel's ruleset is still
+    /// of that one.
     pub fn commit(
         &self,
         transaction: impl Into<Arc<Transaction>>,
@@ -138,13 +138,13 @@ impl Kernel {
 }
 
 /// Encodes transactions as commits do, with memory that it keeps as they do, and sends nothing: for who
-/// wants to know what that costs. Gives the length of a batch in bytes.
+/// wants to know what that costs. Returns the length of a batch in bytes.
 pub fn encoder() -> impl FnMut(&Transaction) -> usize {
     let mut scratch = Scratch::new();
     move |transaction| NetlinkBatch::new(transaction, None, 0, true, &mut scratch).bytes().len()
 }
 
-/// Whether the running kernel is of this version or later. One that does not tell its release is
+/// Whether the running kernel is of this version or later. One that does not report its release is
 /// taken for a new one.
 fn is_kernel_at_least(version: (u32, u32)) -> bool {
     // Each commit asks.
@@ -182,7 +182,7 @@ impl Worker {
         }
     }
 
-    /// Replaces a socket of which nobody knows what would come next, and tells the port id.
+    /// Replaces a socket with unknown pending messages, and reports the new port id.
     fn renew(&mut self) {
         self.socket.renew();
         self.ports.set(self.socket.port());

@@ -445,7 +445,7 @@ impl Set {
         }
     }
 
-    /// Gives every element of the set this expression as its state.
+    /// Attaches this expression to every element of the set.
     pub(super) fn push(&mut self, expression: Expression) {
         // SAFETY: both are live; from now on the set owns the expression.
         unsafe { sys::nftnl_set_add_expr(self.0.as_ptr(), expression.into_raw()) };

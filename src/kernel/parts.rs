@@ -28,7 +28,7 @@ const KEYS_AT_ONCE: usize = 32;
 /// Which parts of weir's tables are asked for, by family.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
-    /// The tables that are read. Of others nothing is told.
+    /// The tables to read. Others are left out.
     pub tables: BTreeMap<Family, TableParts>,
 }
 
@@ -36,17 +36,17 @@ pub struct Parts {
 #[derive(Debug, Clone, Default)]
 pub struct TableParts {
     /// Its comment and flags, all chains and rules, what defines each set, and whether it has
-    /// objects of other kinds; no elements. Without this, the table is told with just the sets that
-    /// are asked for.
+    /// objects of other kinds; no elements. Without this, the table is returned with just the sets
+    /// that are asked for.
     pub structure: bool,
-    /// Elements of these sets. One that is not there is not told.
+    /// Elements of these sets. Missing ones are left out.
     pub sets: BTreeMap<Name, SetParts>,
 }
 
 /// Which elements of a set are asked for.
 #[derive(Debug, Clone)]
 pub struct SetParts {
-    /// What defines the set, as far as is known. It is told as the kernel has it.
+    /// The set's specification, as far as it is known. It is returned as the kernel has it.
     pub spec: SetSpec,
     /// Which of them.
     pub keys: Keys,
@@ -58,8 +58,8 @@ pub enum Keys {
     /// All of them.
     All,
     /// Those that are there of these, in the model's order; at a cost that does not depend on how
-    /// many others there are. All are told all the same if the set is of intervals or dynamic, or
-    /// is not what it was thought to be.
+    /// many others there are. All are returned all the same if the set is of intervals or dynamic,
+    /// or is not what it was thought to be.
     These(BTreeSet<RawKey>),
 }
 
@@ -110,7 +110,7 @@ impl DumpReader<'_> {
         Ok(Some(table))
     }
 
-    /// Reads what defines one set, if it is there.
+    /// Reads the specification of one set, if it exists.
     fn definition(
         &mut self,
         family: Family,
@@ -180,7 +180,7 @@ impl DumpReader<'_> {
                         });
                     }
                     // One that is not there. So is one whose set has just gone, and of that the
-                    // generation will tell.
+                    // generation will show it.
                     Reply::Status { errno: libc::ENOENT, .. } => {}
                     Reply::Status { errno, .. } => return Err(refused("elements", errno)),
                 }

@@ -27,7 +27,7 @@ pub use holder::Holder;
 
 /// The name of the socket, behind the zero that makes it an abstract one. All versions of weir must have the same.
 const NAME: &[u8] = b"\0weir/nf_tables";
-/// How many that wait are answered; others are not told who it is, but wait all the same.
+/// How many waiting processes are answered; others do not learn who the holder is, but wait all the same.
 const MAX_WAITING: usize = 16;
 /// How long the one that has the lock may take to say who it is.
 const SAY_LIMIT: Duration = Duration::from_secs(1);
@@ -73,7 +73,8 @@ impl Lock {
         Ok(Some(lock))
     }
 
-    /// Takes the lock as soon as nobody else has it. `tell` is told who has it, each time that it is another.
+    /// Takes the lock as soon as nobody else has it. `tell` is called with the holder, each time that it
+    /// changes.
     pub async fn take(mut tell: impl FnMut(&Holder)) -> Result<Self, LockError> {
         let mut told: Option<Holder> = None;
         loop {
@@ -106,8 +107,8 @@ impl Lock {
         }
     }
 
-    /// Says who has the lock to those that wait for it, and keeps them connected, which is how they learn of the end.
-    /// Never ends.
+    /// Describes this process to those that wait for the lock, and keeps them connected, so that they notice
+    /// its end. Never ends.
     pub async fn answer(self) {
         let line = Holder::line();
         let mut waiting: Vec<UnixStream> = Vec::new();
@@ -134,7 +135,7 @@ fn path() -> &'static Path {
     Path::new(OsStr::from_bytes(NAME))
 }
 
-/// What the one that has the lock says of itself, if it says anything.
+/// The holder's description of itself, if it sends one.
 async fn said(stream: &mut UnixStream) -> Option<String> {
     let mut line = Vec::new();
     let read = async {

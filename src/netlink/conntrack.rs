@@ -96,8 +96,8 @@ impl ConntrackTable {
         }
     }
 
-    /// Reads the table and gives the entries that `is_wanted`, of all zones. Those of protocols without
-    /// ports are not looked at.
+    /// Reads the table and returns the entries that `is_wanted`, of all zones. Those of protocols
+    /// without ports are not looked at.
     pub fn select(
         &mut self,
         is_wanted: impl Fn(&Flow) -> bool,
@@ -120,8 +120,9 @@ impl ConntrackTable {
         self.connection.send(request, NLM_F_DUMP)
     }
 
-    /// Reads the next entries, at least so many if there are, and gives those that are wanted; `None` at
-    /// the end. Begins anew if the kernel says that some may be missing, so that one may come again.
+    /// Reads the next entries, at least so many if there are, and returns those that are wanted; `None`
+    /// at the end. Starts again if the kernel reports that some may be missing, so that an entry may
+    /// come twice.
     pub fn read_on(
         &mut self,
         least: usize,
@@ -201,7 +202,7 @@ fn entry_of(message: NetfilterMessage) -> Option<ConntrackEntry> {
     }
 }
 
-/// What a dump says of an entry; `None` for what weir never has to do with.
+/// Decodes an entry of a dump; `None` if it never concerns weir.
 fn entry(attributes: &[ConntrackAttribute]) -> Option<ConntrackEntry> {
     let (mut original, mut reply, mut status, mut id) = (None, None, None, None);
     let mut zone = Zone::Default;
@@ -332,7 +333,7 @@ mod tests {
         Proto = 1,
     }
 
-    /// Wherever the kernel says it.
+    /// Wherever the kernel puts it.
     #[test]
     fn an_entry_is_in_the_zone_that_a_dump_says() {
         let seven = [0, 7];

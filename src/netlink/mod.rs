@@ -25,7 +25,7 @@ use netlink_sys::{Socket, SocketAddr};
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// How often a dump that was interrupted is begun again.
 const ATTEMPTS: u32 = 20;
-/// `EINTR` of errno.h: how a dump's end says that it was interrupted.
+/// `EINTR` of errno.h: the status at the end of a dump that was interrupted.
 const EINTR: i32 = 4;
 
 /// Why the kernel could not be asked.
@@ -77,7 +77,7 @@ impl Connection {
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES) })
     }
 
-    /// Asks for everything and gives what `select` makes of it: of a whole dump, or none.
+    /// Dumps everything and returns what `select` makes of it: of a complete dump, or an error.
     fn dump<M, T>(
         &mut self,
         request: &M,

@@ -13,7 +13,7 @@ use super::NetlinkError;
 /// How long to wait before a socket that has failed is opened anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells of addresses that come and go on interfaces of the network namespace.
+/// Notifies of addresses that are added to or removed from interfaces of the network namespace.
 pub struct AddressWatch {
     notices: BoxStream<'static, ()>,
     /// When to open a socket in place of one that has failed.

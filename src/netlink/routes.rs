@@ -9,8 +9,8 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::{Connection, NetlinkError};
 
-/// `EACCES`, `EINVAL`, `ENETUNREACH` and `EHOSTUNREACH` of errno.h: what a lookup says that finds a route of
-/// type `prohibit` or `blackhole`, none, or one of type `unreachable`.
+/// `EACCES`, `EINVAL`, `ENETUNREACH` and `EHOSTUNREACH` of errno.h: the errors of a lookup that finds a
+/// route of type `prohibit` or `blackhole`, none, or one of type `unreachable`.
 const NO_ROUTE: [i32; 4] = [13, 22, 101, 113];
 
 /// Whether the calling thread's network namespace has a route for its own packets to this address.

@@ -33,7 +33,7 @@ pub(super) enum ApplyError {
     Suspect(CommitError),
     /// The kernel does not take this object.
     Rejected {
-        /// What it is, where that can be told.
+        /// What it is, where that can be determined.
         object: Option<Box<(Family, RejectedObject)>>,
         /// What the kernel said.
         error: CommitError,
@@ -48,7 +48,7 @@ impl<E: Into<SyncError>> From<E> for ApplyError {
     }
 }
 
-/// Commits a transaction in pieces of bounded length. Of a setback those may be in `commits` that
+/// Commits a transaction in parts of bounded length. After an error `commits` may hold those that
 /// were committed before. With a generation, only while nobody else commits anything; it becomes the
 /// one behind the last piece that was committed.
 pub(super) fn commit(
@@ -123,8 +123,8 @@ fn fallback(
     }
 }
 
-/// Whether the kernel has something already, or has not, or uses it: of an element that is there
-/// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
+/// Whether the error is about an object that exists, is missing, or is in use: for an element that
+/// exists with other data the kernel returns EBUSY (`nft_add_set_elem` of nf_tables_api.c).
 pub(super) fn is_existence_conflict(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
     matches!(kind, AlreadyExists | NotFound | ResourceBusy)
@@ -138,7 +138,7 @@ fn bisect(transaction: &Transaction) -> Option<Vec<Transaction>> {
     (parts.len() > 1).then_some(parts)
 }
 
-/// The part of an operation that can be meant where the kernel does not tell which.
+/// The only item of an operation, if it has just one: the error is about it even if the kernel does not say so.
 fn sole_item(operation: &Operation) -> Option<usize> {
     match &operation.action {
         Action::AddElements { elements, .. } | Action::DeleteElements { elements, .. } => {

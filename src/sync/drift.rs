@@ -21,7 +21,7 @@ pub(super) struct Drift {
     /// How many repairs there were in a row, and when the last one was.
     streak: (u32, Option<Instant>),
     backoff: Backoff,
-    /// Commits of others that were told.
+    /// Foreign commits that were announced.
     told: Suspicion,
     /// That something may have been missed: it may have been anything, or nothing.
     missed: Suspicion,
@@ -31,8 +31,8 @@ pub(super) struct Drift {
 #[derive(Debug, Default)]
 struct Suspicion {
     is_pending: bool,
-    /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own, so
-    /// that what is told need not wait for what may only have been missed.
+    /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own,
+    /// so that announced commits need not wait for ones that may have been missed.
     next_check: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Suspicion {
 }
 
 impl Drift {
-    /// Takes note of what was heard.
+    /// Records foreign changes.
     pub(super) fn note(&mut self, foreign: &ForeignChanges) {
         for commit in &foreign.commits {
             self.suspects.merge(commit.changed.clone());
@@ -77,8 +77,8 @@ impl Drift {
         due.min()
     }
 
-    /// Takes note that nothing of what was noted differs any more, which took so long to find out. Of a
-    /// repair that had something to do, gives the pause before the next one, if that has one.
+    /// Records that nothing of this differs any more, and how long the repair took. If it changed
+    /// something, returns the pause before the next repair, if there is one.
     pub(super) fn on_converged(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
         for suspicion in [&mut self.told, &mut self.missed] {

@@ -45,8 +45,8 @@ pub trait Connections {
     fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::NetlinkError>;
     /// Begins to read the table.
     fn begin(&mut self) -> Result<(), netlink::NetlinkError>;
-    /// Reads the next entries of the table, about so many, and gives those that are wanted; `None` at the
-    /// end. One may come twice.
+    /// Reads the next entries of the table, about so many, and returns those that are wanted; `None` at
+    /// the end. One may come twice.
     fn read_on(
         &mut self,
         count: usize,
@@ -110,19 +110,19 @@ struct Pass {
 }
 
 impl<C: Connections> Flows<C> {
-    /// Nothing is known yet, so that the whole table will be compared once.
+    /// Nothing is known yet, so all of the table will be checked once.
     pub fn new(connections: C) -> Self {
         let effect = FlowImpact { is_any: true, ..FlowImpact::default() };
         Self { connections, effect, pass: None, last: None }
     }
 
-    /// Takes note of what a commit means, or what changes of the cluster do that have been programmed:
-    /// a commit whose answer was lost is never taken note of itself.
+    /// Records the effect of a commit, or of changes of the cluster that have been programmed: a
+    /// commit whose answer was lost is never taken note of itself.
     pub fn note(&mut self, effect: FlowImpact) {
         self.effect.merge(effect);
     }
 
-    /// The whole table will be compared once more: the node may have other addresses than before, or
+    /// All of the table will be checked once more: the node may have other addresses than before, or
     /// somebody else, whose rules are gone now, may have made entries.
     pub fn rescan(&mut self) {
         self.effect.is_any = true;
@@ -141,7 +141,7 @@ impl<C: Connections> Flows<C> {
     }
 
     /// Does the next part of that. Between two parts, what serves may change: an entry is judged and removed
-    /// by what serves in its part. What changes meanwhile asks for another look at the whole table.
+    /// by what serves in its part. What changes meanwhile requires another pass over all of the table.
     pub fn clean_some(&mut self, serving: &ServedDestinations) -> Result<Progress, CleanError> {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,

@@ -20,7 +20,7 @@ pub struct Quarantined {
     pub reason: String,
 }
 
-/// Services that are set aside. What the kernel holds of them stays.
+/// Quarantined Services. What the kernel holds of them stays.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
     services: BTreeMap<NamespacedName, QuarantineEntry>,
@@ -37,8 +37,8 @@ struct QuarantineEntry {
 }
 
 impl Quarantine {
-    /// Sets a Service aside for a while, of which it may be unknown what the kernel has. Says whether it
-    /// is news.
+    /// Quarantines a Service for a while; `is_unknown` if it is not known what the kernel has of it.
+    /// Returns whether the reason is new.
     pub(super) fn put(&mut self, service: &NamespacedName, reason: &str, is_unknown: bool) -> bool {
         let entry = self.services.entry(service.clone()).or_default();
         let is_news = entry.reason != reason;
@@ -75,7 +75,7 @@ impl Quarantine {
         found.map(|(service, _)| service.clone()).collect()
     }
 
-    /// Tries a Service again, since it has changed. Says whether all has to be compared for that.
+    /// Tries a Service again, since it has changed. Returns whether that requires a full resync.
     pub(super) fn try_again(&mut self, service: &NamespacedName) -> bool {
         let Some(entry) = self.services.get_mut(service) else { return false };
         entry.is_tried = true;
@@ -95,7 +95,7 @@ impl Quarantine {
         out.filter_map(|entry| entry.backoff.until()).min()
     }
 
-    /// Those that were tried are in the kernel now; gives their names.
+    /// Releases the Services whose retry succeeded; returns their names.
     pub(super) fn accepted(&mut self) -> Vec<NamespacedName> {
         let tried = self.services.extract_if(.., |_, entry| entry.is_tried);
         tried.map(|(service, _)| service).collect()

@@ -99,7 +99,7 @@ impl Queue {
         }
     }
 
-    /// These are programmed, and so are the surroundings.
+    /// These are programmed, and so is the environment.
     pub(super) fn finish(&mut self, services: &[NamespacedName]) {
         self.environment = false;
         let finished: HashSet<_> = services.iter().cloned().collect();
@@ -165,7 +165,7 @@ impl Queue {
 
 /// The order of a batch that is put together.
 struct Order<'a> {
-    /// Who gives something up, by the Service that gets it.
+    /// The Services that give something up, by the Service that gets it.
     releasers: HashMap<&'a NamespacedName, BTreeSet<&'a NamespacedName>>,
     services: Vec<NamespacedName>,
     seen: HashSet<NamespacedName>,

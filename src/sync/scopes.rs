@@ -68,7 +68,7 @@ impl Scope for FullScope<'_> {
     }
 }
 
-/// What differs by a change of the cluster. What is there is known without reading it, but for what
+/// The delta of a change of the cluster. The kernel's side is known without a dump, except for what
 /// packets have put into maps from which something has to go.
 pub(super) struct DeltaScope {
     pub(super) before: Ruleset,
@@ -106,7 +106,7 @@ impl DeltaScope {
         let told = foreign.generation.filter(|&told| is_later(told, self.generation));
         let concerns_weir = foreign.is_lossy || !foreign.commits.is_empty();
         self.foreign.merge(foreign);
-        // A commit that nobody told of may have been anything. Where nobody committed anything, an
+        // An unannounced commit may have changed anything. Where nobody committed anything, an
         // element had expired that was to go.
         let is_told = std::mem::take(&mut self.has_committed)
             || told.is_some()
@@ -231,7 +231,7 @@ fn compared(
     for name in suspects.elements.keys() {
         // One that is none of weir's goes with all that is in it.
         let Some(spec) = desired.spec(family, name) else { continue };
-        // What was learned cannot be told from what somebody put there without the rules about it.
+        // Without the rules that learn, learned elements cannot be distinguished from foreign ones.
         if spec.dynamic.is_some() {
             return None;
         }

@@ -83,13 +83,13 @@ struct TakeoverProgress {
     backoff: Backoff,
     /// Whether all rules were gone once.
     was_done: bool,
-    /// Whether something was left then that had to wait, so that its removal is no news of
-    /// kube-proxy.
+    /// Whether something was left then that had to wait, so that its removal does not mean that
+    /// kube-proxy is back.
     was_waiting: bool,
     said: BTreeSet<String>,
 }
 
-/// What an attempt says of kube-proxy.
+/// What an attempt reveals about kube-proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TakeoverStatus {
     /// Nothing of it was there.
@@ -101,8 +101,8 @@ enum TakeoverStatus {
 }
 
 impl TakeoverProgress {
-    /// Says what is new of an attempt, and how long to wait before the next one; `None` if there
-    /// is no need of one.
+    /// Logs what is new after an attempt, and returns how long to wait before the next one; `None`
+    /// if there is no need of one.
     fn pause_after(
         &mut self,
         report: &TakeoverReport,

@@ -40,8 +40,8 @@ pub enum IpvsError {
     },
 }
 
-/// Removes what is there. Where the interface is not, kube-proxy did not run in this mode, and
-/// nothing is looked for.
+/// Removes all of it. Without the interface, kube-proxy did not run in this mode, and nothing is
+/// looked for.
 pub(super) fn remove(
     connections: IpvsConnections,
     report: &mut TakeoverReport,

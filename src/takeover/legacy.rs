@@ -73,7 +73,7 @@ pub enum LegacyError {
     },
 }
 
-/// Removes what is there.
+/// Removes all of it.
 pub(super) fn remove(report: &mut TakeoverReport) -> Result<(), LegacyError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     VERSIONS.iter().try_for_each(|version| version.remove(&path, report))

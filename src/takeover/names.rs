@@ -11,8 +11,8 @@ pub(super) const IPTABLES_TABLES: [&str; 3] = ["nat", "filter", "mangle"];
 /// The interface that holds the virtual addresses in ipvs mode (pkg/proxy/ipvs/proxier.go).
 pub(super) const IPVS_INTERFACE: &str = "kube-ipvs0";
 
-/// A chain that does nothing but ask for masquerade. Others have been told to use it: the CNI
-/// plugin `portmap` may (its option `externalSetMarkChain`).
+/// A chain that does nothing but ask for masquerade. Other software is documented to use it: the
+/// CNI plugin `portmap` may (its option `externalSetMarkChain`).
 pub(super) const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 
 /// Chains with one name (`iptablesJumpChains` and `cleanupLeftoversForFamily` of pkg/proxy/iptables,

@@ -61,7 +61,7 @@ fn is_refused(error: &CommitError, kind: io::ErrorKind) -> bool {
     matches!(error, CommitError::Refused { source, .. } if source.kind() == kind)
 }
 
-/// Removes what is there: first what packets meet, then what is out of their reach.
+/// Removes all of it: first what packets traverse, then what they no longer reach.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
 pub(super) fn remove(kernel: &Kernel, report: &mut TakeoverReport) -> Result<(), NfTablesError> {
     let mut pauses = pauses();

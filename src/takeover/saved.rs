@@ -67,7 +67,7 @@ impl SavedTable {
         }
     }
 
-    /// What to give to `iptables-restore --noflush`, which takes a table whole or not at all.
+    /// The input for `iptables-restore --noflush`, which applies a table atomically.
     pub(super) fn restore(&self, plan: &DeletionPlan) -> String {
         let mut text = format!("*{}\n", self.name);
         // Declaring a chain that is there empties it.

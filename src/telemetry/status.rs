@@ -38,7 +38,7 @@ pub enum Cause {
     Full,
 }
 
-/// What the agent tells, in the order in which it happens, and what others read of it.
+/// The agent's status: updated in the order in which things happen, and read by the HTTP servers.
 #[derive(Debug)]
 pub struct AgentStatus {
     start: Timestamp,
@@ -139,8 +139,8 @@ impl AgentStatus {
         }
     }
 
-    /// The source has been read: an API server's state, or manifests, which do not tell whether
-    /// a node is to go.
+    /// The source has been read: an API server's state, or manifests, which do not show whether a
+    /// node is to go.
     pub fn source_read(&self, state: Option<&api::Store>) {
         let stays = |state: &api::Store| state.node_future() == Some(NodeFuture::Stays);
         self.health().set_eligible(state.is_none_or(stays));
@@ -182,14 +182,14 @@ impl AgentStatus {
         self.metrics.foreign(commits);
     }
 
-    /// A sync has done this, whatever came of it. So many Services are set aside.
+    /// Records a sync, whatever its result, and the number of quarantined Services.
     pub fn sync_finished(&self, report: &SyncReport, quarantined: usize) {
         self.metrics.sync_finished(report, quarantined);
     }
 
-    /// The kernel has been made equal to what is wanted, but for Services that are set aside. It holds so
-    /// many `objects` of each family, in the order of [`Family::ALL`], for so much of the cluster as
-    /// `numbers` say. `triggers` are the times of the changes that were waiting for it.
+    /// The kernel is in sync, except for quarantined Services. It holds so many `objects` of each family,
+    /// in the order of [`Family::ALL`], for so much of the cluster as `numbers` say. `triggers` are the
+    /// times of the changes that were waiting for it.
     pub fn in_sync(
         &self,
         cause: Cause,

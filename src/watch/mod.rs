@@ -28,7 +28,7 @@ use crate::error::chain;
 /// How often it is looked whether the directories are still those that are watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the way to the files is found anew because it has changed while it was being watched. If it
-/// still does, that is told by what is watched.
+/// still does, the watches notice it.
 const ROUNDS: usize = 4;
 
 /// What is watched for.
@@ -131,7 +131,7 @@ impl Watch {
         Some(())
     }
 
-    /// Says which directories cannot be watched, once.
+    /// Logs which directories cannot be watched, once.
     fn note(&mut self, failures: &Failures) {
         let path = self.target.path().display();
         match failures.first_key_value() {
@@ -260,7 +260,7 @@ fn has_other_names(path: &Path) -> bool {
 }
 
 /// Whether an event is about a directory or file that is wanted, or about a name in one that counts there. One
-/// that is about nothing in particular says that events have been lost.
+/// that is about nothing in particular means that events have been lost.
 fn is_counted(wanted: &Wanted, event: &notify::Event) -> bool {
     let is_wanted = |path: &PathBuf| {
         let of_parent = path.parent().and_then(|parent| wanted.get(parent));

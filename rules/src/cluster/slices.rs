@@ -16,7 +16,7 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Puts a slice in, and gives the one that it replaces, which may be of another Service.
+    /// Inserts a slice, and returns the one that it replaces, which may be of another Service.
     pub fn insert(&mut self, name: NamespacedName, slice: EndpointSlice) -> Option<EndpointSlice> {
         let before = self.remove(&name);
         self.of_service.insert((slice.service.clone(), name.clone()));

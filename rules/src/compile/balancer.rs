@@ -165,7 +165,7 @@ impl Balancer {
         Balancer { affinity: None, ..self.clone() }
     }
 
-    /// The chain. `is_from_pod` matches traffic of local Pods, where that can be told.
+    /// The chain. `is_from_pod` matches traffic of local Pods, where that can be determined.
     pub(crate) fn chain(&self, is_from_pod: Option<&Statement>) -> Chain {
         let mark = || Statement::Verdict(Verdict::Jump(MARK_FOR_MASQUERADE.into()));
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));

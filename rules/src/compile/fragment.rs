@@ -82,7 +82,7 @@ impl Map {
         Self::WITH_SLOTS.contains(&self)
     }
 
-    /// Whether it is there only where clients stay with their endpoint.
+    /// Whether it exists only where session affinity is used.
     pub(crate) fn learns(self) -> bool {
         matches!(self, Map::AffinityServices | Map::AffinityNodePorts | Map::AffinityEndpoints)
     }
@@ -206,7 +206,7 @@ impl TableBuilder {
         }
     }
 
-    /// The table. `is_from_pod` matches traffic of local Pods, where that can be told.
+    /// The table. `is_from_pod` matches traffic of local Pods, where that can be determined.
     pub(crate) fn finish(mut self, is_from_pod: Option<&Statement>) -> Table {
         for balancer in self.balancers {
             self.table.chains.insert(balancer.name(), balancer.chain(is_from_pod));

@@ -47,7 +47,7 @@ pub mod names {
     pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
     /// Verdict map of load-balancer addresses that not everybody may use.
     pub const FIREWALL_IPS: &str = "firewall-ips";
-    /// Verdict map of every node port: who may use a load balancer says nothing of it.
+    /// Verdict map of every node port: loadBalancerSourceRanges do not apply to it.
     pub const NODEPORTS_IN_USE: &str = "nodeports-in-use";
     /// Verdict map of every virtual address whose clients stay with their endpoint. Like the next
     /// only there where some do.
@@ -92,7 +92,7 @@ pub(crate) struct Skeleton {
     family: Family,
     /// The table without any Service.
     pub(crate) base: Table,
-    /// Matches traffic of local Pods, where that can be told.
+    /// Matches traffic of local Pods, where that can be determined.
     pub(crate) is_from_pod: Option<Statement>,
     node_name: String,
     zone: Option<String>,

@@ -128,8 +128,8 @@ fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &
     }
 }
 
-/// Networks of ClusterIPs. Where such a network holds one of Pods, the smaller one says what an address
-/// is, as in a routing table: else nobody could reach these Pods.
+/// Networks of ClusterIPs. Where such a network holds one of Pods, the smaller one decides what an
+/// address is, as in a routing table: else nobody could reach these Pods.
 fn service_networks(cluster: &Cluster, config: &Config) -> Vec<IpNet> {
     let of_node = cluster.node.as_ref().map_or(&[][..], |node| &node.pod_cidrs);
     let pods = [detect::pod_networks(cluster, config), of_node].concat();

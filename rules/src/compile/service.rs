@@ -162,7 +162,7 @@ impl Builder<'_> {
         }
     }
 
-    /// Serves what the Service claims, unless that is taken; says whether endpoints are chosen for it.
+    /// Serves what the Service claims, unless that is taken; returns whether it has endpoints.
     fn serve(&mut self, claim: Claim, way: Route<'_>, traffic: &Traffic<'_>) -> bool {
         let Route { affinity, index, comment } = way;
         let (destination, key) = destination(claim);

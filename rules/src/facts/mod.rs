@@ -29,7 +29,7 @@ use crate::facts::stale_flows::{FlowImpact, ServedDestinations};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DerivedState {
     /// The node that decides which endpoints are local: the only thing beside a Service and its
-    /// slices that what is kept of a Service depends on. Zones are about hints, and so about the
+    /// slices that a Service's contribution depends on. Zones are about hints, and so about the
     /// ruleset.
     node_name: String,
     node_port_addresses: Option<NodePortAddresses>,
@@ -51,7 +51,7 @@ pub struct DerivedStateChange {
     pub checks: bool,
 }
 
-/// What a Service adds to the totals. There is one for each Service, so that it is kept small.
+/// A Service's contribution to the totals. There is one for each Service, so it has to be small.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Contribution {
     numbers: [Numbers; 2],
@@ -75,9 +75,9 @@ impl DerivedState {
         facts
     }
 
-    /// Takes note of what has changed in a cluster since the last time. Other settings and another
-    /// node are seen without being told. It costs what the touched Services do; if the node's name
-    /// is another one, what all do.
+    /// Applies what has changed in a cluster since the last update. Other settings and another node
+    /// are detected. The cost is that of the changed Services; if the node's name is another one,
+    /// what all do.
     pub fn update(
         &mut self,
         cluster: &Cluster,
@@ -101,14 +101,14 @@ impl DerivedState {
         change
     }
 
-    /// Takes note that a part of what a Service is to have now is programmed, and the rest is as it was.
+    /// Records that a Service's new state is programmed in part, and that the rest is as it was.
     pub fn begin(&mut self, name: &NamespacedName, cluster: &Cluster) {
         let (service, lost) = (cluster.services.get(name), cluster.services.lost(name));
         let slices = cluster.slices.of(name);
         self.serving.arrive(name, service, lost, &slices, &self.node_name);
     }
 
-    /// Takes note that nothing is there of a Service, whatever the cluster has.
+    /// Records that nothing of a Service is programmed, whatever the cluster has.
     pub fn forget(&mut self, name: &NamespacedName) -> DerivedStateChange {
         let mut change = DerivedStateChange::default();
         self.put(name, None, Lost::default(), &[], &mut change);
@@ -188,7 +188,7 @@ impl DerivedState {
         self.with_endpoints += usize::from(share.has_endpoints);
     }
 
-    /// Says whether a Service has other health checks now.
+    /// Returns whether the health checks of a Service have changed.
     fn update_checks(&mut self, name: &NamespacedName, checks: Vec<HealthCheck>) -> bool {
         let before = self.checks.get(name).map_or(&[][..], Vec::as_slice);
         let is_new = before != checks;

@@ -164,7 +164,7 @@ pub enum CmpOp {
 /// Where [`Instruction::Lookup`] puts what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupTarget {
-    /// Nowhere: only whether the key is there counts.
+    /// Nowhere: the lookup tests only for the presence of the key.
     Nowhere,
     /// The verdict register: it is a verdict map.
     Verdict,

@@ -150,7 +150,7 @@ impl Data {
     }
 }
 
-/// How long an element is there, in milliseconds.
+/// The timeout of an element, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     /// From when it was put there or last refreshed; 0 for ever.

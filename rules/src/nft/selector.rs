@@ -32,7 +32,7 @@ pub enum Selector {
         original: bool,
         /// How many values there are; not 0.
         modulus: u32,
-        /// What tells this hash from others. nft does not list 0.
+        /// The seed of this hash. nft does not list 0.
         seed: u32,
     },
 }

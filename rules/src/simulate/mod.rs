@@ -85,7 +85,7 @@ pub enum FinalVerdict {
     Dropped,
     /// It passes the ruleset.
     Delivered(Delivery),
-    /// It met something that this interpreter has no words for: the text says what.
+    /// It met something that this interpreter does not know; the text names it.
     Unknown(String),
 }
 

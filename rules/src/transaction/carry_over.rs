@@ -79,8 +79,8 @@ struct AffinityList<'a> {
     timeout: u32,
 }
 
-/// The lists by the map that holds their clients, and by name, as rules tell:
-/// `th dport PORT LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
+/// The lists by the map that holds their clients, and by name, as rules refer to them: `th dport PORT
+/// LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
 fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, AffinityList<'_>>> {
     let mut found: BTreeMap<_, HashMap<_, _>> = BTreeMap::new();
     for rule in table.chains.values().flat_map(|chain| &chain.rules) {

@@ -100,7 +100,7 @@ impl<'a> SlotList<'a> {
     }
 }
 
-/// Gives each endpoint the slot that it has, and the others what is left.
+/// Assigns each endpoint the slot that it has, and the free ones to the others.
 fn permute<'a>(
     observed: impl Fn(&RawKey) -> Option<&'a Element>,
     list: &[(&RawKey, &Element)],

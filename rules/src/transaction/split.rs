@@ -30,8 +30,8 @@ use crate::transaction::{Action, Operation, Transaction};
 pub(crate) use unit::owner;
 use unit::{Unit, Units};
 
-/// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
-/// many elements, unless what must stay together are more. Empty sets that go count for nothing.
+/// Splits a transaction: applied in order, the parts do what it does. Each changes at most so many
+/// elements, unless what must stay together are more. Empty sets that go count for nothing.
 ///
 /// One that is no larger stays as it is, and so does one that deletes a table: until it was made
 /// anew, nothing would be served.

@@ -32,8 +32,8 @@ pub(in crate::kernel) const DATA_VALUE: u16 = 1;
 const GEN_PROC_PID: u16 = 2;
 const GEN_PROC_NAME: u16 = 3;
 
-// `NFT_MSG_*` of linux/netfilter/nf_tables.h. What a `destroy` has deleted is told under its own
-// name (since 6.3).
+// `NFT_MSG_*` of linux/netfilter/nf_tables.h. What a `destroy` has deleted is announced under its
+// own name (since 6.3).
 const NEWTABLE: u16 = libc::NFT_MSG_NEWTABLE as u16;
 const DELTABLE: u16 = libc::NFT_MSG_DELTABLE as u16;
 const DESTROYTABLE: u16 = 26;
@@ -42,17 +42,17 @@ const DELSETELEM: u16 = libc::NFT_MSG_DELSETELEM as u16;
 const DESTROYSETELEM: u16 = 30;
 const NEWGEN: u16 = libc::NFT_MSG_NEWGEN as u16;
 
-/// What has been told, and how far.
+/// The state of decoding.
 #[derive(Debug, Default)]
 pub(super) struct NotificationDecoder {
     /// The port ids of the sockets whose commits are weir's own.
     pub(super) own: Vec<u32>,
-    /// What has been told of a commit whose end has not.
+    /// A commit whose end has not been received yet.
     begun: Option<PartialCommit>,
     foreign: ForeignChanges,
 }
 
-/// A commit of somebody else's that concerns weir's tables, and that is not told to its end.
+/// A commit of somebody else's that concerns weir's tables, and whose end has not been received.
 #[derive(Debug)]
 struct PartialCommit {
     port: u32,
@@ -60,7 +60,7 @@ struct PartialCommit {
 }
 
 impl NotificationDecoder {
-    /// What has been told since this was last asked.
+    /// The foreign changes since the last call.
     pub(super) fn take(&mut self) -> ForeignChanges {
         let foreign = std::mem::take(&mut self.foreign);
         if foreign.is_lossy {
@@ -70,7 +70,7 @@ impl NotificationDecoder {
         foreign
     }
 
-    /// Something was told, and nobody knows what.
+    /// Notifications were lost, or cannot be decoded.
     pub(super) fn lose(&mut self) {
         self.foreign.is_lossy = true;
     }
@@ -133,7 +133,7 @@ impl NotificationDecoder {
 }
 
 impl TableSuspects {
-    /// Takes note of what a message is about.
+    /// Records the object of a message.
     fn suspect(&mut self, kind: u16, message: &[u8]) -> Option<()> {
         match kind {
             NEWTABLE | DELTABLE | DESTROYTABLE => self.suspect_everything(),

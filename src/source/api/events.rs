@@ -29,7 +29,7 @@ pub enum Severity {
     Warning,
 }
 
-/// Who has the same to tell.
+/// Which nodes post the same Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventScope {
     /// Each node of the cluster, as of an object that is bad: these Events are spread over a
@@ -44,11 +44,11 @@ pub enum EventScope {
 pub struct Event {
     /// The object that it concerns.
     pub about: ObjectKey,
-    /// Who has the same to tell.
+    /// Which nodes post the same Event.
     pub scope: EventScope,
     /// Whether somebody should act on it.
     pub severity: Severity,
-    /// Why it is told: one word, for machines.
+    /// The reason: one word, for machines.
     pub reason: &'static str,
     /// What weir was doing: one word, for machines.
     pub action: &'static str,
@@ -71,7 +71,7 @@ pub struct Recorder(Option<Sender>);
 struct Sender {
     queue: Arc<Mutex<EventQueue>>,
     server: ApiClient,
-    /// Tells that something has come into the queue.
+    /// Notified when an Event is queued.
     notice: mpsc::Sender<()>,
 }
 
@@ -89,13 +89,13 @@ impl Recorder {
         Self(Some(Sender { queue, server, notice }))
     }
 
-    /// Nobody is told.
+    /// Posts nothing.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Has an event sent, within the bounds of the queue; says whether it is one of its own, and not one
-    /// of many that are alike.
+    /// Queues an Event, within the limits of the queue; returns whether it is one of its own, and not
+    /// one of many that are alike.
     pub fn record(&self, mut event: Event) -> bool {
         let Some(Sender { queue, server, notice }) = &self.0 else { return true };
         if let std::borrow::Cow::Owned(short) = text::cut(&event.note, NOTE_LIMIT) {

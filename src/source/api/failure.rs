@@ -43,7 +43,7 @@ pub(super) enum WatchError {
     Incomplete,
     #[error("the server closed the watch at once")]
     Short,
-    /// Not said: nobody is there to hear it.
+    /// Never logged: the receiver is gone.
     #[error("nobody wants updates any more")]
     Unwanted,
 }
@@ -139,7 +139,7 @@ impl WatchError {
             || self.code() == Some(401)
     }
 
-    /// Whether it is one that does not last, of the kind that passes by itself.
+    /// Whether it is transient.
     pub(super) fn is_short(&self) -> bool {
         matches!(self, WatchError::Short | WatchError::Broken(_))
     }

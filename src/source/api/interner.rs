@@ -17,7 +17,7 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    /// Gives a slice these instead of its own.
+    /// Replaces a slice's strings and locations by interned ones.
     pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
         slice.ports.iter_mut().for_each(|port| self.ports.share(&mut port.name));
         for endpoint in &mut slice.endpoints {

@@ -76,7 +76,7 @@ impl Reflectors {
         Self { updates, tasks }
     }
 
-    /// Waits for updates and gives all that are there. Nothing is lost if the wait is given up.
+    /// Waits for updates and returns all that have arrived. Nothing is lost if the wait is given up.
     pub async fn next(&mut self) -> Result<Vec<Update>, Ended> {
         let mut updates = Vec::new();
         tokio::select! {

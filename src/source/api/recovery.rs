@@ -38,7 +38,7 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// The server has told something of the kind.
+    /// The server has sent something about the kind.
     pub(super) fn drain(&mut self) {
         self.silence = Duration::ZERO;
         self.answered();

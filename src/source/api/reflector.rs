@@ -44,7 +44,7 @@ pub(super) struct Reflector {
     no_renewal: Option<String>,
     /// How long the last watch was asked to last.
     asked: Duration,
-    /// When the last list or watch has last told something, if it has.
+    /// When the last list or watch last received something, if it did.
     heard: Option<Instant>,
     /// How many times in a row nothing has lasted.
     failures: u32,
@@ -133,7 +133,7 @@ impl Reflector {
         }
     }
 
-    /// Draws the conclusions from the end of a watch that was begun well; gives how long to wait.
+    /// Handles the end of a watch that had started; returns how long to wait.
     fn watch_ended(&mut self, lasted: Duration) -> Duration {
         let silence = self.heard.map_or(lasted, |heard| heard.elapsed().min(lasted));
         if self.recovery.is_silent(silence) {
@@ -144,7 +144,7 @@ impl Reflector {
         self.recovery.after_watch(self.asked, lasted)
     }
 
-    /// Draws the conclusions from a failure; gives how long to wait.
+    /// Handles a failure; returns how long to wait.
     async fn recover(&mut self, failure: &WatchError, lasted: Duration) -> Duration {
         let was_listing = self.version.is_none();
         if failure.ends_watch() && !was_listing && (self.heard.is_some() || lasted >= SHORT_WATCH) {
@@ -185,7 +185,7 @@ impl Reflector {
     }
 
     /// Takes a kind that the server does not have, or does not let weir read, as one without objects;
-    /// gives how long to wait.
+    /// returns how long to wait.
     async fn take_as_none(&mut self, failure: &WatchError) -> Duration {
         self.measure.answered();
         if !std::mem::replace(&mut self.is_taken_as_none, true) {
@@ -204,7 +204,7 @@ impl Reflector {
         }
     }
 
-    /// Reads the credentials again. If there are none, the server says what it thinks of the old ones.
+    /// Reads the credentials again. If there are none, the server judges the old ones.
     async fn renew(&mut self) {
         self.no_renewal = self.server.renew().await.err().map(|error| chain(&error));
     }
@@ -236,7 +236,7 @@ impl Reflector {
             }
     }
 
-    /// Takes note of a complete list.
+    /// Handles a complete list.
     async fn listed(
         &mut self,
         objects: Vec<Received>,
@@ -265,7 +265,7 @@ impl Reflector {
         self.updates.send(update).await.map_err(|_| WatchError::Unwanted)
     }
 
-    /// Takes note of a good answer.
+    /// Records a successful answer.
     fn drain(&mut self) {
         self.heard = Some(Instant::now());
         self.failures = 0;
@@ -275,7 +275,7 @@ impl Reflector {
         }
     }
 
-    /// Says it to those who want to know all.
+    /// Logs it at debug level.
     fn note(&self, failure: &WatchError) {
         debug!(watch = self.collection.name(), failure = chain(failure), "watching again");
     }
@@ -284,7 +284,7 @@ impl Reflector {
         self.complain(&chain(failure));
     }
 
-    /// Says what is wrong, once.
+    /// Logs what is wrong, once.
     fn complain(&mut self, text: &str) {
         if self.complaint.as_deref() != Some(text) {
             warn!("watching {}: {text}", self.collection.name());

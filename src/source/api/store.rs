@@ -221,13 +221,13 @@ impl Store {
         self.change_set.environment = true;
     }
 
-    /// An object is bad as a whole.
+    /// An object is invalid and cannot be used at all.
     fn refuse(&mut self, key: &ObjectKey, reason: &str, notices: &mut Vec<Notice>) {
         let outcome = if self.is_live(key) { "its last good state is kept" } else { "left out" };
         self.report(key, format!("{reason}; {outcome}"), notices);
     }
 
-    /// Tells what is wrong with an object, once.
+    /// Reports what is wrong with an object, once.
     fn report(&mut self, key: &ObjectKey, text: String, notices: &mut Vec<Notice>) {
         if self.problems.get(key) != Some(&text) {
             notices.push(Notice::Problem(Problem { key: key.clone(), text: text.clone() }));
@@ -246,7 +246,7 @@ impl Store {
         }
     }
 
-    /// Takes note that nothing is wrong with an object any more.
+    /// Records that nothing is wrong with an object any more.
     fn resolve(&mut self, key: &ObjectKey, notices: &mut Vec<Notice>) {
         if let Some(reason) = self.problems.remove(key) {
             notices.push(Notice::Resolved(format!("{key}: {reason}")));

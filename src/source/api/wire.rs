@@ -11,7 +11,7 @@ use crate::source::object::{Annotations, EndpointSlice, Service, Text};
 use crate::source::{Kind, ObjectKey};
 use crate::text as texts;
 
-/// How much of what is wrong with an object is told, in bytes: it may quote a field of any length.
+/// How much of an object's error is reported, in bytes: it may quote a field of any length.
 const REASON_LIMIT: usize = 512;
 
 /// A change of one kind's objects.
@@ -135,7 +135,7 @@ pub(super) fn page(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     page.map_or_else(|| page_by_object(kind, json), Ok)
 }
 
-/// A page, each object by itself, so that bad ones are told from good ones.
+/// A page, with each object decoded separately, so that one invalid object does not spoil the others.
 fn page_by_object(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     let list: RawList<'_> = decode::decode(json)?;
     // `null` where there are none.
@@ -178,7 +178,7 @@ pub(super) fn event(kind: Kind, json: &str) -> Result<WatchEvent, InvalidRespons
     event.map_or_else(|| event_by_parts(kind, json), Ok)
 }
 
-/// An event, each part by itself, so that what is wrong with it can be told.
+/// An event, with each part decoded separately, to find out what is wrong with it.
 fn event_by_parts(kind: Kind, json: &str) -> Result<WatchEvent, InvalidResponse> {
     let event: RawEvent<'_> = decode::decode(json)?;
     let json = event.object.get();

@@ -81,7 +81,7 @@ struct Entries {
 const MAX_NAMED: usize = 3;
 
 impl LeftOut {
-    /// Gives a good value, or takes note of why it is left out.
+    /// Returns a valid value, or records why it is left out.
     pub(super) fn good<T>(&mut self, value: Result<T, InvalidField>) -> Option<T> {
         match value {
             Ok(value) => Some(value),

@@ -160,7 +160,7 @@ impl Directory {
     }
 }
 
-/// What was not told before of what is told now, which becomes what was told.
+/// The notes that are new since the last call; all current ones count as reported afterwards.
 fn new(told: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
     let new = now.iter().filter(|line| !told.contains(*line)).cloned().collect();
     *told = now.into_iter().collect();

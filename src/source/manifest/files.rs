@@ -92,8 +92,8 @@ pub(super) fn read_listed(path: &Path) -> Result<Option<FileText>, Box<ManifestP
     content(path, read())
 }
 
-/// Reads what was named by itself: a file, or a pipe, as a shell gives it for `<(command)`. `None` if there
-/// is nothing of this name.
+/// Reads what was named by itself: a file, or a pipe, as a shell passes it for `<(command)`. `None` if
+/// there is nothing of this name.
 pub(super) fn read_named(path: &Path) -> Result<Option<FileText>, Box<ManifestProblem>> {
     content(path, fs::read(path))
 }

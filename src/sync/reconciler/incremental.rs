@@ -78,7 +78,7 @@ impl<K: NfTables> Reconciler<K> {
     }
 
     /// Takes back what was made in advance for a change of which the kernel has refused the rest, if that
-    /// is only what nothing leads to. Says whether the kernel holds again what it held `before`.
+    /// is only what nothing refers to. Returns whether the kernel holds again what it held `before`.
     fn take_back(
         &mut self,
         scope: &DeltaScope,

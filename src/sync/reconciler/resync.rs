@@ -32,7 +32,7 @@ impl<K: NfTables> Reconciler<K> {
         let names = cluster.services.keys();
         let is_large =
             names.map(|it| estimated_elements(cluster, it)).sum::<usize>() > MAX_ELEMENTS;
-        // What Services have that are set aside can only come from what is desired.
+        // What quarantined Services have is known from the mirror only.
         let may_begin_anew = self.knowledge == Knowledge::Unknown && self.quarantine.len() == 0;
         let is_blank = may_begin_anew && is_large && self.kernel_is_blank(report)?;
         let change_set = match self.knowledge {
@@ -102,8 +102,8 @@ impl<K: NfTables> Reconciler<K> {
         self.mark_synced(generation, report)
     }
 
-    /// Desires what has changed in the cluster, which then explains what differs by it. Gives how many Services
-    /// were compiled.
+    /// Applies queued changes to the mirror, which then explain the resulting differences. Returns how many
+    /// Services were compiled.
     fn expect(&mut self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> usize {
         if !self.was_equal {
             return self.mirror.set(cluster, config, change_set);

@@ -14,7 +14,7 @@ pub use report::{FamilyHealth, FamilyStatus, HealthReport};
 pub struct Moment {
     /// What durations are measured by.
     pub at: Instant,
-    /// What is told.
+    /// The status that is served.
     pub wall: Timestamp,
 }
 

@@ -71,7 +71,7 @@ impl Metrics {
         &self.api
     }
 
-    /// What there is, but for what the process itself tells (`process_*`).
+    /// All metrics but those of the process itself (`process_*`).
     pub fn entries(&self) -> &[Descriptor] {
         &self.entries
     }

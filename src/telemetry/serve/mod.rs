@@ -43,7 +43,7 @@ pub struct Serving {
     pub bind_address_hard_fail: bool,
 }
 
-/// Is told which Service's health check cannot be answered, and why.
+/// Called with the Service whose health check cannot be answered, and why.
 pub type TellFailure = Box<dyn Fn(&NamespacedName, &str) + Send>;
 
 /// An address that cannot be bound.
@@ -65,7 +65,8 @@ pub struct Servers {
 
 impl Servers {
     /// Starts to serve. Fails if an address cannot be bound and that is to be fatal; otherwise it is
-    /// tried again and again. Health checks of Services that cannot be answered are logged and told.
+    /// tried again and again. Health checks of Services that cannot be answered are logged and
+    /// reported.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

@@ -99,7 +99,7 @@ impl CheckServers {
         self.open.insert(address, self.tasks.spawn(serve(listener, handler)));
     }
 
-    /// Says that a health check cannot be answered.
+    /// Reports that a health check cannot be answered.
     fn tell(&self, service: &NamespacedName, address: SocketAddr, reason: &str) {
         let what = format!("cannot listen on {address} for the health check: {reason}");
         let why = format!(

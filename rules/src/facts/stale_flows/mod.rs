@@ -28,7 +28,7 @@ pub use serving::ServedDestinations;
 
 use crate::cluster::{Family, Protocol};
 
-/// What an entry of the connection-tracking table says of a flow.
+/// A flow as a conntrack entry describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// The protocol.

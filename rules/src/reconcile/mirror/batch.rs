@@ -54,8 +54,8 @@ impl Mirror {
     /// Services ever have the same destination if each that gives one up comes before the one that gets it,
     /// or is named in [`Batch::contested`].
     ///
-    /// `compiled` has what was compiled of a Service that is planned in part; it must have been told of all
-    /// that has changed since ([`Compiled::touch`]).
+    /// `compiled` caches the fragment of a Service that is planned in part; it must have been notified of
+    /// all that has changed since ([`Compiled::touch`]).
     pub fn plan_batch(
         &self,
         cluster: &Cluster,
@@ -74,7 +74,7 @@ impl Mirror {
         plan
     }
 
-    /// A plan that does not tell what differs.
+    /// A plan without `before` and `after`.
     pub(super) fn compile_batch(
         &self,
         cluster: &Cluster,
@@ -147,8 +147,8 @@ impl Mirror {
         plan
     }
 
-    /// Whether a Service of the batch gets what another has that does not go in it as a whole. Where all
-    /// goes that gives something up, nothing has to be left to anybody. What was compiled for that is `known`.
+    /// Whether a Service of the batch gets what another has that is not planned in full. Where all goes that
+    /// gives something up, nothing has to be left to anybody. What was compiled for that is `known`.
     fn is_split<'a>(
         &self,
         drafts: &[Draft<'_>; 2],
@@ -243,7 +243,7 @@ impl<'a> Draft<'a> {
         self.store.push((name.clone(), after));
     }
 
-    /// Leaves to others what they still have; says whether that is anything.
+    /// Leaves to others what they still have; returns whether there is anything.
     fn leave_to(
         &self,
         owners: &BTreeSet<NamespacedName>,

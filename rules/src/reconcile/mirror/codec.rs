@@ -21,7 +21,7 @@ const JUMP: u8 = 1;
 const DROP: u8 = 2;
 const RETURN: u8 = 3;
 
-/// Writes a fragment behind `bytes`, one record after the other: what it is, and its content. Gives
+/// Writes a fragment behind `bytes`, one record after the other: its kind, and its content. Returns
 /// what few Services have, for which there are no records.
 pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
     let Fragment { elements, shared, balancers, own, learns } = fragment;
@@ -90,7 +90,7 @@ fn slot(map: Map, key: &RawKey) -> Option<u32> {
 struct FragmentWriter<'a>(&'a mut Vec<u8>);
 
 impl FragmentWriter<'_> {
-    /// Says whether there are records for such elements.
+    /// Returns whether there are records for such elements.
     fn put_list(&mut self, list: &[Entry]) -> bool {
         let Some((map, key, first)) = list.first() else { return true };
         match &first.data {

@@ -82,8 +82,8 @@ impl Delta {
         }
     }
 
-    /// What tells which clients are still good: besides the rules that learn, all of the lists, and
-    /// the maps that hold the clients.
+    /// What decides which learned clients are still valid: besides the rules that learn, all of the
+    /// lists, and the maps that hold the clients.
     fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         let members = before.members().chain(after.members());
         if members.count() > 0 {
@@ -137,7 +137,7 @@ impl Delta {
         }
     }
 
-    /// Has a map on both sides.
+    /// Declares a map on both sides.
     fn declare(&mut self, map: Map, frame: &Skeleton) {
         if !self.before.sets.contains_key(map.name()) || !self.after.sets.contains_key(map.name()) {
             let set = Set::new(frame.spec(map));

@@ -90,14 +90,14 @@ struct TablePlan {
 }
 
 impl Mirror {
-    /// Plans what has changed in the cluster. Other settings touch the surroundings.
+    /// Plans what has changed in the cluster. Changed settings are part of the environment.
     pub fn plan(&self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> Plan {
         let services = self.concerned(cluster, config, change_set);
         let batch = Batch::all(&services, change_set.environment);
         self.plan_batch(cluster, config, &batch, &mut Compiled::default())
     }
 
-    /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
+    /// Applies what has changed in the cluster, whatever it was before. Returns how many Services
     /// were compiled.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> usize {
         let services = self.concerned(cluster, config, change_set);
@@ -108,8 +108,8 @@ impl Mirror {
         recompiled
     }
 
-    /// The Services that have to be compiled for what was touched: all of them, where the surroundings
-    /// have changed in a way that concerns each.
+    /// The Services that have to be compiled for a change: all of them, if the environment has changed
+    /// in a way that affects each.
     pub fn concerned(
         &self,
         cluster: &Cluster,
@@ -130,7 +130,7 @@ impl Mirror {
         services
     }
 
-    /// Takes note that a plan is carried out. It must have been made of this.
+    /// Records that a plan was committed. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
             let Some(TablePlan { frame, store, .. }) = table else { continue };
@@ -138,7 +138,7 @@ impl Mirror {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
                     state.frame = frame;
-                    // Where Pods are told from others, shared chains have a rule more.
+                    // Where Pods are distinguished from others, shared chains have one more rule.
                     state.tally.rules = state.count_rules();
                     state
                 }
@@ -192,8 +192,8 @@ impl Mirror {
 
 impl Plan {
     /// Puts endpoints into the slots that they have in what is programmed of it, as
-    /// [`assign_slots`](crate::transaction::slots::align) gives that: where a destination passes from one Service to another,
-    /// the endpoints of both are in one list.
+    /// [`assign_slots`](crate::transaction::slots::align) ensures that: where a destination passes from one
+    /// Service to another, the endpoints of both are in one list.
     pub fn accept_slots(&mut self, programmed: &Ruleset) {
         for (family, plan) in Family::ALL.into_iter().zip(&mut self.tables) {
             let (Some(plan), Some(table)) = (plan, programmed.tables.get(&family)) else {
@@ -206,8 +206,8 @@ impl Plan {
     }
 }
 
-/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them. Says
-/// whether any has another.
+/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them.
+/// Returns whether any has another.
 fn accept_slots(fragment: &mut Fragment, table: &Table) -> bool {
     let mut is_other = false;
     for (map, key, element) in fragment.elements.iter_mut().filter(|entry| entry.0.has_slots()) {

@@ -76,7 +76,7 @@ impl Plan {
             state.is_some_and(|state| state.store.get(name).needs(object))
         };
         let users = table.store.iter().filter(|(name, after)| after.needs(object) || needed(name));
-        // Who gives way asks for nothing.
+        // A Service that yields asks for nothing.
         let users = users.filter(|(name, _)| !before.left.contains(name));
         users.map(|(name, _)| name.clone()).collect()
     }
@@ -90,7 +90,7 @@ impl Mirror {
         users.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Leaves these Services as they are from now on, whatever touches them; no others.
+    /// Freezes exactly these Services: they stay as they are, whatever changes.
     pub fn freeze(&mut self, services: HashSet<NamespacedName>) {
         self.left = services;
     }
@@ -122,7 +122,7 @@ impl Mirror {
         kept.collect()
     }
 
-    /// Desires nothing of a Service any more, until it is touched again.
+    /// Drops a Service from the mirror until it changes again.
     pub fn forget(&mut self, name: &NamespacedName) {
         let states = self.tables.iter_mut().flatten();
         states.for_each(|state| state.put(name.clone(), Fragment::default()));

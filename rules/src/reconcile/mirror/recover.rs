@@ -187,7 +187,7 @@ impl RecoveredParts {
         }
     }
 
-    /// Says whether it is kept.
+    /// Returns whether it is kept.
     fn add_verdict(&mut self, map: Map, key: &RawKey, element: &Element, frame: &Skeleton) -> bool {
         let Data::Verdict(verdict) = &element.data else { return false };
         if let Some(chain) = verdict.chain() {

@@ -72,7 +72,7 @@ impl TableMirror {
         table
     }
 
-    /// Interval sets are read whole.
+    /// Interval sets are read in full.
     fn add_intervals(&self, part: &Selection, table: &mut Table) {
         for other in self.store.own().chain([&self.frame.base]) {
             for (name, set) in other.sets.iter().filter(|(_, set)| set.spec.interval) {

@@ -56,7 +56,7 @@ impl FragmentStore {
         self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()
     }
 
-    /// Has a Service add something else; gives what it was.
+    /// Replaces a Service's fragment; returns the previous one.
     pub(super) fn put(&mut self, name: NamespacedName, fragment: Fragment) -> Fragment {
         let before = self.get(&name);
         if let Some(place) = self.places.remove(&name) {

@@ -122,7 +122,7 @@ impl Units {
 
     /// Joins destinations to the lists whose clients come to them, before and after.
     ///
-    /// Their verdicts need not change, so that they do not tell. But where a list changes, that is
+    /// Their verdicts need not change, so they do not show it. But where a list changes, that is
     /// because of an endpoint that came or went, and all destinations that have the list change by
     /// the same. Those that only share such an endpoint may be joined too, which does no harm.
     pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
@@ -174,7 +174,8 @@ impl Units {
         found
     }
 
-    /// Gives every part the number that its weight, together with all that is one with it, gets.
+    /// Assigns to every part the number of the transaction that it goes into, together with all
+    /// that is joined to it.
     pub(super) fn distribute(
         mut self,
         mut number: impl FnMut(usize) -> usize,

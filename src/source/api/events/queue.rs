@@ -29,7 +29,7 @@ const SPREAD: Duration = Duration::from_secs(15);
 const MAX_SUBJECTS: usize = 1024;
 /// The shortest time from one look for subjects that can be forgotten to the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often an object is told of, in the log alone, of which nothing more can be known.
+/// How often an object is logged that the queue has no room to track.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How many Events may wait.
 const MAX_WAITING: usize = 256;
@@ -43,7 +43,7 @@ pub(super) struct EventQueue {
     hashes: RandomState,
     /// When it was last looked for subjects that can be forgotten.
     swept: Option<Instant>,
-    /// When a subject too many was last told of.
+    /// When a subject over the limit was last logged.
     overflowed: Option<Instant>,
 }
 
@@ -85,9 +85,9 @@ impl EventQueue {
         }
     }
 
-    /// Has an event wait for its time, if there is room; says whether it is one of its own. It is not if it
-    /// has been told already, takes the place of one that waits and is like it, or is one of too many that
-    /// nothing is known of.
+    /// Queues an Event until it is due, if there is room; returns whether it is one of its own. It is not
+    /// if it has been sent already, takes the place of one that waits and is like it, or is one of too many
+    /// that nothing is known of.
     pub(super) fn offer(&mut self, event: Event, occurrence: Occurrence, now: Instant) -> bool {
         let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         let note = self.hashes.hash_one(&event.note);
@@ -148,7 +148,7 @@ impl EventQueue {
         Some((event, occurrence))
     }
 
-    /// An event could not be sent: it may be told again.
+    /// An Event could not be sent: it may be queued again.
     pub(super) fn failed(&mut self, event: &Event) {
         let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         if let Some(told) = self.subjects.get_mut(&subject) {

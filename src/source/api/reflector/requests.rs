@@ -22,7 +22,7 @@ const PAGE_LIMIT: Duration = Duration::from_secs(60);
 /// asks (`defaultMinWatchTimeout` of its tools/cache/reflector.go).
 const WATCH_SECONDS: f64 = 300.0;
 /// How long after that time a server may end it. One that does not, while the connection lives, is gone
-/// behind something that keeps connections alive: no kernel tells of that.
+/// behind something that keeps connections alive: no kernel reports that.
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Reflector {
