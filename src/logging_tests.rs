@@ -2,7 +2,7 @@ use std::sync::mpsc;
 
 use super::*;
 
-/// Takes a line when it is told to, and says what it has taken.
+/// Reads a line on command, and returns it.
 struct LogReader {
     may: mpsc::Receiver<()>,
     taken: mpsc::Sender<Vec<u8>>,

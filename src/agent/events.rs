@@ -93,8 +93,8 @@ impl Events {
         self.record(about, Severity::Warning, "FailedToStartServiceHealthcheck", "Listen", note);
     }
 
-    /// Somebody else has changed weir's tables, and they are as they were again. The same words are
-    /// told once in a while, however often they are said.
+    /// Somebody else has changed weir's tables, and weir has restored them. The same words are
+    /// posted once in a while, however often they are logged.
     pub(super) fn repaired(&self, note: &str) {
         let about = (self.node(), EventScope::Node);
         self.record(about, Severity::Warning, "ProxyRulesRepaired", SYNC, note.to_owned());

@@ -86,7 +86,7 @@ impl BoundedSet {
 
 fn changed(who: &[String]) -> String {
     let has = if who.len() > 1 { "have" } else { "has" };
-    format!("{} {has} changed weir's tables; they are as they were again", who.join(", "))
+    format!("{} {has} changed weir's tables; weir has restored them", who.join(", "))
 }
 
 #[cfg(test)]

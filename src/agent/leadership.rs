@@ -36,8 +36,8 @@ impl Keeping {
         matches!(self, Self::Ours(_))
     }
 
-    /// Waits for the lock, and reports once who holds it. From then on others are told about this process.
-    /// `ports_are_free` is notified when the one that had it has ended.
+    /// Waits for the lock, and reports once who holds it. From then on this process is described to those
+    /// that wait. `ports_are_free` is notified when the one that had it has ended.
     pub(super) fn follow(
         self,
         events: Events,

@@ -42,7 +42,7 @@ fn a_loss_is_told_once_and_so_is_its_end() {
     assert_eq!(lost.update(&cluster, &all), [notice]);
     assert_eq!(cluster.services.lost_counts(), [0, 0, 0, 1, 0]);
     assert_eq!(lost.update(&cluster, &all), []);
-    // Only what is new is told.
+    // Only what is new is reported.
     cluster.services.insert(name("a"), service(1, 2, &[at]));
     cluster.services.insert(name("b"), service(2, 2, &[at]));
     let notices = lost.update(&cluster, &all);

@@ -273,7 +273,7 @@ async fn follow(
 /// Waits until then, and for a notification.
 async fn told(notice: &mut Notice, from: Instant) -> std::io::Result<()> {
     sleep_until(from).await;
-    notice.told().await
+    notice.readable().await
 }
 
 /// Waits until then, or for ever.

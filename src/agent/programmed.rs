@@ -2,9 +2,6 @@
 //!
 //! Load balancers' health checks, metrics and the removal of stale flows use it. So it follows the kernel and
 //! not the cluster: for a quarantined Service it stays as it was.
-//!
-//! It is told to load balancers and in metrics, and decides which flows are stale. So it follows the
-//! kernel and not the cluster: of a Service that is set aside, it stays what it was.
 
 use std::collections::HashSet;
 use std::mem;

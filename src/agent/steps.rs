@@ -159,7 +159,7 @@ impl Agent {
         }
     }
 
-    /// Reads updates, and programs them now or, if `is_deferred`, in [`Self::release`].
+    /// Reads updates, and programs them now or, if `is_deferred`, later, when it is released.
     pub(super) fn read(&mut self, updates: Vec<Update>, is_deferred: bool) {
         self.reader.apply(updates, &self.events);
         self.observed.source_read(self.reader.state());

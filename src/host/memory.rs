@@ -2,9 +2,6 @@
 //!
 //! glibc leaves gaps between long-lived allocations, of which there are many small ones: at 44,000 Services a
 //! third of its heap. jemalloc groups allocations by size.
-//!
-//! glibc leaves free what lies between things that stay, of which there are many small ones: at 44,000
-//! Services a third of its heap. jemalloc keeps things of a size together.
 
 #![allow(unsafe_code, reason = "jemalloc is set by a symbol and told by mallctl(3)")]
 

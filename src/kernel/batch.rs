@@ -168,7 +168,8 @@ impl<'a> NetlinkBatch<'a> {
         if let Some(last) = self.messages.last() {
             // `nlmsg_flags` follows `nlmsg_len` and `nlmsg_type`.
             let at = last.start + 6..last.start + 8;
-            let flags: [u8; 2] = self.bytes[at.clone()].try_into().expect("two bytes");
+            let flags: [u8; 2] =
+                self.bytes[at.clone()].try_into().expect("`nlmsg_flags` has two bytes");
             let flags = u16::from_ne_bytes(flags) | libc::NLM_F_ACK as u16;
             self.bytes[at].copy_from_slice(&flags.to_ne_bytes());
         }
@@ -292,7 +293,8 @@ impl<'a> NetlinkBatch<'a> {
                     }
                 });
             });
-            self.messages.last_mut().expect("just pushed").parts = parts;
+            self.messages.last_mut().expect("this operation's message was just pushed").parts =
+                parts;
         }
     }
 }
@@ -367,12 +369,13 @@ pub(super) fn reorder<const N: usize>(
     for selector in selectors {
         let end = start + selector.padded_width(family);
         if let (true, Some(part)) = (selector.is_host_order(), bytes.get_mut(start..end)) {
-            let value = u32::from_be_bytes(part.try_into().expect("such a part has four bytes"));
+            let value =
+                u32::from_be_bytes(part.try_into().expect("values in host order have four bytes"));
             part.copy_from_slice(&value.to_ne_bytes());
         }
         start = end;
     }
-    Concatenation::from_bytes(bytes).expect("as long as before")
+    Concatenation::from_bytes(bytes).expect("the length is unchanged")
 }
 
 fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::Set {
@@ -406,7 +409,7 @@ fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::S
     it.set_u32(set::FLAGS, flags);
     it.set_bytes(set::USERDATA, &userdata::set(spec, family));
     if spec.counter {
-        it.push(object::Expression::new("counter").expect("libnftnl knows counters"));
+        it.push(object::Expression::new("counter").expect("libnftnl has the counter expression"));
     }
     it
 }

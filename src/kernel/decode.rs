@@ -151,7 +151,8 @@ pub(super) fn join_intervals(mut points: Vec<Point>) -> Elements {
         }
     }
     if let Some((start, element)) = open {
-        let end = RawValue::from_bytes(&vec![0xff; start.as_bytes().len()]).expect("an address");
+        let end = RawValue::from_bytes(&vec![0xff; start.as_bytes().len()])
+            .expect("an address fits a value");
         ranges.insert(start, Element { data: Data::RangeEnd(end), ..element });
     }
     ranges
@@ -167,5 +168,5 @@ fn predecessor(address: &RawKey) -> RawValue {
             break;
         }
     }
-    RawValue::from_bytes(&bytes).expect("an address")
+    RawValue::from_bytes(&bytes).expect("an address fits a value")
 }

@@ -19,7 +19,7 @@ pub enum OpenError {
     Socket {
         /// What was attempted.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
@@ -33,7 +33,7 @@ pub enum DumpError {
     Refused {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The question could not be sent, or its answer was lost or did not come in time.
@@ -49,7 +49,7 @@ pub enum DumpError {
     Busy {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel has no memory for the answer.
@@ -57,7 +57,7 @@ pub enum DumpError {
     OutOfMemory {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// libnftnl could not decode a message.
@@ -86,13 +86,13 @@ pub enum CommitError {
         /// The operation's index in the transaction; `None` where it is about all of it.
         operation: Option<usize>,
         /// Which part of it, as `Operation::command` counts them; `None` where the kernel does not
-        /// tell. Of several elements kernels report it since 5.19 (`nf_tables_newsetelem`).
+        /// report it. Of several elements kernels report it since 5.19 (`nf_tables_newsetelem`).
         part: Option<usize>,
         /// The operation in nft syntax.
         command: String,
         /// What may be done about it.
         hint: Option<String>,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The ruleset is of another generation than the transaction was made for. Nothing was
@@ -117,7 +117,7 @@ pub enum CommitError {
     OutOfMemory {
         /// Its length.
         bytes: usize,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel is at something else (`EAGAIN`) and has committed nothing: later. When nf_tables
@@ -128,8 +128,8 @@ pub enum CommitError {
     /// committed.
     #[error("cannot send a transaction to nf_tables")]
     Send(#[source] io::Error),
-    /// The kernel's answer was lost: whether the transaction was committed is not known, and only
-    /// only reading shows it.
+    /// The kernel's answer was lost: whether the transaction was committed is not known until the
+    /// ruleset is read.
     #[error("the kernel's answer to a transaction was lost")]
     AnswerLost(#[source] io::Error),
     /// The thread that owns the socket has ended.

@@ -142,7 +142,7 @@ impl Scratch {
                 sequence,
             )
         };
-        let header = NonNull::new(header).expect("the header is the buffer's beginning");
+        let header = NonNull::new(header).expect("the buffer begins with a header");
         // SAFETY: a `nfgenmsg` follows the header; both are in the buffer.
         unsafe {
             // The library adds nf_tables' subsystem, which the ends of a batch do not have.

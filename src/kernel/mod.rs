@@ -85,7 +85,7 @@ impl Kernel {
             .name(THREAD.to_owned())
             .spawn(run)
             .map_err(|source| OpenError::Socket { step: "start the netlink thread", source })?;
-        result.recv().expect("the thread answers before it ends")?;
+        result.recv().expect("the netlink thread answers each request before it ends")?;
         Ok(Self { requests, ports })
     }
 

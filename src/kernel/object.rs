@@ -392,7 +392,7 @@ impl Rule {
     /// Reads a message of a dump of rules.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let rule = Self::new();
-        // SAFETY: the message is whole and aligned, and the rule is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the rule is live and ours alone.
         (unsafe { sys::nftnl_rule_nlmsg_parse(message.header(), rule.0.as_ptr()) } >= 0)
             .then_some(rule)
     }
@@ -408,7 +408,7 @@ impl Table {
     /// Reads a message of a dump of tables.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let table = Self::new();
-        // SAFETY: the message is whole and aligned, and the table is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the table is live and ours alone.
         (unsafe { sys::nftnl_table_nlmsg_parse(message.header(), table.0.as_ptr()) } >= 0)
             .then_some(table)
     }
@@ -424,7 +424,7 @@ impl Chain {
     /// Reads a message of a dump of chains.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let chain = Self::new();
-        // SAFETY: the message is whole and aligned, and the chain is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the chain is live and ours alone.
         (unsafe { sys::nftnl_chain_nlmsg_parse(message.header(), chain.0.as_ptr()) } >= 0)
             .then_some(chain)
     }
@@ -467,7 +467,7 @@ impl Set {
     /// Reads a message of a dump of sets.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let set = Self::new();
-        // SAFETY: the message is whole and aligned, and the set is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the set is live and ours alone.
         (unsafe { sys::nftnl_set_nlmsg_parse(message.header(), set.0.as_ptr()) } >= 0)
             .then_some(set)
     }
@@ -475,7 +475,7 @@ impl Set {
     /// Reads a message of a dump of elements.
     pub(super) fn parse_elements(message: &AlignedMessage<'_>) -> Option<Self> {
         let set = Self::new();
-        // SAFETY: the message is whole and aligned, and the set is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the set is live and ours alone.
         (unsafe { sys::nftnl_set_elems_nlmsg_parse(message.header(), set.0.as_ptr()) } >= 0)
             .then_some(set)
     }
@@ -531,7 +531,7 @@ fn c_string(value: &str) -> CString {
     // Names come from weir itself and comments from names of Kubernetes objects; none holds a
     // zero, but a foreign one would only be cut.
     let end = value.find('\0').unwrap_or(value.len());
-    CString::new(&value[..end]).expect("cut before the first zero")
+    CString::new(&value[..end]).expect("the text was cut before its first zero byte")
 }
 
 /// # Safety

@@ -13,7 +13,8 @@ struct UserdataWriter(Vec<u8>);
 
 impl UserdataWriter {
     fn put(&mut self, kind: u8, value: &[u8]) {
-        let length = u8::try_from(value.len()).expect("no note of weir's is longer than 255 bytes");
+        let length =
+            u8::try_from(value.len()).expect("weir writes no userdata longer than 255 bytes");
         self.0.extend([kind, length]);
         self.0.extend(value);
     }

@@ -4,11 +4,6 @@
 //! own (`unix_find_abstract` of net/unix/af_unix.c), so the lock covers exactly what it guards: a Pod with
 //! `hostNetwork` has the host's. It needs no file system and no capability, and the kernel releases it however
 //! the process ends.
-//!
-//! The lock is a listening unix socket with a name in the abstract namespace. Each network namespace has one of its
-//! own (`unix_find_abstract` of net/unix/af_unix.c), so that the lock is of the very thing that it guards: a Pod with
-//! `hostNetwork` has the host's. It needs no file system and no capability, and the kernel takes it from a process
-//! that ends, however it ends.
 
 mod holder;
 
@@ -76,7 +71,7 @@ impl Lock {
     /// Takes the lock as soon as nobody else has it. `tell` is called with the holder, each time that it
     /// changes.
     pub async fn take(mut tell: impl FnMut(&Holder)) -> Result<Self, LockError> {
-        let mut told: Option<Holder> = None;
+        let mut reported: Option<Holder> = None;
         loop {
             if let Some(lock) = Self::try_take()? {
                 return Ok(lock);
@@ -88,9 +83,9 @@ impl Lock {
                     if !holder.is_trusted() {
                         return Err(LockError::Stranger(holder));
                     }
-                    if told.as_ref().is_none_or(|told| holder.is_other(told)) {
+                    if reported.as_ref().is_none_or(|reported| holder.is_other(reported)) {
                         tell(&holder);
-                        told = Some(holder);
+                        reported = Some(holder);
                     }
                     wait_for_end(&mut stream).await;
                 }
@@ -98,8 +93,8 @@ impl Lock {
                     sleep(RETRY_AT_ONCE).await;
                 }
                 Err(_) => {
-                    if told.is_none() {
-                        tell(told.insert(Holder::unknown()));
+                    if reported.is_none() {
+                        tell(reported.insert(Holder::unknown()));
                     }
                     sleep(RETRY).await;
                 }

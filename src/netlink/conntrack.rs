@@ -2,9 +2,6 @@
 //!
 //! The kernel reads a deletion without a tuple as one of the whole table. Here a deletion takes a
 //! [`ConntrackEntry`], which only a dump creates and which always has a tuple.
-//!
-//! To the kernel, a deletion without a tuple means the whole table. Here a deletion takes an
-//! [`ConntrackEntry`], which only a dump makes and which always has one.
 
 use std::net::{IpAddr, SocketAddr};
 

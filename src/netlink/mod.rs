@@ -2,9 +2,6 @@
 //!
 //! The kernel answers during the send, and prepares the next part of a dump while the one before is read. So
 //! sockets never block, and a missing answer is an error.
-//!
-//! The kernel answers while it is sent to, and prepares the next part of a dump while the one
-//! before is read. So the sockets never block, and an answer that is not there is an error.
 
 pub mod addresses;
 pub mod conntrack;

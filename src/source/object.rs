@@ -3,9 +3,6 @@
 //!
 //! There are tens of thousands of these, and most of their text is not needed: names of Pods, managed fields.
 //! All that is `null` or missing is `None`.
-//!
-//! There are tens of thousands of these, and most of their text is of no use here: names of Pods, who
-//! manages which field. All that is `null` or missing is `None`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

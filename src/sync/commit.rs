@@ -33,7 +33,7 @@ pub(super) enum ApplyError {
     Suspect(CommitError),
     /// The kernel does not take this object.
     Rejected {
-        /// What it is, where that can be determined.
+        /// The object, if it is known.
         object: Option<Box<(Family, RejectedObject)>>,
         /// What the kernel said.
         error: CommitError,
@@ -50,7 +50,7 @@ impl<E: Into<SyncError>> From<E> for ApplyError {
 
 /// Commits a transaction in parts of bounded length. After an error `commits` may hold those that
 /// were committed before. With a generation, only while nobody else commits anything; it becomes the
-/// one behind the last piece that was committed.
+/// one after the last part that was committed.
 pub(super) fn commit(
     kernel: &mut impl NfTables,
     transaction: Transaction,

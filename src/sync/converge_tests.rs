@@ -18,7 +18,7 @@ use crate::kernel::{CommitError, Committed, DumpError, ForeignChanges, Parts};
 use crate::sync::commit::MAX_ELEMENTS;
 use crate::sync::reconcile;
 
-/// A kernel that answers as told and otherwise does what it is asked to.
+/// A kernel with scripted answers that otherwise does what it is asked to.
 #[derive(Default)]
 struct FakeKernel {
     ruleset: RefCell<Ruleset>,

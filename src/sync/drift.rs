@@ -22,7 +22,7 @@ pub(super) struct Drift {
     streak: (u32, Option<Instant>),
     backoff: Backoff,
     /// Foreign commits that were announced.
-    told: Suspicion,
+    announced: Suspicion,
     /// That something may have been missed: it may have been anything, or nothing.
     missed: Suspicion,
 }
@@ -52,7 +52,7 @@ impl Drift {
         for commit in &foreign.commits {
             self.suspects.merge(commit.changed.clone());
         }
-        self.told.is_pending |= !foreign.commits.is_empty();
+        self.announced.is_pending |= !foreign.commits.is_empty();
         self.missed.is_pending |= foreign.is_lossy;
     }
 
@@ -63,13 +63,13 @@ impl Drift {
 
     /// Whether something may differ.
     pub(super) fn is_pending(&self) -> bool {
-        self.told.is_pending || self.missed.is_pending
+        self.announced.is_pending || self.missed.is_pending
     }
 
     /// When to look, and repair what differs; `None` if there is no reason to. Not before now.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
-        let pending = [&self.told, &self.missed].into_iter().filter(|it| it.is_pending);
+        let pending = [&self.announced, &self.missed].into_iter().filter(|it| it.is_pending);
         let due = pending.map(|it| {
             let pauses = [self.backoff.until(), it.next_check];
             pauses.into_iter().flatten().fold(now, Instant::max)
@@ -81,7 +81,7 @@ impl Drift {
     /// something, returns the pause before the next repair, if there is one.
     pub(super) fn on_converged(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
-        for suspicion in [&mut self.told, &mut self.missed] {
+        for suspicion in [&mut self.announced, &mut self.missed] {
             if !was_repaired {
                 suspicion.was_in_vain(took);
             }
@@ -141,8 +141,8 @@ mod tests {
         drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
         drift.on_converged(false, Duration::from_secs(1));
         drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
-        let told = ForeignCommit { by: None, changed: Suspects::default() };
-        drift.note(&ForeignChanges { commits: vec![told], ..ForeignChanges::default() });
+        let foreign = ForeignCommit { by: None, changed: Suspects::default() };
+        drift.note(&ForeignChanges { commits: vec![foreign], ..ForeignChanges::default() });
         assert_eq!(drift.due(), Some(Instant::now()));
     }
 

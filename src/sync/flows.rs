@@ -117,7 +117,7 @@ impl<C: Connections> Flows<C> {
     }
 
     /// Records the effect of a commit, or of changes of the cluster that have been programmed: a
-    /// commit whose answer was lost is never taken note of itself.
+    /// commit whose answer was lost is never recorded itself.
     pub fn note(&mut self, effect: FlowImpact) {
         self.effect.merge(effect);
     }

@@ -13,7 +13,7 @@ use weir_rules::transaction::diff::diff;
 
 use super::*;
 
-/// A table of flows that fails as told.
+/// A table of flows with scripted failures.
 #[derive(Default)]
 struct FakeFlows {
     /// By source.
@@ -69,7 +69,7 @@ impl Connections for &mut FakeFlows {
             return Ok(None);
         }
         self.most_read = self.most_read.max(next.len());
-        // Those that have gone since are not told.
+        // Those that have gone since are not returned.
         let there = next.into_iter().filter(|flow| self.flows.contains_key(&flow.source));
         Ok(Some(there.filter(|flow| is_wanted(flow)).map(FakeEntry).collect()))
     }

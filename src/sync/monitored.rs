@@ -57,7 +57,7 @@ impl<K: NfTables, L: Listen> MonitoredKernel<K, L> {
         Self { kernel, monitor, foreign: ForeignChanges::default(), is_unsubscribed: false }
     }
 
-    /// The same, but from the first call of [`Self::drain`] on: until then another weir manages the tables.
+    /// The same, but from the first look on: until then another weir manages the tables.
     ///
     /// # Errors
     /// If the monitor cannot be made to stop listening until then.

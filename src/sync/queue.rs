@@ -82,7 +82,7 @@ impl Queue {
         self.begun.retain(|service| services.contains(service));
     }
 
-    /// Takes all of it out, to be programmed in one piece.
+    /// Takes everything, to be programmed in one batch.
     pub(super) fn take(&mut self) -> ChangeSet {
         let begun = std::mem::take(&mut self.begun);
         let Self { environment, queued, released, .. } =

@@ -99,7 +99,7 @@ impl<K: NfTables> Reconciler<K> {
         self.prefetched = self.kernel.dump().ok();
     }
 
-    /// Takes note of what has changed in the cluster. Changed settings are part of the environment.
+    /// Queues what has changed in the cluster. Changed settings are part of the environment.
     pub fn enqueue(&mut self, change_set: ChangeSet) {
         for service in &change_set.services {
             if self.quarantine.try_again(service) {

@@ -103,15 +103,16 @@ impl DeltaScope {
     /// Learns how far the kernel has come, unless weir's own tables are concerned.
     fn catch_up(&mut self, kernel: &mut impl NfTables) -> Result<(), ApplyError> {
         let foreign = kernel.drain();
-        let told = foreign.generation.filter(|&told| is_later(told, self.generation));
+        let announced =
+            foreign.generation.filter(|&announced| is_later(announced, self.generation));
         let concerns_weir = foreign.is_lossy || !foreign.commits.is_empty();
         self.foreign.merge(foreign);
         // An unannounced commit may have changed anything. Where nobody committed anything, an
         // element had expired that was to go.
         let is_told = std::mem::take(&mut self.has_committed)
-            || told.is_some()
+            || announced.is_some()
             || kernel.generation()? == self.generation;
-        self.generation = told.unwrap_or(self.generation);
+        self.generation = announced.unwrap_or(self.generation);
         if concerns_weir || !is_told { Err(ApplyError::Drifted) } else { Ok(()) }
     }
 
@@ -147,7 +148,8 @@ impl Scope for DeltaScope {
             self.reads += 1;
             let read = kernel.read(&parts)?.ruleset;
             for (family, table) in read.tables {
-                let there = self.before.tables.get_mut(&family).expect("asked for");
+                let there =
+                    self.before.tables.get_mut(&family).expect("the read asked for this one");
                 let after = &self.after.tables[&family];
                 // The kernel has in them what is of other Services, too.
                 let learned: Vec<(_, Elements)> = table
@@ -159,7 +161,8 @@ impl Scope for DeltaScope {
                     })
                     .collect();
                 for (name, elements) in learned {
-                    there.sets.get_mut(&name).expect("asked for").elements = elements;
+                    there.sets.get_mut(&name).expect("the read asked for this one").elements =
+                        elements;
                 }
             }
         }

@@ -121,7 +121,7 @@ impl TakeoverProgress {
     }
 
     fn say(&mut self, report: &TakeoverReport) {
-        match self.news(report) {
+        match self.status(report) {
             TakeoverStatus::Nothing => debug!("nothing of kube-proxy's to remove"),
             TakeoverStatus::TookOver => info!("took over from kube-proxy: removed {report}"),
             TakeoverStatus::CameBack => warn!(
@@ -134,7 +134,7 @@ impl TakeoverProgress {
         }
     }
 
-    fn news(&self, report: &TakeoverReport) -> TakeoverStatus {
+    fn status(&self, report: &TakeoverReport) -> TakeoverStatus {
         if report.is_nothing_removed() {
             TakeoverStatus::Nothing
         } else if self.was_done && (!self.was_waiting || report.has_removed_rules()) {
@@ -185,7 +185,7 @@ mod tests {
         let rules = TakeoverReport { rules: 2, is_waiting: true, ..TakeoverReport::default() };
         let interface = TakeoverReport { interfaces: 1, ..TakeoverReport::default() };
         let mut progress = TakeoverProgress::default();
-        for (report, news) in [
+        for (report, status) in [
             (&rules, TakeoverStatus::TookOver),
             (
                 &TakeoverReport { is_waiting: true, ..TakeoverReport::default() },
@@ -195,7 +195,7 @@ mod tests {
             (&interface, TakeoverStatus::TookOver),
             (&interface, TakeoverStatus::CameBack),
         ] {
-            assert_eq!(progress.news(report), news, "{report:?}");
+            assert_eq!(progress.status(report), status, "{report:?}");
             progress.pause_after(report, None);
         }
     }

@@ -185,7 +185,7 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Legacy
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start)?;
-    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut stdin = child.stdin.take().expect("stdin was set to a pipe");
     let output = thread::scope(|scope| {
         // A program that stops reading early says why by its status.
         scope.spawn(move || stdin.write_all(input.as_bytes()).ok());

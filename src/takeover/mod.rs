@@ -6,8 +6,8 @@
 //! of net/netfilter/core.c). Established connections are the kernel's to translate as long as
 //! somebody's nat chains are there, and so survive.
 //!
-//! Nothing else is touched: chains and tables are known by kube-proxy's names, rules that lead
-//! to them by their place and comment.
+//! Nothing else is changed: chains and tables are known by kube-proxy's names, rules that lead to
+//! them by their place and comment.
 
 mod accept;
 mod follow;

@@ -81,7 +81,7 @@ impl SavedTable {
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes all");
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
 }
 
 /// The words of a line. A word with spaces is in double quotes, in which a backslash stands before

@@ -2,10 +2,11 @@
 //! symbolic link, behind links that are swapped, as the kubelet does it with the `..data` of a ConfigMap's
 //! volume, or with a directory that takes another's place.
 //!
-//! What is watched are the directories that hold a file or a link on the way to it. What happens in them
-//! under other names is no change. The kernel tells a directory only of what is written by a name in it, so
-//! that a file with more than one name (a hard link) is watched itself, too. That a directory has been moved, with others above it, is not told
-//! by the kernel, so that once a second it is looked whether each is still the one that is watched.
+//! What is watched are the directories that hold a file or a link on the way to it. What happens in them under
+//! other names is no change. The kernel notifies a directory only of what is written by a name in it, so that a
+//! file with more than one name (a hard link) is watched itself, too. That a directory has been moved, with
+//! others above it, is not reported by the kernel, so that once a second it is looked whether each is still the
+//! one that is watched.
 
 mod event;
 mod route;

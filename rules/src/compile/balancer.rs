@@ -120,8 +120,8 @@ impl Balancer {
     /// The chain of this name, if Services share it.
     pub(crate) fn shared(name: &Name) -> Option<Self> {
         let strip = |side| Some((side, name.as_str().strip_prefix(side)?));
-        let sides = ["external-local-", "external-", "local-", ""];
-        let (side, rest) = sides.into_iter().find_map(strip)?;
+        let prefixes = ["external-local-", "external-", "local-", ""];
+        let (prefix, rest) = prefixes.into_iter().find_map(strip)?;
         let (destination, rest) = match rest.strip_prefix("nodeport-") {
             Some(rest) => (DestinationKind::NodePort, rest),
             None => (DestinationKind::Address, rest),
@@ -129,7 +129,7 @@ impl Balancer {
         let numbers = rest.strip_prefix("lb-")?;
         let number =
             |text: &str| text.parse().ok().filter(|number| (1..=LOCAL_SLOTS).contains(number));
-        let choice = match side {
+        let choice = match prefix {
             "" => Choice::Cluster(number(numbers)?),
             "local-" => Choice::Local(number(numbers)?),
             "external-" => Choice::External(number(numbers)?),

@@ -217,6 +217,6 @@ impl TableBuilder {
 
 /// Puts an element into a table that declares its map.
 fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {
-    let set = table.sets.get_mut(map.name()).expect("the table declares every map");
+    let set = table.sets.get_mut(map.name()).expect("the skeleton declares every map");
     set.elements.insert(key, element);
 }

@@ -133,13 +133,13 @@ impl Skeleton {
     /// What a Service of the cluster adds; nothing if it is not there.
     pub(crate) fn fragment(&self, name: &NamespacedName, cluster: &Cluster) -> Fragment {
         let Some(service) = cluster.services.get(name) else { return Fragment::default() };
-        let around = NodeContext {
+        let node = NodeContext {
             family: self.family,
             place: Locality { node: &self.node_name, zone: self.zone.as_deref() },
             node_address: self.node_address,
             max_elements: self.max_elements,
         };
         let lost = cluster.services.lost(name);
-        service::fragment(name, service, lost, &cluster.slices.of(name), around)
+        service::fragment(name, service, lost, &cluster.slices.of(name), node)
     }
 }

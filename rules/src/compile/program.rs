@@ -124,7 +124,8 @@ fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &
         (names::NODEPORT_ADDRESSES, node_port_networks(family, cluster, config)),
     ];
     for (name, networks) in sets {
-        table.sets.get_mut(name).expect("declared above").elements = intervals(&networks);
+        table.sets.get_mut(name).expect("`add_sets` declares these sets").elements =
+            intervals(&networks);
     }
 }
 
@@ -155,7 +156,9 @@ fn without(network: IpNet, others: &[IpNet]) -> Vec<IpNet> {
     if within.contains(&network) {
         return Vec::new();
     }
-    let halves = network.subnets(network.prefix_len() + 1).expect("it holds a smaller one");
+    let halves = network
+        .subnets(network.prefix_len() + 1)
+        .expect("a network with another one inside can be halved");
     halves.flat_map(|half| without(half, &within)).collect()
 }
 

@@ -56,8 +56,8 @@ enum Side {
     External,
 }
 
-/// What a Service adds. It is served in a family in which it has a ClusterIP, at all that it claims but
-/// what it has `lost` to others. The cost is linear in what is added.
+/// A Service's fragment. It is served in a family in which it has a ClusterIP, at all that it claims
+/// but what it has `lost` to others. The cost is linear in what is added.
 pub(super) fn fragment(
     name: &NamespacedName,
     service: &Service,
@@ -119,27 +119,27 @@ impl Builder<'_> {
         // Two entries of one port are not possible in a Service that the API server has seen.
         let affinity = Affinity::new(self.name, self.service, port, &endpoints)
             .filter(|affinity| !self.affinities.contains(&affinity.id.id));
-        let way = Route { affinity: affinity.as_ref(), index, comment: &comment };
+        let route = Route { affinity: affinity.as_ref(), index, comment: &comment };
         let mut has_backends = false;
         let protocol = port.protocol;
         let addresses = std::mem::take(&mut self.addresses);
-        let sides = [
+        let targets = [
             (&addresses.cluster, &internal),
             (&addresses.external, &external),
             (&addresses.load_balancer, &external),
         ];
-        for (addresses, traffic) in sides {
+        for (addresses, traffic) in targets {
             for &address in addresses {
                 let claim = Claim::Address { address, protocol, port: port.port };
-                has_backends |= self.serve(claim, way, traffic);
+                has_backends |= self.serve(claim, route, traffic);
             }
         }
         if let Some(port) = port.node_port {
             let claim = Claim::NodePort { protocol, port };
-            has_backends |= self.serve(claim, way, &external);
+            has_backends |= self.serve(claim, route, &external);
         }
         for &address in &addresses.load_balancer {
-            self.guard(address, port, way);
+            self.guard(address, port, route);
         }
         self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
@@ -151,20 +151,20 @@ impl Builder<'_> {
     }
 
     /// Puts the firewall in front of a load-balancer address and port.
-    fn guard(&mut self, address: IpAddr, port: &ServicePort, way: Route<'_>) {
+    fn guard(&mut self, address: IpAddr, port: &ServicePort, route: Route<'_>) {
         let Some(firewall) = &mut self.firewall else { return };
         let claim = Claim::Address { address, protocol: port.protocol, port: port.port };
         let (destination, key) = destination(claim);
         // Whose address it is says who may use it.
-        if self.taken.get(&(destination, key)) == Some(&way.index) {
+        if self.taken.get(&(destination, key)) == Some(&route.index) {
             let verdict = Verdict::Goto(firewall.chain(port));
-            self.elements.push((Map::FirewallIps, key, verdict_element(verdict, way.comment)));
+            self.elements.push((Map::FirewallIps, key, verdict_element(verdict, route.comment)));
         }
     }
 
     /// Serves what the Service claims, unless that is taken; returns whether it has endpoints.
-    fn serve(&mut self, claim: Claim, way: Route<'_>, traffic: &Traffic<'_>) -> bool {
-        let Route { affinity, index, comment } = way;
+    fn serve(&mut self, claim: Claim, route: Route<'_>, traffic: &Traffic<'_>) -> bool {
+        let Route { affinity, index, comment } = route;
         let (destination, key) = destination(claim);
         if self.lost.contains(&claim) || self.taken.contains_key(&(destination, key)) {
             return false;

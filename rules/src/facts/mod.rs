@@ -1,8 +1,6 @@
 //! State derived from Services beside the ruleset, updated incrementally.
 //!
 //! Each Service's contribution to a total is stored with it, so that it can be subtracted again.
-//!
-//! What a Service adds to a total is kept with it, so that it can be taken out again.
 
 pub mod counts;
 pub mod excess;
@@ -76,8 +74,8 @@ impl DerivedState {
     }
 
     /// Applies what has changed in a cluster since the last update. Other settings and another node
-    /// are detected. The cost is that of the changed Services; if the node's name is another one,
-    /// what all do.
+    /// are detected. The cost is that of the changed Services, or of all if the node's name has
+    /// changed.
     pub fn update(
         &mut self,
         cluster: &Cluster,

@@ -89,9 +89,9 @@ pub enum Statement {
         /// The new port.
         port: NonZeroU16,
     },
-    /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or renews the one that is
-    /// there live as long again with the data that it has. The rule ends here for a packet for
-    /// which the map has no room.
+    /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or restarts the timeout of
+    /// the one that exists, which keeps its data. The rule ends here for a packet for which the map
+    /// has no room.
     Update {
         /// The map's name.
         map: Name,

@@ -31,12 +31,12 @@ pub(super) struct PacketContext<'a, 'r> {
 /// All ends of a packet, equal ones not yet merged.
 pub(super) fn run<'a, 'r>(place: PacketContext<'a, 'r>, packet: &'a Packet) -> Vec<Outcome<'r>> {
     let mut outcomes = Vec::new();
-    let mut ways = vec![Advance::On(Walker::new(place, packet))];
-    while let Some(way) = ways.pop() {
-        match way {
-            Advance::On(walker) => ways.push(walker.advance()),
+    let mut pending = vec![Advance::On(Walker::new(place, packet))];
+    while let Some(advance) = pending.pop() {
+        match advance {
+            Advance::On(walker) => pending.push(walker.advance()),
             // The last goes on first, so that ends come in the order of the values.
-            Advance::Split(split) => ways.extend(split.into_iter().rev()),
+            Advance::Split(split) => pending.extend(split.into_iter().rev()),
             Advance::Outcome(end) => outcomes.push(end),
         }
     }

@@ -4,11 +4,6 @@
 //! net/netfilter/nf_tables_api.c), several messages to a datagram. All carry the port id of the socket that
 //! sent the transaction, and commits never interleave: the kernel holds a lock until the last message is out.
 //! It increments the generation before it sends the first.
-//!
-//! A commit is told as one message for each thing in it and, behind these, `NFT_MSG_NEWGEN`
-//! (`nf_tables_commit` of net/netfilter/nf_tables_api.c), several messages to a datagram. All carry
-//! the port id of the socket that the transaction came from, and commits are never mixed: the kernel
-//! holds a lock until the last of them is out. It has counted the generation up before the first.
 
 use std::collections::BTreeSet;
 

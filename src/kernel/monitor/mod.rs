@@ -2,9 +2,6 @@
 //!
 //! The kernel sends a multicast group one message for each object that a commit changes. It sends nothing about
 //! elements that packets add to maps or that expire there.
-//!
-//! The kernel tells it to a multicast group, one message for each thing that a commit changes. It
-//! tells nothing of what packets put into maps, nor of what expires there.
 
 #![deny(unsafe_code)]
 

@@ -26,7 +26,7 @@ impl Notice {
     /// Waits until the monitor has become readable since the last call, after which
     /// [`Monitor::drain`](super::Monitor::drain) is to be called. It may find nothing. Nothing is
     /// lost if the wait is given up.
-    pub async fn told(&mut self) -> io::Result<()> {
+    pub async fn readable(&mut self) -> io::Result<()> {
         self.0.readable_mut().await?.clear_ready();
         Ok(())
     }

@@ -2,9 +2,6 @@
 //!
 //! One task watches each of the four collections that a proxy reads, and sends [`Update`]s; [`Store`] applies
 //! them. Objects are converted on arrival and never stored in full.
-//!
-//! One task watches each of the four collections that a proxy reads and sends [`Update`]s;
-//! [`Store`] applies them. Objects are converted as they come and never kept whole.
 
 mod auth_errors;
 mod backoff;

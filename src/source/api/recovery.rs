@@ -112,7 +112,7 @@ mod tests {
     async fn an_answer_ends_what_an_outage_has_grown_and_refusals_grow_by_themselves() {
         let mut recovery = Recovery::default();
         let long = |recovery: &mut Recovery, failure: &WatchError| {
-            (0..8).map(|_| recovery.after_failure(failure)).last().expect("there are some")
+            (0..8).map(|_| recovery.after_failure(failure)).last().expect("the range is not empty")
         };
         assert!(long(&mut recovery, &WatchError::Late(SECOND)) >= 15 * SECOND);
         assert!(recovery.after_failure(&status(500)) < 2 * SECOND);

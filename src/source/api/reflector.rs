@@ -45,7 +45,7 @@ pub(super) struct Reflector {
     /// How long the last watch was asked to last.
     asked: Duration,
     /// When the last list or watch last received something, if it did.
-    heard: Option<Instant>,
+    last_progress: Option<Instant>,
     /// How many times in a row nothing has lasted.
     failures: u32,
     /// What failed last and has been said.
@@ -83,7 +83,7 @@ impl Reflector {
             is_outdated: false,
             no_renewal: None,
             asked: Duration::ZERO,
-            heard: None,
+            last_progress: None,
             failures: 0,
             complaint: None,
         }
@@ -98,7 +98,7 @@ impl Reflector {
                 self.renew().await;
             }
             let start = Instant::now();
-            self.heard = None;
+            self.last_progress = None;
             let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
@@ -110,7 +110,7 @@ impl Reflector {
             };
             let lasted = start.elapsed();
             let result = match result {
-                Ok(()) if is_watch && self.heard.is_none() && lasted < SHORT_WATCH => {
+                Ok(()) if is_watch && self.last_progress.is_none() && lasted < SHORT_WATCH => {
                     Err(WatchError::Short)
                 }
                 other => other,
@@ -135,7 +135,8 @@ impl Reflector {
 
     /// Handles the end of a watch that had started; returns how long to wait.
     fn watch_ended(&mut self, lasted: Duration) -> Duration {
-        let silence = self.heard.map_or(lasted, |heard| heard.elapsed().min(lasted));
+        let silence =
+            self.last_progress.map_or(lasted, |last_progress| last_progress.elapsed().min(lasted));
         if self.recovery.is_silent(silence) {
             info!(watch = self.collection.name(), "listing again, as the server says nothing");
             self.version = None;
@@ -147,7 +148,10 @@ impl Reflector {
     /// Handles a failure; returns how long to wait.
     async fn recover(&mut self, failure: &WatchError, lasted: Duration) -> Duration {
         let was_listing = self.version.is_none();
-        if failure.ends_watch() && !was_listing && (self.heard.is_some() || lasted >= SHORT_WATCH) {
+        if failure.ends_watch()
+            && !was_listing
+            && (self.last_progress.is_some() || lasted >= SHORT_WATCH)
+        {
             match failure {
                 WatchError::Broken(_) => self.note(failure),
                 _ => self.complain_of(failure),
@@ -267,7 +271,7 @@ impl Reflector {
 
     /// Records a successful answer.
     fn drain(&mut self) {
-        self.heard = Some(Instant::now());
+        self.last_progress = Some(Instant::now());
         self.failures = 0;
         self.recovery.drain();
         if self.complaint.take().is_some() {

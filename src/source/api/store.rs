@@ -139,7 +139,7 @@ impl Store {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
                     self.change_set.service(&slice.service);
-                    self.names.share(&mut slice);
+                    self.names.intern(&mut slice);
                     if let Some((known, _)) = self.cluster.services.get_key_value(&slice.service) {
                         slice.service = known.clone();
                     }
@@ -168,7 +168,7 @@ impl Store {
     }
 
     fn put_service(&mut self, name: NamespacedName, mut service: Service) {
-        self.names.share_ports(&mut service);
+        self.names.intern_ports(&mut service);
         service.limit_keys(self.cluster.services.max_keys());
         if self.cluster.services.get(&name) == Some(&service) {
             return;

@@ -200,7 +200,7 @@ fn an_object_that_cannot_be_decoded_is_told_by_its_name_and_leaves_the_others() 
     assert!(matches!(page.objects[0].outcome, Ok(Converted { object: Object::Slice(..), .. })));
 }
 
-/// Nothing that an object says but its name can keep it from being told by its name.
+/// Nothing in an object but its name can keep it from being reported by its name.
 #[test]
 fn an_object_with_labels_of_no_sense_leaves_the_others_and_can_go() {
     let label = json!({"kubernetes.io/service-name": 5});

@@ -161,9 +161,9 @@ impl Directory {
 }
 
 /// The notes that are new since the last call; all current ones count as reported afterwards.
-fn new(told: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
-    let new = now.iter().filter(|line| !told.contains(*line)).cloned().collect();
-    *told = now.into_iter().collect();
+fn new(reported: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
+    let new = now.iter().filter(|line| !reported.contains(*line)).cloned().collect();
+    *reported = now.into_iter().collect();
     new
 }
 

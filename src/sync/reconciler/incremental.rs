@@ -99,8 +99,8 @@ impl<K: NfTables> Reconciler<K> {
         result.is_ok()
     }
 
-    /// All that waits, to be programmed in one piece while these Services are left as they are. Those of
-    /// them that are tried again wait.
+    /// Takes everything that is queued, to be programmed in one batch while these Services are frozen.
+    /// Those of them that are tried again wait.
     pub(super) fn take_queue(&mut self, left: HashSet<NamespacedName>) -> ChangeSet {
         let mut change_set = self.queue.take();
         let waiting = self.quarantine.waiting();

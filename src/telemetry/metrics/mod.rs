@@ -43,7 +43,9 @@ impl Default for Metrics {
             book.gauges("kubernetes_build_info", &names, "Always 1; its labels tell the version.");
         build.with_label_values(&values).set(1);
         let (registry, mut entries) = book.close();
-        registry.register(Box::new(ProcessCollector::for_self())).expect("names of its own");
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("process metrics have names of their own");
 
         let mut slis = MetricsBuilder::default();
         let healthcheck = slis.gauges(
@@ -78,7 +80,7 @@ impl Metrics {
 
     /// All values, in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
-        // The log counts these for the whole process.
+        // The log counts these for the entire process.
         let dropped = &self.own.dropped_log_lines;
         dropped.inc_by(logging::dropped_lines().saturating_sub(dropped.get()));
         TextEncoder::new().encode_to_string(&self.registry.gather())

@@ -31,7 +31,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// All of what changes for these Services, in one piece.
+    /// Everything that changes for these Services, in one batch.
     pub(super) fn all(services: &BTreeSet<NamespacedName>, environment: bool) -> Self {
         Self {
             services: services.iter().cloned().collect(),
@@ -95,7 +95,7 @@ impl Mirror {
             && self.is_split(&drafts, cluster, batch, compiled, &mut plan, &mut known);
         let mut room = batch.max_elements;
         for name in &batch.services {
-            if self.left.contains(name) {
+            if self.frozen.contains(name) {
                 plan.finished.push(name.clone());
                 continue;
             }
@@ -140,8 +140,9 @@ impl Mirror {
             room = room.saturating_sub(cost);
         }
         plan.tables = drafts.map(|Draft { state, new_frame: frame, mut store, .. }| {
-            let ways = state.map(|state| self.yield_contested(state, &store)).unwrap_or_default();
-            store.extend(ways);
+            let yielded =
+                state.map(|state| self.yield_contested(state, &store)).unwrap_or_default();
+            store.extend(yielded);
             Some(TablePlan { frame, store })
         });
         plan
@@ -159,7 +160,7 @@ impl Mirror {
         known: &mut HashMap<&'a NamespacedName, Changes>,
     ) -> bool {
         let (mut whole, mut room) = (HashSet::new(), batch.max_elements);
-        let services = batch.services.iter().filter(|name| !self.left.contains(*name));
+        let services = batch.services.iter().filter(|name| !self.frozen.contains(*name));
         for name in services {
             let changes = changes(drafts, name, cluster, compiled, plan);
             let cost = cost(&changes);
@@ -171,7 +172,7 @@ impl Mirror {
             whole.insert(name);
         }
         let owners = known.keys().filter_map(|name| batch.contested.get(*name)).flatten();
-        owners.into_iter().any(|owner| !whole.contains(owner) && !self.left.contains(owner))
+        owners.into_iter().any(|owner| !whole.contains(owner) && !self.frozen.contains(owner))
     }
 }
 
@@ -224,7 +225,7 @@ impl<'a> Draft<'a> {
 
     fn frame(&self) -> &Skeleton {
         let frame = self.new_frame.as_ref().or(self.state.map(|state| &state.frame));
-        frame.expect("one of the two is there")
+        frame.expect("a table that stays has its old skeleton, any other a new one")
     }
 
     /// What a Service adds now.

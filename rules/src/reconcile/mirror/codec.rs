@@ -2,9 +2,6 @@
 //!
 //! Most of a fragment is lists of endpoints. The elements of a list differ in slot and endpoint only, so a list
 //! is written as its destination, its first slot, and one endpoint after the other.
-//!
-//! A list of endpoints is most of it. Its elements differ in slot and endpoint only, so that it is
-//! written as one destination, its first slot, and endpoint after endpoint.
 
 use super::owners::destination;
 use crate::compile::{Balancer, Entry, Fragment, Map};
@@ -139,7 +136,7 @@ impl FragmentWriter<'_> {
 
     /// At most 255 bytes.
     fn put(&mut self, bytes: &[u8]) {
-        self.put_number(u8::try_from(bytes.len()).expect("it is short"));
+        self.put_number(u8::try_from(bytes.len()).expect("keys and texts have at most 255 bytes"));
         self.0.extend(bytes);
     }
 }
@@ -154,11 +151,14 @@ impl<'a> FragmentReader<'a> {
             let comment = Some(self.text()).filter(|text| !text.is_empty()).map(Box::from);
             return elements.push((map, key, Element { data, comment }));
         };
-        let destination = destination(map, &key).expect("it has a slot");
-        let count = u32::from_be_bytes(self.take(4).try_into().expect("four")) as usize;
+        let destination =
+            destination(map, &key).expect("`pack` writes only slotted maps in this form");
+        let count = u32::from_be_bytes(
+            self.take(4).try_into().expect("`take` returns the requested length"),
+        ) as usize;
         let length = usize::from(self.take(1)[0]);
         for slot in (first..=u32::MAX).take(count) {
-            let endpoint = RawValue::from_bytes(self.take(length)).expect("it was one");
+            let endpoint = RawValue::from_bytes(self.take(length)).expect("`pack` wrote a key");
             elements.push((map, destination.slot(slot), Element::new(Data::Values(endpoint))));
         }
     }
@@ -173,11 +173,11 @@ impl<'a> FragmentReader<'a> {
     }
 
     fn key(&mut self) -> RawKey {
-        RawKey::from_bytes(self.bytes()).expect("it was one")
+        RawKey::from_bytes(self.bytes()).expect("`pack` wrote a key")
     }
 
     fn text(&mut self) -> &'a str {
-        std::str::from_utf8(self.bytes()).expect("it was text")
+        std::str::from_utf8(self.bytes()).expect("`pack` wrote UTF-8")
     }
 
     fn bytes(&mut self) -> &'a [u8] {
@@ -191,7 +191,7 @@ impl<'a> FragmentReader<'a> {
     }
 
     fn take(&mut self, length: usize) -> &'a [u8] {
-        self.0.split_off(..length).expect("all that was written can be read")
+        self.0.split_off(..length).expect("records are read as they were written")
     }
 }
 

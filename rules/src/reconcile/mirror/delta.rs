@@ -13,8 +13,8 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    /// The two sides of a change of a table; none on the side where there is no table, and on both
-    /// if nothing changes.
+    /// The delta of a table: its parts before and after. There is none where there is no table, and
+    /// on both if nothing changes.
     pub(super) fn compare(
         state: Option<&TableMirror>,
         plan: &TablePlan,
@@ -67,7 +67,7 @@ impl Delta {
 
     fn add_fragments(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         before.differences(after, |map, key, old, new| {
-            self.declare(map, frame);
+            self.declare_set(map, frame);
             if let Some(old) = old {
                 insert(&mut self.before, map, *key, old.clone());
             }
@@ -87,7 +87,7 @@ impl Delta {
     fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         let members = before.members().chain(after.members());
         if members.count() > 0 {
-            self.declare(Map::AffinityEndpoints, frame);
+            self.declare_set(Map::AffinityEndpoints, frame);
         }
         for (side, fragment) in [(&mut self.before, before), (&mut self.after, after)] {
             for (map, key, element) in fragment.members() {
@@ -112,7 +112,7 @@ impl Delta {
     fn add_shared(&mut self, shared: &SharedObject, frames: Frames<'_>, before: bool, after: bool) {
         match shared {
             SharedObject::Element(map, key) => {
-                self.declare(*map, frames.new);
+                self.declare_set(*map, frames.new);
                 let side = if before { &mut self.before } else { &mut self.after };
                 insert(side, *map, *key, Element::new(Data::Nothing));
             }
@@ -138,7 +138,7 @@ impl Delta {
     }
 
     /// Declares a map on both sides.
-    fn declare(&mut self, map: Map, frame: &Skeleton) {
+    fn declare_set(&mut self, map: Map, frame: &Skeleton) {
         if !self.before.sets.contains_key(map.name()) || !self.after.sets.contains_key(map.name()) {
             let set = Set::new(frame.spec(map));
             for side in [&mut self.before, &mut self.after] {
@@ -155,7 +155,7 @@ struct Frames<'a> {
 }
 
 fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {
-    let set = table.sets.get_mut(map.name()).expect("declared before");
+    let set = table.sets.get_mut(map.name()).expect("`declare_set` put the set into this table");
     set.elements.insert(key, element);
 }
 

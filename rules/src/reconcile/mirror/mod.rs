@@ -5,11 +5,6 @@
 //! been committed, the plan is accepted. So the mirror equals the kernel's tables as long as nobody else
 //! changes these.
 //!
-//! A change of some Services is planned first: they are compiled, and what then differs makes two
-//! small rulesets, one with what is there now and one with what should be. Once the difference of
-//! the two has been committed, the plan is accepted. So what is kept here is what the kernel holds,
-//! as long as nobody else changes it.
-//!
 //! No two Services have the same destination: [`crate::cluster::claims`] sees to that.
 
 mod batch;
@@ -36,12 +31,12 @@ use crate::config::Config;
 use crate::nft::{RawKey, Ruleset, Table};
 use crate::transaction::Tally;
 
-/// What a cluster asks for. At first nothing: not even tables.
+/// The desired ruleset, as it was last committed. Empty at first, without tables.
 #[derive(Debug, Clone, Default)]
 pub struct Mirror {
     tables: [Option<TableMirror>; 2],
-    /// Services that are not compiled.
-    left: HashSet<NamespacedName>,
+    /// Frozen Services, which are not compiled.
+    frozen: HashSet<NamespacedName>,
 }
 
 /// The table of a family.
@@ -55,7 +50,7 @@ struct TableMirror {
     tally: Tally,
 }
 
-/// What several Services may use.
+/// An object that several Services may use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum SharedObject {
     Element(Map, RawKey),

@@ -77,7 +77,7 @@ impl Plan {
         };
         let users = table.store.iter().filter(|(name, after)| after.needs(object) || needed(name));
         // A Service that yields asks for nothing.
-        let users = users.filter(|(name, _)| !before.left.contains(name));
+        let users = users.filter(|(name, _)| !before.frozen.contains(name));
         users.map(|(name, _)| name.clone()).collect()
     }
 }
@@ -92,20 +92,19 @@ impl Mirror {
 
     /// Freezes exactly these Services: they stay as they are, whatever changes.
     pub fn freeze(&mut self, services: HashSet<NamespacedName>) {
-        self.left = services;
+        self.frozen = services;
     }
 
-    /// What Services that are left as they are keep, of those that have a destination which another
-    /// comes to have.
+    /// The fragments of frozen Services that have a destination which another comes to have.
     pub(super) fn yield_contested(
         &self,
         state: &TableMirror,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
-        let left = self.left.iter().map(|name| (name, state.store.get(name)));
-        let left = left.filter(|(_, fragment)| !fragment.is_empty());
-        let left: Vec<_> = left.collect();
-        if left.is_empty() {
+        let frozen = self.frozen.iter().map(|name| (name, state.store.get(name)));
+        let frozen = frozen.filter(|(_, fragment)| !fragment.is_empty());
+        let frozen: Vec<_> = frozen.collect();
+        if frozen.is_empty() {
             return Vec::new();
         }
         let elements = others.iter().flat_map(|(_, other)| &other.elements);
@@ -113,7 +112,7 @@ impl Mirror {
             elements.filter_map(|(map, key, _)| destination(*map, key)).collect();
         let is_taken =
             |(map, key, _): &Entry| destination(*map, key).is_some_and(|it| taken.contains(&it));
-        let concerned = left.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
+        let concerned = frozen.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
         let kept = concerned.map(|(name, mut fragment)| {
             let elements = fragment.elements.into_iter().filter(|entry| !is_taken(entry));
             fragment.elements = elements.collect();

@@ -2,10 +2,6 @@
 //!
 //! Fragments live as long as their Service, and most are about a hundred bytes. An allocation for each would
 //! cost a third more memory.
-//!
-//! There is a fragment for each Service for as long as it is there, and most are of a hundred bytes.
-//! So all are in one piece of memory, one behind the other: with pieces of their own, what it takes
-//! to find and to keep these would be a third on top.
 
 use std::collections::HashMap;
 
@@ -14,7 +10,7 @@ use crate::cluster::NamespacedName;
 use crate::compile::Fragment;
 use crate::nft::Table;
 
-/// So many bytes may be left over at least before it is tidied up.
+/// How much garbage the buffer may always hold before it is compacted, in bytes.
 const FEW: usize = 64 * 1024;
 
 /// Fragments by Service; none that is empty.
@@ -22,9 +18,9 @@ const FEW: usize = 64 * 1024;
 pub(super) struct FragmentStore {
     places: HashMap<NamespacedName, ByteRange>,
     bytes: Vec<u8>,
-    /// How many of the bytes are nobody's any more.
+    /// How many of the bytes belong to no fragment any more.
     garbage: usize,
-    /// What few Services have, which is not in the bytes.
+    /// Rare records, which have no encoding.
     rest: HashMap<NamespacedName, Fragment>,
 }
 
@@ -51,7 +47,7 @@ impl FragmentStore {
         self.places.get(name).map_or(0, |place| place.length as usize / 10)
     }
 
-    /// What a Service adds.
+    /// A Service's fragment.
     pub(super) fn get(&self, name: &NamespacedName) -> Fragment {
         self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()
     }
@@ -69,13 +65,15 @@ impl FragmentStore {
             if !rest.is_empty() {
                 self.rest.insert(name.clone(), rest);
             }
-            let number = |bytes: usize| u32::try_from(bytes).expect("they are less than 4 GiB");
+            let number = |bytes: usize| {
+                u32::try_from(bytes).expect("all fragments together have less than 4 GiB")
+            };
             let place =
                 ByteRange { start: number(start), length: number(self.bytes.len() - start) };
             self.places.insert(name, place);
         }
         if self.garbage > FEW.max(self.bytes.len() / 4) {
-            self.tidy();
+            self.compact();
         }
         before
     }
@@ -100,7 +98,7 @@ impl FragmentStore {
         unpack(place.of(&self.bytes), rest)
     }
 
-    fn tidy(&mut self) {
+    fn compact(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
         for place in self.places.values_mut() {
             let start = bytes.len() as u32;

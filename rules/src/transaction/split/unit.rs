@@ -26,7 +26,8 @@ impl Unit {
     /// it is.
     pub(super) fn of_key(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
         let begin = |length: usize| {
-            RawKey::from_bytes(&key.as_bytes()[..length]).expect("shorter than a key")
+            RawKey::from_bytes(&key.as_bytes()[..length])
+                .expect("a prefix of a key is shorter than a key")
         };
         match set.as_str() {
             names::CLUSTER_IPS
@@ -65,9 +66,9 @@ impl Unit {
 /// Service's, and a port's behind it. Only such a name has a slash.
 pub(crate) fn owner(name: &Name) -> Option<String> {
     let (head, tail) = name.as_str().split_once('/')?;
-    let sides = ["external-", "local-", "nodeport-"];
+    let prefixes = ["external-", "local-", "nodeport-"];
     let kinds = ["affinity-", "learn-", "endpoints-", "firewall-", "source-ranges-"];
-    let head = sides.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
+    let head = prefixes.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
     let namespace = kinds.iter().find_map(|kind| head.strip_prefix(kind)).unwrap_or(head);
     let service = tail.split('/').next().unwrap_or(tail);
     Some(format!("{namespace}/{service}"))
@@ -145,7 +146,7 @@ impl Units {
                 let index = self.add(part, 0);
                 // All of them become one with the first destination, and stay so.
                 while lists.len() > 1 {
-                    let list = lists.pop_first().expect("there are two");
+                    let list = lists.pop_first().expect("the loop runs while there are two");
                     self.join(index, list);
                 }
                 lists.iter().for_each(|&list| self.join(index, list));

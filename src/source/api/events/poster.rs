@@ -100,7 +100,7 @@ impl Poster {
                 namespace: full(about.namespace()),
                 name: Some(about.name().to_owned()),
                 uid: uid.map(|uid| uid.to_string()).or_else(|| {
-                    // As the kubelet tells of a Node; `kubectl describe` looks for both.
+                    // As the kubelet posts Events on a Node; `kubectl describe` looks for both.
                     (about.kind == Kind::Node).then(|| about.name().to_owned())
                 }),
                 ..ObjectReference::default()

@@ -54,7 +54,7 @@ async fn many_bad_objects_are_told_of_in_time_and_never_all_at_once() {
     assert!((70..=90).contains(&sent.len()), "{}", sent.len());
 }
 
-/// Each object is told of in the log once, and what is known of them is bounded.
+/// Each object is logged once, and the records of them are bounded.
 #[tokio::test(start_paused = true)]
 async fn more_bad_objects_than_can_be_known_are_a_line_a_second() {
     let (mut queue, start) = (EventQueue::new(), Instant::now());
@@ -96,7 +96,7 @@ async fn many_nodes_do_not_tell_of_an_object_at_once() {
     let within = |from: f64| times.iter().filter(|time| (from..from + 1.0).contains(time)).count();
     // 67 on average, and 120 or more hardly once in ten billion.
     assert!((0..30).all(|second| within(f64::from(second)) < 120), "{times:?}");
-    // What concerns one node alone is told at once.
+    // What concerns one node alone is posted at once.
     let mut queue = EventQueue::new();
     queue.offer(about("node-a", EventScope::Node, "repaired"), OCCURRENCE, start);
     assert!(queue.pop(start).is_some());
