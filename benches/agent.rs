@@ -1,4 +1,4 @@
-//! The agent's part: what the API server and the kernel are told and tell.
+//! Benchmarks of the agent's I/O: decoding what the API server sends, and netlink.
 //!
 //! The kernel's part runs in a network namespace of its own, for which it needs to be root: under
 //! `tests/tools/in-netns`, anybody is.

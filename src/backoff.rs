@@ -1,4 +1,4 @@
-//! Pauses that grow.
+//! Exponential backoff.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Begins the next pause, which is at most `longest`; gives its length.
+    /// Starts the next pause, which is at most `longest`; returns its length.
     pub(crate) fn next(&mut self, longest: Duration) -> Duration {
         self.pause = (2 * self.pause).max(MIN_BACKOFF).min(longest);
         self.until = Some(Instant::now() + self.pause);

@@ -143,8 +143,8 @@ pub struct NodeArgs {
     /// Name of this Node; the host's name by default
     #[arg(long, value_name = "NAME")]
     hostname_override: Option<String>,
-    /// How to tell traffic of local Pods. Other traffic to a ClusterIP is masqueraded; where
-    /// nothing tells, none is
+    /// How to detect traffic of local Pods. Other traffic to a ClusterIP is masqueraded; where
+    /// it cannot be detected, none is
     #[arg(long, value_name = "MODE", default_value = "ClusterCIDR")]
     detect_local_mode: DetectLocalMode,
     /// With ClusterCIDR: the network of Pods, or one of each family

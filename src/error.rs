@@ -1,4 +1,4 @@
-//! Why something failed, in one line.
+//! Formats an error and its causes in one line.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::io::{self, Write};
 pub struct CommandError(pub(crate) Vec<String>);
 
 impl CommandError {
-    /// Says why on standard error, a line each.
+    /// Prints each reason to standard error, one to a line.
     pub fn report(&self) {
         self.0.iter().for_each(|line| say(line));
     }
@@ -30,7 +30,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     })
 }
 
-/// Says a line on standard error, if there is anybody to hear it.
+/// Prints a line to standard error; a failure is ignored.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "weir: {line}");
 }

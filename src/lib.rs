@@ -1,4 +1,4 @@
-//! The agent: everything of weir that touches the world. The decisions are in `weir-rules`.
+//! The shell of weir: everything that does I/O. The decisions are made in `weir-rules`.
 
 #![deny(unsafe_code)]
 

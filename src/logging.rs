@@ -1,5 +1,5 @@
-//! Lines of the log on their way to standard error. Whoever reads it may be slow, or have stopped for
-//! good, as a log shipper does that hangs: weir waits for nobody, and drops lines instead.
+//! A non-blocking writer of log lines to standard error. A reader may be slow or have stopped, as a log shipper
+//! does that hangs: lines are dropped rather than waited for.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -17,22 +17,22 @@ const QUEUE_LIMIT: usize = 1 << 20;
 /// How many lines nobody will ever read, since weir has started.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 /// The queue of standard error.
-static STDERR: OnceLock<Queue> = OnceLock::new();
+static STDERR: OnceLock<LogQueue> = OnceLock::new();
 
 /// Lines that wait to be written. Clones are of one queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Queue(Arc<Shared>);
+pub(crate) struct LogQueue(Arc<LogBuffer>);
 
 #[derive(Debug)]
-struct Shared {
+struct LogBuffer {
     limit: usize,
-    state: Mutex<State>,
+    state: Mutex<BufferedLines>,
     /// A line has come, or has been written.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct BufferedLines {
     lines: VecDeque<Vec<u8>>,
     /// How long these are together.
     bytes: usize,
@@ -47,15 +47,15 @@ pub(crate) fn dropped_lines() -> u64 {
 }
 
 /// The queue of standard error; a thread of its own writes what is in there.
-pub(crate) fn stderr() -> Queue {
-    STDERR.get_or_init(|| Queue::new(io::stderr(), QUEUE_LIMIT)).clone()
+pub(crate) fn stderr() -> LogQueue {
+    STDERR.get_or_init(|| LogQueue::new(io::stderr(), QUEUE_LIMIT)).clone()
 }
 
-impl Queue {
+impl LogQueue {
     /// A queue to a writer, which may block, with room for so many bytes.
     fn new(writer: impl Write + Send + 'static, limit: usize) -> Self {
-        let state = Mutex::new(State::default());
-        let queue = Self(Arc::new(Shared { limit, state, changed: Condvar::new() }));
+        let state = Mutex::new(BufferedLines::default());
+        let queue = Self(Arc::new(LogBuffer { limit, state, changed: Condvar::new() }));
         let lines = queue.clone();
         let thread = thread::Builder::new().name("weir-log".to_owned());
         // Without the thread, as where there may be no more, nothing is logged, and that is counted.
@@ -65,7 +65,7 @@ impl Queue {
         queue
     }
 
-    /// Has a line written, end and all, if there is room for it.
+    /// Queues a line, including its newline, if there is room for it.
     pub(crate) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.bytes.saturating_add(line.len()) > self.0.limit {
@@ -79,7 +79,7 @@ impl Queue {
 
     /// Waits until all is written that has been pushed, but not for longer than this.
     pub(crate) fn flush(&self, limit: Duration) {
-        let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty();
+        let is_busy = |state: &mut BufferedLines| state.is_writing || !state.lines.is_empty();
         drop(self.0.changed.wait_timeout_while(self.lock(), limit, is_busy));
     }
 
@@ -113,13 +113,13 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BufferedLines> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    /// Counts a line that is lost; none of these has been told.
+impl BufferedLines {
+    /// Counts a dropped line that has not been reported.
     fn drop_line(&mut self) -> u64 {
         self.dropped += 1;
         DROPPED.fetch_add(1, Ordering::Relaxed);
@@ -128,7 +128,7 @@ impl State {
 }
 
 /// A line comes in one piece.
-impl Write for &Queue {
+impl Write for &LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
         Ok(line.len())
@@ -139,8 +139,8 @@ impl Write for &Queue {
     }
 }
 
-impl<'a> MakeWriter<'a> for Queue {
-    type Writer = &'a Queue;
+impl<'a> MakeWriter<'a> for LogQueue {
+    type Writer = &'a LogQueue;
 
     fn make_writer(&'a self) -> Self::Writer {
         self

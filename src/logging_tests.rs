@@ -2,13 +2,13 @@ use std::sync::mpsc;
 
 use super::*;
 
-/// Takes a line when it is told to, and says what it has taken.
-struct Reader {
+/// Reads a line on command, and returns it.
+struct LogReader {
     may: mpsc::Receiver<()>,
     taken: mpsc::Sender<Vec<u8>>,
 }
 
-impl Write for Reader {
+impl Write for LogReader {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         // A reader that has gone reads no more.
         self.may.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
@@ -21,10 +21,10 @@ impl Write for Reader {
     }
 }
 
-fn queue(limit: usize) -> (Queue, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
+fn queue(limit: usize) -> (LogQueue, mpsc::Sender<()>, mpsc::Receiver<Vec<u8>>) {
     let (allow, may) = mpsc::channel();
     let (taken, lines) = mpsc::channel();
-    (Queue::new(Reader { may, taken }, limit), allow, lines)
+    (LogQueue::new(LogReader { may, taken }, limit), allow, lines)
 }
 
 #[test]

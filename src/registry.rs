@@ -1,4 +1,4 @@
-//! A registry that knows what is in it.
+//! A metrics registry that can list its descriptors.
 
 use prometheus::core::{Atomic, GenericCounterVec, GenericGaugeVec};
 use prometheus::core::{Collector, GenericCounter, GenericGauge};
@@ -88,8 +88,8 @@ impl MetricsBuilder {
         labels: &[&str],
         made: prometheus::Result<C>,
     ) -> C {
-        let metric = made.expect("name and labels are good ones");
-        self.registry.register(Box::new(metric.clone())).expect("no two have one name");
+        let metric = made.expect("names and labels are constants and valid");
+        self.registry.register(Box::new(metric.clone())).expect("metric names are unique");
         let labels = labels.iter().map(|label| (*label).to_owned()).collect();
         self.entries.push(Descriptor {
             name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! Texts of others, of a length that a log can bear.
+//! Truncates long foreign text.
 
 use std::borrow::Cow;
 

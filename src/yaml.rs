@@ -1,4 +1,4 @@
-//! One YAML document to JSON text, so that both formats are decoded in one way, as kubectl does it.
+//! Converts one YAML document to JSON text, so that both formats are decoded in one way, as kubectl does it.
 //!
 //! Scalars follow the core schema of YAML 1.2: `on` and `yes` are strings. Where YAML 1.1 and 1.2 read
 //! one number differently (`010`, `1_000`) the scalar stays a string, and the decoder then says that a
@@ -29,15 +29,16 @@ pub(crate) struct SyntaxError {
 
 /// The JSON text of a YAML document; `None` when it holds nothing, or nothing but comments.
 pub(crate) fn to_json(yaml: &str) -> Result<Option<String>, SyntaxError> {
-    let mut writer = Writer { json: String::with_capacity(yaml.len()), ..Writer::default() };
+    let mut writer =
+        JsonWriter { json: String::with_capacity(yaml.len()), ..JsonWriter::default() };
     writer.document(yaml)?;
     Ok(writer.finished())
 }
 
 /// The same, with keys that are there twice left in the text, of which JSON's readers take the last.
-/// Says where each is, one line for each.
+/// Returns the position of each, one line for each.
 pub(crate) fn last_wins_json(yaml: &str) -> Result<(Option<String>, Vec<String>), SyntaxError> {
-    let mut writer = Writer { duplicates: Some(Vec::new()), ..Writer::default() };
+    let mut writer = JsonWriter { duplicates: Some(Vec::new()), ..JsonWriter::default() };
     writer.document(yaml)?;
     let duplicates = writer.duplicates.take().unwrap_or_default();
     Ok((writer.finished(), duplicates))
@@ -64,7 +65,7 @@ struct Frame {
     /// The next event of a mapping is a key.
     at_key: bool,
     empty: bool,
-    /// Where its keys begin in `Writer::keys`.
+    /// Where its keys begin in `JsonWriter::keys`.
     keys: usize,
     /// Where the value of a merge key begins, while it is being written, and the key's line.
     merge_from: Option<(usize, usize)>,
@@ -73,7 +74,7 @@ struct Frame {
 }
 
 #[derive(Default)]
-struct Writer {
+struct JsonWriter {
     json: String,
     frames: Vec<Frame>,
     /// The keys of the open mappings, as they stand in the text, and the line of each.
@@ -86,7 +87,7 @@ struct Writer {
     duplicates: Option<Vec<String>>,
 }
 
-impl Writer {
+impl JsonWriter {
     /// Writes a document, the only one of its text.
     fn document(&mut self, yaml: &str) -> Result<(), SyntaxError> {
         let mut documents = 0;
@@ -122,7 +123,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The text, unless it says nothing.
+    /// The text, unless it is empty.
     fn finished(self) -> Option<String> {
         (!self.json.is_empty() && self.json != "null").then_some(self.json)
     }

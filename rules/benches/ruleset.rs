@@ -1,4 +1,4 @@
-//! The pure part: from a cluster to a ruleset, and from two rulesets to a transaction.
+//! Benchmarks of the pure part: compiling a cluster, and the transaction between two rulesets.
 
 use std::net::Ipv4Addr;
 

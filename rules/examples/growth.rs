@@ -1,4 +1,4 @@
-//! One dimension of a cluster grows: what tests/tools/count-growth counts.
+//! Grows one dimension of a cluster: what tests/tools/count-growth counts.
 //!
 //! `growth DIMENSION SIZE` decides about a cluster of that size as the agent does, from the claims to the
 //! pieces of a transaction, and about its end, and prints how much there was: elements, and where it is

@@ -17,7 +17,7 @@ pub struct Config {
     pub node_name: String,
     /// The node's primary address of its family, instead of the Node object's (`bindAddress`).
     pub node_ip: Option<IpAddr>,
-    /// How traffic of local Pods is told from other (`detectLocalMode`).
+    /// How traffic of local Pods is distinguished from other traffic (`detectLocalMode`).
     pub detect_local: DetectLocal,
     /// Networks from which ClusterIPs are allocated, beside those of the ServiceCIDR objects.
     pub service_cidrs: Vec<IpNet>,
@@ -57,8 +57,8 @@ impl Config {
     }
 }
 
-/// How traffic of local Pods is told from other. Other traffic to a ClusterIP is masqueraded;
-/// where nothing tells, none is.
+/// How traffic of local Pods is distinguished from other traffic. Other traffic to a ClusterIP is
+/// masqueraded; without a detection mode, none is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DetectLocal {
     /// By source, within these networks (`clusterCIDR`), at most one of each family.
@@ -72,7 +72,7 @@ pub enum DetectLocal {
 }
 
 impl Default for DetectLocal {
-    /// Nothing tells.
+    /// Local traffic is not detected.
     fn default() -> Self {
         DetectLocal::ClusterCidr(Vec::new())
     }

@@ -1,4 +1,4 @@
-//! Which endpoints a Service port has (kube-proxy: pkg/proxy/topology.go: CategorizeEndpoints).
+//! Chooses the endpoints of a Service port (kube-proxy: pkg/proxy/topology.go: CategorizeEndpoints).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -165,7 +165,7 @@ fn is_draining(endpoint: &Endpoint) -> bool {
     endpoint.serving && endpoint.terminating
 }
 
-/// An endpoint of a port, with what its slice says of it.
+/// An endpoint of a port, with its conditions.
 struct Candidate<'a> {
     port_endpoint: PortEndpoint,
     endpoint: &'a Endpoint,
@@ -173,8 +173,8 @@ struct Candidate<'a> {
 
 /// All endpoints of the port, sorted by address and port, each once.
 ///
-/// Where slices contradict each other about an endpoint, the one that says most for it wins, then the
-/// first by name; it is local if one of them says so.
+/// Where slices contradict each other about an endpoint, the most favourable one wins, then the first
+/// by name; it is local if one of them says so.
 fn candidates<'a>(
     port: &ServicePort,
     slices: &PortSlices<'a>,
@@ -200,7 +200,7 @@ fn candidates<'a>(
     found.into_values().collect()
 }
 
-/// How much a slice says for an endpoint.
+/// How favourable a slice is to an endpoint.
 fn promise(endpoint: &Endpoint) -> (bool, bool, bool) {
     (endpoint.ready, !endpoint.terminating, endpoint.serving)
 }

@@ -1,4 +1,4 @@
-//! Who has a claim follows from what all Services want, whatever came in which order.
+//! The winner of a claim depends on what all Services want, not on the order in which they came.
 
 use std::collections::{BTreeMap, BTreeSet};
 

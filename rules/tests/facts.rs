@@ -1,4 +1,4 @@
-//! What follows from each Service, kept up to date, is what follows from all of them.
+//! Derived state that is updated incrementally equals the same state computed from scratch.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use weir_rules::compile::{compile, names};
 use weir_rules::config::Config;
 use weir_rules::facts::DerivedState;
 use weir_rules::facts::counts::Numbers;
-use weir_rules::facts::health_checks::{Check, checks};
+use weir_rules::facts::health_checks::{HealthCheck, checks};
 use weir_rules::facts::stale_flows::ServedDestinations;
 use weir_rules::testing::random::{NODE, change, cluster, config, seeded};
 
@@ -32,7 +32,7 @@ fn numbers(cluster: &Cluster, node: &str) -> [Numbers; 2] {
     })
 }
 
-fn all_checks(cluster: &Cluster, node: &str) -> Vec<Check> {
+fn all_checks(cluster: &Cluster, node: &str) -> Vec<HealthCheck> {
     each(cluster, |name, it, slices| checks(name, it, cluster.services.lost(name), slices, node))
         .concat()
 }
@@ -98,7 +98,7 @@ proptest! {
 
             prop_assert_eq!(facts.serving(), &ServedDestinations::new(&cluster, &config));
             prop_assert_eq!(facts.numbers(), &numbers(&cluster, &config.node_name));
-            let found: Vec<&Check> = facts.checks().collect();
+            let found: Vec<&HealthCheck> = facts.checks().collect();
             let all = all_checks(&cluster, &config.node_name);
             prop_assert_eq!(found, all.iter().collect::<Vec<_>>());
             let has_node_port = cluster.services.values().any(Service::has_node_port);

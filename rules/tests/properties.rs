@@ -1,4 +1,4 @@
-//! What holds for every cluster.
+//! Properties that hold for every cluster.
 
 #[path = "properties/recovered.rs"]
 mod recovered;

@@ -1,4 +1,4 @@
-//! Where the agent's state of the cluster comes from.
+//! The agent's source of cluster state: an API server or manifests.
 
 use k8s_openapi::jiff::Timestamp;
 use tracing::{debug, info, warn};
@@ -26,7 +26,7 @@ impl ClusterSource {
         }
     }
 
-    /// What an API server has told.
+    /// The state received from an API server.
     pub(super) fn state(&self) -> Option<&api::Store> {
         match self {
             ClusterSource::Manifests(_) => None,
@@ -43,14 +43,14 @@ impl ClusterSource {
         triggers.into_iter().flatten()
     }
 
-    /// Takes note of what an API server has told.
+    /// Applies updates from an API server.
     pub(super) fn apply(&mut self, updates: Vec<Update>, events: &Events) {
         if let ClusterSource::Api(state) = self {
             apply(state, updates, events);
         }
     }
 
-    /// Reads manifests again. An API server tells by itself.
+    /// Reads manifests again. An API server notifies weir itself.
     pub(super) fn reload(&mut self) {
         if let ClusterSource::Manifests(manifests) = self {
             manifests.reload();

@@ -1,10 +1,10 @@
-//! The configuration file that weir was started with, followed.
+//! Follows the configuration file that weir was started with.
 
 use tracing::{info, warn};
 
 use super::health_limit;
 use super::logging::Logs;
-use crate::config::changes::{Effect, changes};
+use crate::config::changes::{ChangeEffect, changes};
 use crate::config::watch::FileWatch;
 use crate::config::{Flags, Resolved, Settings, resolve, to_configz};
 use crate::error::{CommandError, chain};
@@ -19,7 +19,7 @@ struct Followed {
     current: Resolved,
     logs: Logs,
     watch: FileWatch,
-    /// Whether to read it again, though nothing says that it has changed.
+    /// Whether to read it again without a notification.
     is_asked: bool,
 }
 
@@ -37,7 +37,7 @@ impl Configuration {
         Self(None)
     }
 
-    /// Follows the file that the flags name, if they name one; also says what holds now.
+    /// Follows the file that the flags name, if any; also returns the settings in effect.
     pub(super) fn follow(flags: &Flags, logs: Logs) -> Result<(Self, Resolved), CommandError> {
         // Watched before it is read, so that no change falls in between.
         let watch = flags.config.as_deref().map(FileWatch::new);
@@ -104,7 +104,7 @@ impl Followed {
         for change in &changes {
             info!("configuration: {change}");
         }
-        if changes.iter().any(|change| matches!(change.effect, Effect::Restart(_))) {
+        if changes.iter().any(|change| matches!(change.effect, ChangeEffect::Restart(_))) {
             return Some(SettingsChange::Restart);
         }
         match to_configz(&new.configuration) {
@@ -112,7 +112,7 @@ impl Followed {
             Err(error) => warn!("{}", chain(&error)),
         }
         self.logs.set_level(new.settings.logging.level());
-        let applies = changes.iter().any(|change| change.effect == Effect::Live);
+        let applies = changes.iter().any(|change| change.effect == ChangeEffect::Live);
         applies.then(|| SettingsChange::Settings(Box::new(new.settings.clone())))
     }
 }

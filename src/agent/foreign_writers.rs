@@ -1,4 +1,4 @@
-//! Who has changed weir's tables, for messages.
+//! Names the processes that changed weir's tables, for log lines.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::kernel::{ForeignChanges, Process};
 /// So many are named.
 const MAX_NAMED: usize = 8;
 
-/// Who has changed weir's tables in a way that is not told yet.
+/// Foreign writers of weir's tables that have not been reported yet.
 #[derive(Debug, Default)]
 pub(super) struct ForeignWriters {
     /// As in `nft (pid 123)`.
@@ -25,7 +25,7 @@ struct BoundedSet {
 }
 
 impl ForeignWriters {
-    /// Takes note of who it was.
+    /// Records the writers of foreign commits.
     pub(super) fn foreign(&mut self, foreign: &ForeignChanges) {
         for commit in &foreign.commits {
             let by = commit.by.as_ref();
@@ -34,12 +34,12 @@ impl ForeignWriters {
         }
     }
 
-    /// It is told, or has come to nothing.
+    /// Clears the record: it was reported, or nothing differed.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Tells of a repair who made it necessary, and when the next one comes if it is to wait.
+    /// The message of a repair: who made it necessary, and when the next one comes if it is to wait.
     pub(super) fn text(&self, pause: Option<Duration>) -> String {
         let mut text = changed(&self.processes.list());
         if let Some(pause) = pause {
@@ -86,7 +86,7 @@ impl BoundedSet {
 
 fn changed(who: &[String]) -> String {
     let has = if who.len() > 1 { "have" } else { "has" };
-    format!("{} {has} changed weir's tables; they are as they were again", who.join(", "))
+    format!("{} {has} changed weir's tables; weir has restored them", who.join(", "))
 }
 
 #[cfg(test)]

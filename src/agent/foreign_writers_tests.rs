@@ -1,4 +1,4 @@
-//! What is said of repairs, in the log and to an API server.
+//! Reports of repairs, in the log and as Events.
 
 use weir_apiserver::ApiServer;
 
@@ -20,14 +20,13 @@ fn foreign(names: &[&str], pid: u32) -> ForeignChanges {
 fn everybody_is_named_once() {
     let mut others = ForeignWriters::default();
     others.foreign(&foreign(&["nft", "firewalld", "nft"], 7));
-    let text =
-        "firewalld (pid 7), nft (pid 7) have changed weir's tables; they are as they were again";
+    let text = "firewalld (pid 7), nft (pid 7) have changed weir's tables; weir has restored them";
     assert_eq!(others.text(None), text);
     let text =
         "firewalld, nft keep changing weir's tables: until that ends, weir repairs them ever later";
     assert_eq!(others.note(true), text);
     others.forget();
-    let text = "somebody else has changed weir's tables; they are as they were again";
+    let text = "somebody else has changed weir's tables; weir has restored them";
     assert_eq!([others.text(None), others.note(false)], [text, text]);
 }
 
@@ -71,7 +70,7 @@ async fn fifty_repairs_are_two_events() {
     events.started();
     server.wait_for_events(3).await;
     let notes: Vec<_> = server.events().iter().map(|event| event["note"].clone()).collect();
-    assert_eq!(notes[0], "nft has changed weir's tables; they are as they were again");
+    assert_eq!(notes[0], "nft has changed weir's tables; weir has restored them");
     assert!(notes[1].as_str().is_some_and(|note| note.contains("ever later")), "{notes:?}");
     assert_eq!(server.events()[2]["reason"], "Starting");
 }

@@ -1,4 +1,4 @@
-//! The node's own addresses, followed.
+//! Follows the node's own addresses.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -37,18 +37,18 @@ impl Notices {
 /// The addresses when they were last read: all but link-local ones, which come and go with every
 /// Pod's interface, and by which no Service is reached.
 #[derive(Default)]
-pub(super) struct Addresses {
+pub(super) struct HostAddresses {
     known: Option<BTreeSet<IpAddr>>,
     is_failing: bool,
 }
 
-impl Addresses {
+impl HostAddresses {
     /// None if they could not be read, or have not been yet.
     pub(super) fn known(&self) -> Option<&BTreeSet<IpAddr>> {
         self.known.as_ref()
     }
 
-    /// Reads them, which asks the kernel; says whether they are known and others than before. Notices
+    /// Reads them, which asks the kernel; returns whether they are known and have changed. Notices
     /// come also when an address is given a new lifetime, as routers do to IPv6's every few minutes.
     pub(super) fn read(&mut self) -> bool {
         let now = own_addresses().map(|mut addresses| {

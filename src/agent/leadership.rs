@@ -1,4 +1,4 @@
-//! Whose turn it is to keep the tables of this network namespace.
+//! Waits for the lock on this network namespace's tables.
 
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ impl Keeping {
         matches!(self, Self::Ours(_))
     }
 
-    /// Waits for the turn, and tells once for whom. From then on it says to others who has it. `ports_are_free` is
-    /// notified when the one that had it has ended.
+    /// Waits for the lock, and reports once who holds it. From then on this process is described to those
+    /// that wait. `ports_are_free` is notified when the one that had it has ended.
     pub(super) fn follow(
         self,
         events: Events,

@@ -1,4 +1,4 @@
-//! Logs, on standard error.
+//! Sets up logging to standard error.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Logs(reload::Handle<EnvFilter, Registry>);
 
 impl Logs {
-    /// Begins to log. `RUST_LOG` sets the level, if it is there.
+    /// Starts logging. `RUST_LOG` sets the level, if it is set.
     pub(crate) fn init(logging: Logging) -> Self {
         let (filter, handle) = reload::Layer::new(filter(logging.level()));
         let lines =
@@ -42,14 +42,14 @@ pub(crate) fn flush() {
     logging::stderr().flush(FLUSH_LIMIT);
 }
 
-/// Says a line on standard error, without the time of a line of the log.
+/// Prints a line to standard error, without a timestamp.
 pub(crate) fn say(line: &str) {
     logging::stderr().push(format!("weir: {line}\n").as_bytes());
 }
 
 fn filter(level: Level) -> EnvFilter {
     let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    // What fails is said once, where it is known what it means.
+    // A failure is logged once, where its meaning is known.
     match "kube_client=off".parse() {
         Ok(directive) if std::env::var_os("RUST_LOG").is_none() => filter.add_directive(directive),
         _ => filter,

@@ -1,4 +1,4 @@
-//! Which claims of Services are another's, told once each.
+//! Reports each claim that a Service loses to another, once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 /// How many claims a message names.
 const MAX_NAMED: usize = 3;
 
-/// What has been told of lost claims.
+/// The lost claims that have been reported.
 #[derive(Debug, Default)]
 pub(super) struct LostClaims {
     /// The claims themselves are the cluster's for as long as they do not change.
     told: BTreeMap<NamespacedName, Arc<BTreeMap<Claim, ClaimKind>>>,
 }
 
-/// What is to be told of one Service's claims.
+/// A report about one Service's claims.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Notice {
+pub(super) enum ClaimNotice {
     /// It has lost claims that it had not lost before.
     Lost { service: NamespacedName, text: String },
     /// It has all that it claims again.
@@ -27,16 +27,20 @@ pub(super) enum Notice {
 
 impl LostClaims {
     /// What is new of these Services, which are all whose claims may have passed to or from others.
-    pub(super) fn update(&mut self, cluster: &Cluster, change_set: &ChangeSet) -> Vec<Notice> {
+    pub(super) fn update(&mut self, cluster: &Cluster, change_set: &ChangeSet) -> Vec<ClaimNotice> {
         let services = change_set.services.iter();
         services.filter_map(|service| self.update_service(cluster, service)).collect()
     }
 
-    fn update_service(&mut self, cluster: &Cluster, service: &NamespacedName) -> Option<Notice> {
+    fn update_service(
+        &mut self,
+        cluster: &Cluster,
+        service: &NamespacedName,
+    ) -> Option<ClaimNotice> {
         let Some(lost) = cluster.services.lost(service).share() else {
             self.told.remove(service)?;
             let is_there = cluster.services.contains_key(service);
-            return is_there.then(|| Notice::Regained { service: service.clone() });
+            return is_there.then(|| ClaimNotice::Regained { service: service.clone() });
         };
         let before = self.told.insert(service.clone(), Arc::clone(&lost)).unwrap_or_default();
         if Arc::ptr_eq(&before, &lost) {
@@ -45,7 +49,7 @@ impl LostClaims {
         let mut new = lost.iter().filter(|(claim, _)| !before.contains_key(claim)).peekable();
         new.peek()?;
         let text = text(cluster, new);
-        Some(Notice::Lost { service: service.clone(), text })
+        Some(ClaimNotice::Lost { service: service.clone(), text })
     }
 }
 

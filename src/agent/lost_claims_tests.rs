@@ -38,18 +38,18 @@ fn a_loss_is_told_once_and_so_is_its_end() {
     let all = change_set(&["a", "b"]);
     let text = "spec.externalIPs: 203.0.113.1 tcp port 80 is Service default/a's; \
                 all else of the Service is served";
-    let notice = Notice::Lost { service: name("b"), text: text.to_owned() };
+    let notice = ClaimNotice::Lost { service: name("b"), text: text.to_owned() };
     assert_eq!(lost.update(&cluster, &all), [notice]);
     assert_eq!(cluster.services.lost_counts(), [0, 0, 0, 1, 0]);
     assert_eq!(lost.update(&cluster, &all), []);
-    // Only what is new is told.
+    // Only what is new is reported.
     cluster.services.insert(name("a"), service(1, 2, &[at]));
     cluster.services.insert(name("b"), service(2, 2, &[at]));
     let notices = lost.update(&cluster, &all);
-    let [Notice::Lost { text, .. }] = &notices[..] else { panic!("{notices:?}") };
+    let [ClaimNotice::Lost { text, .. }] = &notices[..] else { panic!("{notices:?}") };
     assert!(text.contains("port 81") && !text.contains("port 80"), "{text}");
     cluster.services.remove(&name("a"));
-    assert_eq!(lost.update(&cluster, &all), [Notice::Regained { service: name("b") }]);
+    assert_eq!(lost.update(&cluster, &all), [ClaimNotice::Regained { service: name("b") }]);
     assert_eq!(cluster.services.lost_counts(), [0; 5]);
 }
 
@@ -71,6 +71,6 @@ fn of_many_losses_few_are_named() {
     cluster.services.insert(name("a"), service(1, 1000, &[]));
     cluster.services.insert(name("b"), service(2, 1000, &[[10, 96, 0, 1]]));
     let notices = LostClaims::default().update(&cluster, &change_set(&["b"]));
-    let [Notice::Lost { text, .. }] = &notices[..] else { panic!("{notices:?}") };
+    let [ClaimNotice::Lost { text, .. }] = &notices[..] else { panic!("{notices:?}") };
     assert!(text.contains("; and 997 more; ") && text.len() < 300, "{text}");
 }

@@ -1,4 +1,4 @@
-//! The agent's state of the cluster, read from a directory of manifests.
+//! Cluster state read from a directory of manifests.
 
 use tracing::{info, warn};
 use weir_rules::cluster::{ChangeSet, Cluster};
@@ -31,7 +31,7 @@ impl Manifests {
         std::mem::take(&mut self.change_set)
     }
 
-    /// Reads the directory again. The files do not tell what has changed: all of the cluster is
+    /// Reads the directory again. The files do not show what has changed: all of the cluster is
     /// compared with the one before.
     pub(super) fn reload(&mut self) {
         let reload = self.directory.reload();

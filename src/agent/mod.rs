@@ -208,7 +208,7 @@ async fn follow(
     let full = changes.full_interval();
     let mut full = tokio::time::interval_at(Instant::now() + full, full);
     loop {
-        // Reading may take long; a signal ends weir all the same. A transaction is whole or none.
+        // Reading may take long; a signal ends weir all the same. A transaction is atomic.
         let worked = tokio::select! {
             () = signals.end() => break,
             worked = agent.work(step) => worked,
@@ -271,10 +271,10 @@ async fn follow(
     Ok(())
 }
 
-/// Waits until then, and for something to be told.
+/// Waits until then, and for a notification.
 async fn told(notice: &mut Notice, from: Instant) -> std::io::Result<()> {
     sleep_until(from).await;
-    notice.told().await
+    notice.readable().await
 }
 
 /// Waits until then, or for ever.

@@ -1,4 +1,4 @@
-//! Services that have more than they may, told once each.
+//! Reports each Service that exceeds a limit, once.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use weir_rules::cluster::{ChangeSet, Cluster, NamespacedName};
 use weir_rules::config::Config;
 use weir_rules::facts::excess::{Excess, excess};
 
-/// What has been told of Services that are over their limits.
+/// The Services over their limits that have been reported.
 #[derive(Debug, Default)]
 pub(super) struct OverLimit {
     told: BTreeMap<NamespacedName, Excess>,

@@ -1,7 +1,7 @@
-//! What follows from what is programmed, beside the ruleset.
+//! State derived from the Services that are programmed.
 //!
-//! It is told to load balancers and in metrics, and decides which flows are stale. So it follows the
-//! kernel and not the cluster: of a Service that is set aside, it stays what it was.
+//! Load balancers' health checks, metrics and the removal of stale flows use it. So it follows the kernel and
+//! not the cluster: for a quarantined Service it stays as it was.
 
 use std::collections::HashSet;
 use std::mem;
@@ -26,7 +26,7 @@ impl Programmed {
         &self.facts
     }
 
-    /// Takes note of what has changed in the cluster and is to be programmed.
+    /// Records what has changed in the cluster and is to be programmed.
     pub(super) fn expect(&mut self, change_set: ChangeSet) {
         for service in &change_set.services {
             self.begun.remove(service);

@@ -61,8 +61,8 @@ fn is_stale(programmed: &Programmed, endpoint: u8) -> bool {
     programmed.facts().serving().is_stale(&flow, &[].into(), &[].into())
 }
 
-/// What the change to this cluster means, if the Service is set aside with something in the kernel
-/// or nothing, or else is programmed.
+/// The effect of the change to this cluster, if the Service is quarantined with something in the
+/// kernel or nothing, or else is programmed.
 fn change(
     programmed: &mut Programmed,
     cluster: &Cluster,

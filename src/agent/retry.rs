@@ -1,4 +1,4 @@
-//! What fails and is tried again.
+//! Retries what has failed.
 
 use std::time::Duration;
 
@@ -21,13 +21,13 @@ impl RetryState {
         self.is_failing() && self.backoff.is_over()
     }
 
-    /// Takes note of a success; says whether it failed before.
+    /// Records a success; returns whether it failed before.
     pub(super) fn succeeded(&mut self) -> bool {
         std::mem::take(self).is_failing()
     }
 
-    /// Takes note of a failure; gives its text back unless it is the one before. It is tried again
-    /// after at most `longest`.
+    /// Records a failure; returns its text unless it is the same as before. It is tried again after
+    /// at most `longest`.
     pub(super) fn failed(&mut self, text: String, longest: Duration) -> Option<&str> {
         self.backoff.next(longest);
         let is_news = self.last_error.as_ref() != Some(&text);

@@ -1,4 +1,4 @@
-//! The signals that an operator sends.
+//! Signals from an operator.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! Notice of changes of the cluster.
+//! Waits for changes of the cluster.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use crate::error::CommandError;
 use crate::source::api::{ApiClient, Reflectors, Store, Update};
 use crate::source::manifest::{Directory, is_manifest};
 use crate::telemetry::status::AgentStatus;
-use crate::watch::{Target, Watch};
+use crate::watch::{Watch, WatchTarget};
 
-/// Tells that there is something to read.
+/// Notifies that there is something to read.
 pub(super) enum SourceEvents {
     /// `None` when nothing can be watched any more; the directory is still read now and then.
     Directory(Option<Watch>),
@@ -27,7 +27,7 @@ impl SourceEvents {
         config: &Config,
     ) -> Result<(Self, ClusterSource), CommandError> {
         // Watched before it is first read, so that no change falls in between.
-        let target = Target::Directory { path: PathBuf::from(path), is_wanted: is_manifest };
+        let target = WatchTarget::Directory { path: PathBuf::from(path), is_wanted: is_manifest };
         let watch = Watch::new(target)?;
         info!(directory = %path.display(), node = config.node_name, "following manifests");
         let directory = Directory::new(PathBuf::from(path), config.node_name.as_str());

@@ -1,4 +1,4 @@
-//! Removing stale flows behind what was programmed.
+//! Removes stale flows after each commit.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Default for FlowCleaner {
 }
 
 impl FlowCleaner {
-    /// Takes note of what a commit means, or a change of the cluster that is programmed.
+    /// Records the effect of a commit, or of a change of the cluster that is programmed.
     pub(super) fn note(&mut self, effect: FlowImpact) {
         self.flows.note(effect);
     }

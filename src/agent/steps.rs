@@ -1,4 +1,4 @@
-//! What `weir run` keeps, and its steps.
+//! The agent's state, and its steps.
 
 mod sync;
 
@@ -13,8 +13,8 @@ use weir_rules::config::Config;
 use super::cluster_source::ClusterSource;
 use super::events::Events;
 use super::foreign_writers::ForeignWriters;
-use super::host_addresses::Addresses;
-use super::lost_claims::{LostClaims, Notice};
+use super::host_addresses::HostAddresses;
+use super::lost_claims::{ClaimNotice, LostClaims};
 use super::over_limit::OverLimit;
 use super::programmed::Programmed;
 use super::retry::RetryState;
@@ -59,7 +59,7 @@ pub(super) struct Agent {
     is_bloated: bool,
     /// When flows were cleaned last.
     cleaned: Option<Instant>,
-    addresses: Addresses,
+    addresses: HostAddresses,
     triggers: PendingTriggers,
     observed: Arc<AgentStatus>,
     /// Whether another weir keeps the tables, for whose end this one waits.
@@ -103,7 +103,7 @@ impl Agent {
             has_more: false,
             is_bloated: false,
             cleaned: None,
-            addresses: Addresses::default(),
+            addresses: HostAddresses::default(),
             triggers: PendingTriggers::default(),
             observed,
             is_waiting: false,
@@ -157,7 +157,7 @@ impl Agent {
                 self.is_deferred = false;
                 self.compile(true, Cause::Full);
             }
-            // The API server is heard of all that changes.
+            // The API server announces every change.
             ClusterSource::Api(_) => self.sync(Instant::now(), Cause::Full),
         }
     }
@@ -226,7 +226,7 @@ impl Agent {
         let start = Instant::now();
         self.reader.reload();
         if self.is_waiting {
-            // What has changed is kept by the reader.
+            // The source keeps the changes.
             return;
         }
         // What fails is tried again in its time, whatever changes meanwhile.
@@ -235,8 +235,8 @@ impl Agent {
         }
     }
 
-    /// Hands to the engine what has changed; if `always`, also what depends on settings and addresses. Says
-    /// whether that is anything.
+    /// Hands changes to the reconciler; if `always`, also those of settings and addresses. Returns whether
+    /// that is anything.
     fn deliver(&mut self, always: bool) -> bool {
         if self.is_waiting || self.reader.cluster().is_none() {
             return false;
@@ -266,20 +266,20 @@ impl Agent {
         true
     }
 
-    /// Tells which of these Services do not have what they ask for.
+    /// Reports those of these Services that do not get what they ask for.
     fn tell_of_services(&mut self, change_set: &ChangeSet) {
         let Some(cluster) = self.reader.cluster() else { return };
         for notice in self.lost_claims.update(cluster, change_set) {
             match notice {
-                Notice::Lost { service, text } => {
+                ClaimNotice::Lost { service, text } => {
                     if self.events.lost_claims(&service, &text) {
                         warn!(%service, "{text}");
                     }
                 }
-                Notice::Regained { service } if self.events.has_room_for_a_line() => {
+                ClaimNotice::Regained { service } if self.events.has_room_for_a_line() => {
                     info!(%service, "the Service has all that it claims again");
                 }
-                Notice::Regained { .. } => {}
+                ClaimNotice::Regained { .. } => {}
             }
         }
         for (service, excess) in self.over_limit.update(cluster, &self.config, change_set) {
@@ -317,7 +317,7 @@ impl Agent {
         match self.reconciler.check_generation() {
             Ok(foreign) => self.report_foreign_changes(&foreign),
             Err(DumpError::Gone) => self.is_cut_off = true,
-            // Then the next request fails, too, and that is told.
+            // Then the next request fails, too, and that is reported.
             Err(_) => {}
         }
         if self.tables_retry.is_due() {
@@ -364,7 +364,7 @@ impl Agent {
         }
     }
 
-    /// Says what of the host's network keeps Services from working.
+    /// Logs settings of the host's network that keep Services from working.
     pub(super) fn look_at_network(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
         let one_of = |family| {
@@ -381,7 +381,7 @@ impl Agent {
         !self.has_more() && std::mem::take(&mut self.has_programmed)
     }
 
-    /// Whether flows are left to be looked at, and may be: only what is programmed tells which are stale.
+    /// Whether flows are left to be checked, and may be: only what is programmed decides which are stale.
     pub(super) fn is_cleaning(&self) -> bool {
         self.cleaner.is_busy() && !self.tables_retry.is_failing()
     }

@@ -1,4 +1,4 @@
-//! How often weir programs changes of the cluster.
+//! Limits how often changes of the cluster are programmed.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! When the changes happened that are not programmed yet.
+//! Records when the changes that are not programmed yet were made.
 
 use k8s_openapi::jiff::Timestamp;
 use weir_rules::cluster::Family;
@@ -30,7 +30,10 @@ mod tests {
     use super::*;
 
     fn at(second: usize) -> (Family, Timestamp) {
-        (Family::Ipv4, Timestamp::from_second(second as i64).expect("it is near"))
+        (
+            Family::Ipv4,
+            Timestamp::from_second(second as i64).expect("a few seconds after 1970 are in range"),
+        )
     }
 
     /// A kernel that refuses everything for days takes no memory for it.

@@ -9,7 +9,7 @@ use weir_rules::transaction::{Action, Operation, Transaction};
 use super::write_out;
 use crate::error::{CommandError, say};
 use crate::kernel::{CommitError, Kernel};
-use crate::takeover::{IpvsConnections, Report, remove_leftovers};
+use crate::takeover::{IpvsConnections, TakeoverReport, remove_leftovers};
 
 /// Whose things to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub enum Owner {
 }
 
 /// Removes weir's tables, whatever is in them: they are not read. Removes what kube-proxy has left,
-/// as far as it can be told; what cannot is said on standard error.
+/// as far as possible; what fails is reported on standard error.
 pub fn cleanup(owner: Owner) -> Result<ExitCode, CommandError> {
     let kernel = Kernel::open()?;
     let mut removed = Vec::new();
@@ -31,7 +31,7 @@ pub fn cleanup(owner: Owner) -> Result<ExitCode, CommandError> {
         let tables = remove_tables(&kernel)?.into_iter();
         removed.extend(tables.map(|family| format!("table {family} {TABLE}")));
     }
-    let mut report = Report::default();
+    let mut report = TakeoverReport::default();
     let result = if owner == Owner::Weir {
         Ok(())
     } else {

@@ -1,4 +1,4 @@
-//! What the commands that run once have in common: manifests in, a ruleset out.
+//! Shared by the one-shot commands: reads manifests and compiles the target ruleset.
 
 use weir_rules::cluster::{Cluster, Service};
 use weir_rules::compile::compile;
@@ -32,7 +32,7 @@ impl Target {
 }
 
 /// What the manifests ask for. Anything bad in them is a failure; so is nothing at all, which is what a
-/// pipe gives when the program in front of it has failed.
+/// pipe yields when the program before it has failed.
 pub(super) fn desired(args: &ManifestArgs) -> Result<Target, CommandError> {
     let config = args.node.config()?;
     let Loaded { cluster, problems, notes, is_blank } =

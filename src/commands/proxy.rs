@@ -1,4 +1,4 @@
-//! weir without a command: what kube-proxy does with the same flags.
+//! weir without a command: takes kube-proxy's flags and does what kube-proxy does.
 
 use std::fs;
 use std::path::Path;
@@ -29,8 +29,8 @@ pub fn proxy(flags: &Flags) -> Result<ExitCode, CommandError> {
     write_config(&resolved, file)
 }
 
-/// Does what kube-proxy does all the time, or what `--init-only` asks for. All that it says from here
-/// on is in the log, also why it ends.
+/// Does what kube-proxy does all the time, or what `--init-only` asks for. All that it reports from
+/// here on is in the log, also why it ends.
 fn run(flags: &Flags, resolved: Resolved) -> Result<ExitCode, CommandError> {
     let logs = Logs::init(resolved.settings.logging);
     resolved.notes.iter().for_each(|note| warn!("{note}"));

@@ -1,4 +1,4 @@
-//! What a changed configuration file asks for: which settings apply at once and which need a restart.
+//! Compares two configurations: which changed settings apply at once, and which need a restart.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::types::KubeProxyConfiguration;
 
 /// What a changed field takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum ChangeEffect {
     /// It applies at once.
     Live,
     /// It applies when weir is started again.
@@ -23,15 +23,15 @@ pub struct Change {
     /// The field's path in the file, such as `nftables.masqueradeAll`.
     pub field: String,
     /// What it takes.
-    pub effect: Effect,
+    pub effect: ChangeEffect,
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.effect {
-            Effect::Live => write!(f, "{}: applied", self.field),
-            Effect::Restart(reason) => write!(f, "{}: needs a restart: {reason}", self.field),
-            Effect::Ignored(reason) => write!(f, "{}: no effect: {reason}", self.field),
+            ChangeEffect::Live => write!(f, "{}: applied", self.field),
+            ChangeEffect::Restart(reason) => write!(f, "{}: needs a restart: {reason}", self.field),
+            ChangeEffect::Ignored(reason) => write!(f, "{}: no effect: {reason}", self.field),
         }
     }
 }
@@ -39,7 +39,7 @@ impl fmt::Display for Change {
 /// The fields that differ between two configurations, in the order of their names. Both have their
 /// flags applied, so that a field that a flag overrides never differs.
 pub fn changes(old: &KubeProxyConfiguration, new: &KubeProxyConfiguration) -> Vec<Change> {
-    // Only maps with keys that are no strings cannot be told as JSON, and there are none.
+    // Only maps with keys that are not strings cannot be encoded as JSON, and there are none.
     let json = |c: &KubeProxyConfiguration| serde_json::to_value(c).unwrap_or_default();
     let mut fields = Vec::new();
     differing("", &json(old), &json(new), &mut fields);
@@ -80,16 +80,16 @@ const UNBUFFERED: &str = "the log is never held back";
 const WINDOWS: &str = "this is not Windows";
 
 /// What a field takes when it changes. Fields that are not named here have to be: a test sees to it.
-fn effect(field: &str, old: &KubeProxyConfiguration, new: &KubeProxyConfiguration) -> Effect {
-    known_effect(field, old, new).unwrap_or(Effect::Restart("it is not known to apply live"))
+fn effect(field: &str, old: &KubeProxyConfiguration, new: &KubeProxyConfiguration) -> ChangeEffect {
+    known_effect(field, old, new).unwrap_or(ChangeEffect::Restart("it is not known to apply live"))
 }
 
 fn known_effect(
     field: &str,
     old: &KubeProxyConfiguration,
     new: &KubeProxyConfiguration,
-) -> Option<Effect> {
-    use Effect::{Ignored, Live, Restart};
+) -> Option<ChangeEffect> {
+    use ChangeEffect::{Ignored, Live, Restart};
     let counts_in = |modes: &[&str]| {
         let counts = [old, new].iter().any(|c| modes.contains(&c.mode.as_str()));
         if counts { Live } else { Ignored(OF_ANOTHER_MODE) }

@@ -1,4 +1,4 @@
-//! What a changed file asks for.
+//! The effect of a changed file.
 
 use super::*;
 use crate::config::testing::decoded;
@@ -73,9 +73,9 @@ fn a_section_counts_in_its_mode_only() {
             let old = decoded(&format!("mode: {mode}"));
             let new = decoded(&format!("mode: {mode}\n{fields}"));
             let [change] = &changes(&old, &new)[..] else { panic!("{mode}: {fields}") };
-            let is_live = change.effect == Effect::Live;
+            let is_live = change.effect == ChangeEffect::Live;
             assert_eq!(is_live, modes.contains(&mode), "{mode}: {fields}");
-            assert!(is_live || change.effect == Effect::Ignored(OF_ANOTHER_MODE), "{change}");
+            assert!(is_live || change.effect == ChangeEffect::Ignored(OF_ANOTHER_MODE), "{change}");
         }
     }
 }
@@ -119,11 +119,11 @@ fn the_documentation_tells_every_field_and_its_effect() {
         if ["apiVersion", "kind"].contains(&field.as_str()) {
             continue;
         }
-        let effects: Vec<Effect> =
+        let effects: Vec<ChangeEffect> =
             modes.iter().filter_map(|c| known_effect(&field, c, c)).collect();
-        let word = match effects.iter().find(|effect| !matches!(effect, Effect::Ignored(_))) {
-            Some(Effect::Live) => "live",
-            Some(Effect::Restart(_)) => "restart",
+        let word = match effects.iter().find(|effect| !matches!(effect, ChangeEffect::Ignored(_))) {
+            Some(ChangeEffect::Live) => "live",
+            Some(ChangeEffect::Restart(_)) => "restart",
             _ => "no effect",
         };
         assert!(line.ends_with(&format!("| {word} |")), "{field}: {word}\n{line}");

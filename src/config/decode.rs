@@ -1,4 +1,4 @@
-//! Configuration files, strictly and then, with a warning, less so (`loadConfig` of
+//! Decodes configuration files strictly and, if that fails, leniently with a warning (`loadConfig` of
 //! cmd/kube-proxy/app/options.go).
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use crate::yaml::{SyntaxError, last_wins_json};
 
 /// A configuration file that was read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Decoded {
+pub struct DecodedConfiguration {
     /// With defaults.
     pub configuration: KubeProxyConfiguration,
     /// What a strict decoder would refuse and was ignored: unknown fields by their paths, and
@@ -52,8 +52,8 @@ impl From<SyntaxError> for DecodeError {
     }
 }
 
-/// Reads a configuration, YAML or JSON, and gives it kube-proxy's defaults.
-pub fn decode(text: &str) -> Result<Decoded, DecodeError> {
+/// Decodes a configuration, YAML or JSON, and applies kube-proxy's defaults.
+pub fn decode(text: &str) -> Result<DecodedConfiguration, DecodeError> {
     let (json, duplicates) = last_wins_json(text)?;
     let json = json.ok_or(DecodeError::Missing("kind"))?;
     let mut value: Value =
@@ -73,7 +73,7 @@ pub fn decode(text: &str) -> Result<Decoded, DecodeError> {
             message: error.to_string(),
         })?;
     configuration.set_defaults();
-    Ok(Decoded { configuration, ignored })
+    Ok(DecodedConfiguration { configuration, ignored })
 }
 
 fn check_type(value: &Value) -> Result<(), DecodeError> {

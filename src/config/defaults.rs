@@ -32,7 +32,7 @@ impl KubeProxyConfiguration {
         configuration
     }
 
-    /// Gives a value to what has none.
+    /// Sets the fields that have no value.
     pub fn set_defaults(&mut self) {
         default_text(&mut self.api_version, API_VERSION);
         default_text(&mut self.kind, KIND);
@@ -82,7 +82,7 @@ impl KubeProxyConfiguration {
         default_duration(&mut self.config_sync_period, GoDuration::from_secs(15 * 60));
     }
 
-    /// Gives a value to what depends on the mode. kube-proxy makes an empty mode `iptables`; weir
+    /// Sets the fields that depend on the mode. kube-proxy makes an empty mode `iptables`; weir
     /// leaves it, because it runs neither.
     pub(super) fn set_platform_defaults(&mut self) {
         if self.mode == "nftables" && self.node_port_addresses.is_empty() {

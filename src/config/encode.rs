@@ -1,4 +1,4 @@
-//! Configurations as YAML, as `--write-config-to` writes them.
+//! Writes configurations as YAML for `--write-config-to`.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::types::KubeProxyConfiguration;
 /// Why a configuration cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// Its values cannot be told.
+    /// Its values cannot be encoded.
     #[error("the configuration cannot be written as JSON")]
     Json(#[from] serde_json::Error),
     /// They cannot be written as YAML.

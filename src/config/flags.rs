@@ -1,6 +1,6 @@
 //! kube-proxy's flags (`AddFlags` of cmd/kube-proxy/app/options.go).
 //!
-//! A flag that is not given is `None`, so that one that is given can be told from its default.
+//! A flag that is not given is `None`, which distinguishes it from one that is given its default.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! How much one Service may take of a node, as flags.
+//! Flags for the limits on one Service.
 
 use clap::Args;
 use weir_rules::cluster::limits::{DEFAULT_MAX_SERVICE_ELEMENTS, DEFAULT_MAX_SERVICE_KEYS};

@@ -1,4 +1,4 @@
-//! kube-proxy's configuration: its file, its flags, and what follows from both.
+//! kube-proxy's configuration: its file, its flags, and the settings that result from both.
 //!
 //! ```text
 //! file ──▶ decode ──▶ defaults ─┐
@@ -26,7 +26,7 @@ mod types;
 mod validate;
 pub mod watch;
 
-pub use decode::{DecodeError, Decoded, decode};
+pub use decode::{DecodeError, DecodedConfiguration, decode};
 pub use duration::{GoDuration, ParseDurationError};
 pub use encode::{EncodeError, to_configz, to_yaml};
 pub use flags::Flags;

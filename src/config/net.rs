@@ -1,4 +1,4 @@
-//! Addresses with ports, as Go reads them.
+//! Parses addresses with ports as Go does.
 
 use std::net::IpAddr;
 

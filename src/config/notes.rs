@@ -1,4 +1,4 @@
-//! What is accepted and has no effect in weir, to be said once.
+//! Settings that are accepted but have no effect in weir, each logged once.
 
 use weir_rules::cluster::{Family, Node};
 use weir_rules::config::{Config, NodePortAddresses};

@@ -1,9 +1,9 @@
-//! File and flags together (`Complete` of cmd/kube-proxy/app/options.go).
+//! Merges file and flags (`Complete` of cmd/kube-proxy/app/options.go).
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::decode::{DecodeError, Decoded, decode};
+use super::decode::{DecodeError, DecodedConfiguration, decode};
 use super::flags::Flags;
 use super::notes::notes;
 use super::settings::Settings;
@@ -75,7 +75,7 @@ pub fn resolve(flags: &Flags) -> Result<Resolved, ConfigurationError> {
     };
     let has_file = file.is_some();
     let (mut configuration, mut found) = match file {
-        Some(Decoded { mut configuration, ignored }) => {
+        Some(DecodedConfiguration { mut configuration, ignored }) => {
             flags.set_logging(&mut configuration.logging);
             let ignored = ignored.into_iter().map(|what| format!("--config: {what}; ignored"));
             (configuration, ignored.collect())
@@ -110,7 +110,7 @@ pub fn resolve(flags: &Flags) -> Result<Resolved, ConfigurationError> {
     Ok(Resolved { configuration, settings, notes: found })
 }
 
-fn read(path: &Path) -> Result<Decoded, ConfigurationError> {
+fn read(path: &Path) -> Result<DecodedConfiguration, ConfigurationError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigurationError::Read { path: path.to_owned(), source })?;
     decode(&text).map_err(|source| ConfigurationError::Decode { path: path.to_owned(), source })

@@ -1,4 +1,4 @@
-//! Precedence between file and flags, and what comes out.
+//! Precedence between file and flags.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the agent needs to know, made from a configuration.
+//! The agent's settings, derived from a configuration.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -2,7 +2,7 @@
 //!
 //! Source: staging/src/k8s.io/kube-proxy/config/v1alpha1/types.go. As in Go, a field that is not
 //! given has its type's zero value, and `super::defaults` turns zero values into defaults; a field
-//! is an `Option` where kube-proxy tells zero from nothing.
+//! is an `Option` where kube-proxy distinguishes zero from unset.
 
 use std::collections::BTreeMap;
 
@@ -58,8 +58,8 @@ pub struct KubeProxyConfiguration {
     pub nftables: NftablesConfiguration,
     /// Settings for Windows.
     pub winkernel: WinkernelConfiguration,
-    /// How traffic of local Pods is told from other: `ClusterCIDR` (the default), `NodeCIDR`,
-    /// `BridgeInterface` or `InterfaceNamePrefix`.
+    /// How traffic of local Pods is distinguished from other traffic: `ClusterCIDR` (the default),
+    /// `NodeCIDR`, `BridgeInterface` or `InterfaceNamePrefix`.
     pub detect_local_mode: String,
     /// What some of these modes need.
     pub detect_local: DetectLocalConfiguration,

@@ -1,5 +1,5 @@
-//! kube-proxy's validation (pkg/proxy/apis/config/validation/validation.go), with its names of
-//! fields and its words, and what weir has to refuse beyond it.
+//! kube-proxy's validation (pkg/proxy/apis/config/validation/validation.go), with its field names and messages,
+//! and what weir must reject beyond it.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub struct FieldError {
 
 /// All that is wrong with a configuration that has its defaults, in kube-proxy's order.
 pub fn validate(configuration: &KubeProxyConfiguration) -> Vec<FieldError> {
-    let mut check = Check { path: "KubeProxyConfiguration".to_owned(), errors: Vec::new() };
+    let mut check = Validation { path: "KubeProxyConfiguration".to_owned(), errors: Vec::new() };
     let c = configuration;
     check.masquerade_bit("KubeProxyIPTablesConfiguration", c.iptables.masquerade_bit);
     match c.mode.as_str() {
@@ -109,12 +109,12 @@ impl KubeProxyConfiguration {
 }
 
 /// What has been found so far, and where the search is.
-struct Check {
+struct Validation {
     path: String,
     errors: Vec<FieldError>,
 }
 
-impl Check {
+impl Validation {
     fn within(&mut self, name: &str, check: impl FnOnce(&mut Self)) {
         let outer = self.path.clone();
         self.path = format!("{outer}.{name}");

@@ -1,4 +1,4 @@
-//! Each rule, broken and not quite broken.
+//! Each rule, violated and just met.
 
 use super::*;
 use crate::config::testing::{KUBEADM, decoded};

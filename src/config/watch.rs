@@ -1,9 +1,9 @@
-//! Sees that a configuration file has other content, whatever way it came there.
+//! Detects that the content of a configuration file has changed, however it was replaced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::watch::{Target, Watch};
+use crate::watch::{Watch, WatchTarget};
 
 /// A watched file.
 #[derive(Debug)]
@@ -18,14 +18,14 @@ impl FileWatch {
     /// Watches a file from now on: what it holds now is no change.
     pub fn new(path: &Path) -> Result<Self, notify::Error> {
         let path = std::path::absolute(path).map_err(notify::Error::io)?;
-        let watch = Watch::new(Target::File(path.clone()))?;
+        let watch = Watch::new(WatchTarget::File(path.clone()))?;
         // Read after it is watched, so that no change falls in between.
         let content = fs::read(&path).ok();
         Ok(Self { path, watch, content })
     }
 
-    /// Waits until the file holds something else than it did, and gives that back. A file that is
-    /// gone is waited for.
+    /// Waits until the content of the file has changed, and returns it. A file that is gone is
+    /// waited for.
     ///
     /// Cancelling it loses nothing. It returns `None` when nothing can be watched any more.
     pub async fn changed(&mut self) -> Option<Vec<u8>> {

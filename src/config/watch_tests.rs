@@ -99,7 +99,7 @@ async fn a_file_that_goes_is_waited_for() {
     assert_eq!(next(&mut watch).await, "two");
 }
 
-/// The first change that is told is the real one.
+/// The first change that is reported is the real one.
 #[tokio::test]
 async fn the_same_content_and_other_files_are_no_change() {
     let (directory, file) = file_with("one");

@@ -1,4 +1,4 @@
-//! Connection tracking (`pkg/proxy/conntrack/sysctls.go` of kube-proxy).
+//! Sysctls of connection tracking (`pkg/proxy/conntrack/sysctls.go` of kube-proxy).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const ENTRIES_PER_BUCKET: i64 = 4;
 ///
 /// A table is never made smaller: what no longer fits into it would be refused. A timeout is
 /// shortened only if another one than the default is asked for, so that a longer one that somebody
-/// has set on the node survives a configuration that says nothing of it.
+/// has set on the node survives a configuration that does not mention it.
 pub fn conntrack(settings: &Conntrack, cpus: u32) -> Vec<Sysctl> {
     let mut knobs = Vec::new();
     if let Some(max) = settings.max(cpus).map(i64::from) {

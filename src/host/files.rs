@@ -1,4 +1,4 @@
-//! How many files the process may have open.
+//! Raises the process's limit of open files.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tracing::debug;

@@ -1,7 +1,7 @@
-//! Taking little memory, and giving it back.
+//! The allocator, and returning free memory to the kernel.
 //!
-//! glibc leaves free what lies between things that stay, of which there are many small ones: at 44,000
-//! Services a third of its heap. jemalloc keeps things of a size together.
+//! glibc leaves gaps between long-lived allocations, of which there are many small ones: at 44,000 Services a
+//! third of its heap. jemalloc groups allocations by size.
 
 #![allow(unsafe_code, reason = "jemalloc is set by a symbol and told by mallctl(3)")]
 
@@ -18,8 +18,8 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub(super) static SETTINGS: &[u8; 46] = b"narenas:1,dirty_decay_ms:200,muzzy_decay_ms:0\0";
 
-/// Gives the system what the process no longer uses of its memory. Left to itself, jemalloc does so only
-/// while it is asked for more.
+/// Returns unused memory to the kernel. Left to itself, jemalloc does so only while it is asked for
+/// more.
 pub fn give_back_memory() {
     let all_arenas = c"arena.4096.purge";
     // SAFETY: the name ends with a zero; this one takes and gives no value (jemalloc(3)).

@@ -1,10 +1,10 @@
-//! What weir sets of its host beside the ruleset: connection tracking and its own place in line when
-//! memory is short.
+//! What weir sets on its host beside the ruleset: connection tracking and its OOM score.
 //!
-//! What it does not set but needs of the host's network, it says ([`NetworkChecks`]).
+//! It also checks what it needs of the host's network but does not set, and logs what is missing
+//! ([`NetworkChecks`]).
 //!
-//! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are
-//! said and no more: the node serves without.
+//! Files of /proc and /sys that cannot be written, as in a container that is not privileged, are only logged:
+//! the node serves without.
 
 mod conntrack;
 mod files;
@@ -28,7 +28,7 @@ use tracing::{debug, info, warn};
 use self::oom::OOM_SCORE_ADJ;
 use crate::config::Settings;
 use crate::error::chain;
-use crate::netlink::conntrack::Table;
+use crate::netlink::conntrack::ConntrackTable;
 
 /// Who sets them, which decides what to say where that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Caller {
 /// Sets what the settings ask for, and logs what that did.
 pub fn apply(settings: &Settings, setter: Caller) {
     // The files are there once the kernel tracks connections.
-    if let Err(error) = Table::open().and_then(|mut table| table.load()) {
+    if let Err(error) = ConntrackTable::open().and_then(|mut table| table.load()) {
         debug!(error = chain(&error), "cannot have the kernel load connection tracking");
     }
     let wanted = conntrack(&settings.conntrack, cpus());

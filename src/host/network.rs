@@ -1,5 +1,5 @@
-//! What of the host's network keeps Services from working: said, and left as it is. It belongs to whoever
-//! set the node up.
+//! Checks for settings of the host's network that keep Services from working. They are logged and left as they
+//! are, because they belong to whoever set up the node.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use weir_rules::cluster::Family;
 use crate::netlink::links::bridges_with_ports;
 use crate::netlink::routes::has_route;
 
-/// What is known of the host's network, so that each thing is said once, and again when it changes.
+/// The faults of the host's network that were logged, so that each is logged once, and again when it changes.
 #[derive(Debug, Default)]
 pub struct NetworkChecks {
-    /// What was said, by what it is about.
-    said: BTreeMap<Subject, String>,
+    /// The logged text of each setting.
+    said: BTreeMap<CheckedSetting, String>,
 }
 
 /// What a warning is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+enum CheckedSetting {
     Forwarding(Family),
     Bridges(Family),
     Route(Family),
@@ -42,8 +42,8 @@ trait Host {
 struct ThisHost;
 
 impl NetworkChecks {
-    /// Looks, and says what is not as it should be and was not said before. The families in use are
-    /// those of which there is a ClusterIP: one of each.
+    /// Checks, and logs what is not as it should be and was not logged before. The families in use
+    /// are those of which there is a ClusterIP: one of each.
     pub fn look(&mut self, cluster_ips: &[IpAddr]) {
         let found = faults(&ThisHost, cluster_ips);
         for (subject, text) in &found {
@@ -60,7 +60,7 @@ impl NetworkChecks {
     }
 }
 
-fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<Subject, String> {
+fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<CheckedSetting, String> {
     let mut faults = BTreeMap::new();
     // All interfaces are looked at for that.
     let bridges = OnceCell::new();
@@ -76,7 +76,7 @@ fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<Subject, String>
                 "{forwarding} is 0: the node forwards nothing, so that neither Pods nor others reach \
                  endpoints by way of it; set it to 1"
             );
-            faults.insert(Subject::Forwarding(family), text);
+            faults.insert(CheckedSetting::Forwarding(family), text);
         }
         let passes = value(bridged);
         if passes.is_none_or(|value| value == 0)
@@ -90,14 +90,14 @@ fn faults(host: &impl Host, cluster_ips: &[IpAddr]) -> BTreeMap<Subject, String>
                 "{state}, if Pods are behind the bridge {bridge}: one that is sent to an endpoint on \
                  its own bridge gets the answers untranslated"
             );
-            faults.insert(Subject::Bridges(family), text);
+            faults.insert(CheckedSetting::Bridges(family), text);
         }
         if host.has_route(address) == Some(false) {
             let text = format!(
                 "there is no route to ClusterIPs such as {address}: the node's own connections fail \
                  before they are translated; add a default route, or one to the network of ClusterIPs"
             );
-            faults.insert(Subject::Route(family), text);
+            faults.insert(CheckedSetting::Route(family), text);
         }
     }
     faults
@@ -122,13 +122,13 @@ mod tests {
     use super::*;
 
     /// A host with these settings, bridges and families that have routes.
-    struct Fake {
+    struct FakeHost {
         settings: Vec<(&'static str, i64)>,
         bridges: Vec<&'static str>,
         routed: Vec<Family>,
     }
 
-    impl Host for Fake {
+    impl Host for FakeHost {
         fn setting(&self, path: &str) -> Option<i64> {
             self.settings.iter().find(|(name, _)| *name == path).map(|(_, value)| *value)
         }
@@ -142,8 +142,8 @@ mod tests {
         }
     }
 
-    fn good() -> Fake {
-        Fake {
+    fn good() -> FakeHost {
+        FakeHost {
             settings: vec![
                 ("net/ipv4/ip_forward", 1),
                 ("net/ipv6/conf/all/forwarding", 1),
@@ -165,7 +165,7 @@ mod tests {
             host.settings.extend(value.map(|value| (setting, value)));
             host
         };
-        let without_route = |family| Fake { routed: vec![family], ..good() };
+        let without_route = |family| FakeHost { routed: vec![family], ..good() };
         let (v4, v6) = (Family::Ipv4, Family::Ipv6);
         let (bridge_v4, bridge_v6) =
             ("net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables");
@@ -180,7 +180,7 @@ mod tests {
             ),
             (with(bridge_v4, Some(0)), Some(v4), "net.bridge.bridge-nf-call-iptables is 0"),
             (with(bridge_v6, None), Some(v6), "load br_netfilter"),
-            (Fake { bridges: vec![], ..with(bridge_v4, Some(0)) }, None, ""),
+            (FakeHost { bridges: vec![], ..with(bridge_v4, Some(0)) }, None, ""),
             (without_route(v6), Some(v4), "10.96.0.1"),
             (without_route(v4), Some(v6), "fd00:10:96::1"),
         ];

@@ -1,4 +1,4 @@
-//! The kernel's choice of whom to kill when memory is short.
+//! The process's OOM score.
 
 use super::Sysctl;
 

@@ -1,4 +1,4 @@
-//! A number in a file of /proc or /sys.
+//! Reads and writes numbers in /proc and /sys.
 
 use std::path::Path;
 use std::{fs, io};

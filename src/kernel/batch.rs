@@ -1,5 +1,5 @@
-//! A transaction as the bytes of one netlink batch, and from an error in the kernel's answer back
-//! to the operation that it is about.
+//! Encodes a transaction as one netlink batch, and maps an error in the kernel's answer back to the operation
+//! that caused it.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
@@ -37,7 +37,7 @@ pub(super) const DATA_VERDICT: u32 = 0xffff_ff00;
 /// Bits of one part of a concatenated type in `NFTA_SET_KEY_TYPE` (nft's `TYPE_BITS`).
 const TYPE_BITS: u32 = 6;
 
-/// `NFT_MSG_DESTROYSETELEM` of linux/netfilter/nf_tables.h: deletes what is there.
+/// `NFT_MSG_DESTROYSETELEM` of linux/netfilter/nf_tables.h: deletes the elements that exist.
 const MSG_DESTROYSETELEM: i32 = 30;
 
 /// `NLM_F_*` of the operations that create.
@@ -45,7 +45,7 @@ const CREATE: u16 = libc::NLM_F_CREATE as u16;
 const APPEND: u16 = libc::NLM_F_APPEND as u16;
 
 /// The bytes of a batch and where each message came from.
-pub(super) struct Batch<'a> {
+pub(super) struct NetlinkBatch<'a> {
     bytes: Vec<u8>,
     messages: Vec<Message>,
     scratch: &'a mut Scratch,
@@ -71,13 +71,13 @@ struct Message {
 pub(super) struct Culprit {
     /// The operation, by its index; `None` for the batch as a whole.
     pub(super) operation: Option<usize>,
-    /// The part of it; `None` if the kernel does not tell which of several.
+    /// The part of it; `None` if the kernel does not say which of several.
     pub(super) part: Option<usize>,
     /// In a rule, the expression.
     pub(super) expression: Option<usize>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> NetlinkBatch<'a> {
     /// Encodes a transaction, with this sequence number and those behind it. Learned elements that
     /// have expired meanwhile are no error if the kernel can be asked for that. With a generation,
     /// the kernel refuses it (`ERESTART`) if its ruleset is of another one by then.
@@ -131,7 +131,7 @@ impl<'a> Batch<'a> {
         sequence.wrapping_sub(self.sequence) as usize <= self.messages.len()
     }
 
-    /// What an error at this message and at this offset in it, if the kernel told, is about.
+    /// The operation that an error concerns, by its message and the offset in it, if the kernel reported one.
     pub(super) fn culprit(&self, sequence: u32, offset: Option<u32>) -> Culprit {
         let index = sequence.wrapping_sub(self.sequence) as usize;
         let Some(message) = index.checked_sub(1).and_then(|i| self.messages.get(i)) else {
@@ -168,7 +168,8 @@ impl<'a> Batch<'a> {
         if let Some(last) = self.messages.last() {
             // `nlmsg_flags` follows `nlmsg_len` and `nlmsg_type`.
             let at = last.start + 6..last.start + 8;
-            let flags: [u8; 2] = self.bytes[at.clone()].try_into().expect("two bytes");
+            let flags: [u8; 2] =
+                self.bytes[at.clone()].try_into().expect("`nlmsg_flags` has two bytes");
             let flags = u16::from_ne_bytes(flags) | libc::NLM_F_ACK as u16;
             self.bytes[at].copy_from_slice(&flags.to_ne_bytes());
         }
@@ -292,7 +293,8 @@ impl<'a> Batch<'a> {
                     }
                 });
             });
-            self.messages.last_mut().expect("just pushed").parts = parts;
+            self.messages.last_mut().expect("this operation's message was just pushed").parts =
+                parts;
         }
     }
 }
@@ -367,12 +369,13 @@ pub(super) fn reorder<const N: usize>(
     for selector in selectors {
         let end = start + selector.padded_width(family);
         if let (true, Some(part)) = (selector.is_host_order(), bytes.get_mut(start..end)) {
-            let value = u32::from_be_bytes(part.try_into().expect("such a part has four bytes"));
+            let value =
+                u32::from_be_bytes(part.try_into().expect("values in host order have four bytes"));
             part.copy_from_slice(&value.to_ne_bytes());
         }
         start = end;
     }
-    Concatenation::from_bytes(bytes).expect("as long as before")
+    Concatenation::from_bytes(bytes).expect("the length is unchanged")
 }
 
 fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::Set {
@@ -406,7 +409,7 @@ fn encode_set(name: &Name, spec: &SetSpec, family: Family, id: u32) -> object::S
     it.set_u32(set::FLAGS, flags);
     it.set_bytes(set::USERDATA, &userdata::set(spec, family));
     if spec.counter {
-        it.push(object::Expression::new("counter").expect("libnftnl knows counters"));
+        it.push(object::Expression::new("counter").expect("libnftnl has the counter expression"));
     }
     it
 }

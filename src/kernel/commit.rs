@@ -1,4 +1,4 @@
-//! Sending a batch, and learning what became of it.
+//! Sends a batch and reads its result.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use nftnl::nftnl_sys::libc;
 use weir_rules::nft::compile_rule;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
-use super::batch::{self, Batch, Culprit};
+use super::batch::{self, Culprit, NetlinkBatch};
 use super::error::CommitError;
 use super::message::{Header, Reply};
 use super::socket::Socket;
@@ -31,7 +31,8 @@ impl Worker {
         let sequence = self.sequence.wrapping_add(1);
         // `NFT_MSG_DESTROYSETELEM` is there since 6.3.
         let destroys = is_kernel_at_least((6, 3));
-        let batch = Batch::new(transaction, generation, sequence, destroys, &mut self.scratch);
+        let batch =
+            NetlinkBatch::new(transaction, generation, sequence, destroys, &mut self.scratch);
         self.sequence = batch.last_sequence();
         send(&mut self.socket, &batch, |errno, culprit| refusal(errno, culprit, transaction))
     }
@@ -40,7 +41,7 @@ impl Worker {
 /// Sends a batch and learns what became of it; `refusal` makes the error for what was refused.
 pub(super) fn send(
     socket: &mut Socket,
-    batch: &Batch<'_>,
+    batch: &NetlinkBatch<'_>,
     refusal: impl FnOnce(i32, &Culprit) -> CommitError,
 ) -> Result<Committed, CommitError> {
     let bytes = batch.bytes().len();
@@ -64,7 +65,7 @@ enum BatchResult {
 /// What the kernel said. It has processed the batch before `send` returned, so that all its
 /// answers are waiting. An acknowledgement of the last operation and no error means that the
 /// batch was committed; an acknowledgement alone does not.
-fn read_verdict(socket: &mut Socket, batch: &Batch<'_>) -> Result<BatchResult, CommitError> {
+fn read_verdict(socket: &mut Socket, batch: &NetlinkBatch<'_>) -> Result<BatchResult, CommitError> {
     let mut first_error = None;
     let mut acknowledged = false;
     let mut is_doubtful = false;

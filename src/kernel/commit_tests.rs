@@ -54,7 +54,7 @@ fn a_commit_whose_answer_is_lost_may_have_happened_and_the_next_is_answered() {
     });
 }
 
-/// All are there before the first is read. What the first refusal is about is told all the same.
+/// All are there before the first is read. The object of the first error is reported all the same.
 #[test]
 fn more_refusals_than_the_buffer_holds_are_a_refusal() {
     let ns = Netns::new("refusals");

@@ -1,4 +1,4 @@
-//! From what libnftnl has read of the kernel's messages to the model.
+//! Decodes libnftnl's objects into the model.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
@@ -58,7 +58,7 @@ pub(super) fn base_chain(it: &object::Chain) -> Option<BaseChain> {
     })
 }
 
-/// What defines a set; what weir has no words for is told in [`SetSpec::foreign`].
+/// What defines a set; what weir cannot express is described in [`SetSpec::foreign`].
 fn set_spec(it: &object::Set, family: Family) -> SetSpec {
     let flags = it.u32(set::FLAGS).unwrap_or(0);
     let notes = it.bytes(set::USERDATA).and_then(|notes| userdata::read_set(notes, family));
@@ -151,7 +151,8 @@ pub(super) fn join_intervals(mut points: Vec<Point>) -> Elements {
         }
     }
     if let Some((start, element)) = open {
-        let end = RawValue::from_bytes(&vec![0xff; start.as_bytes().len()]).expect("an address");
+        let end = RawValue::from_bytes(&vec![0xff; start.as_bytes().len()])
+            .expect("an address fits a value");
         ranges.insert(start, Element { data: Data::RangeEnd(end), ..element });
     }
     ranges
@@ -167,5 +168,5 @@ fn predecessor(address: &RawKey) -> RawValue {
             break;
         }
     }
-    RawValue::from_bytes(&bytes).expect("an address")
+    RawValue::from_bytes(&bytes).expect("an address fits a value")
 }

@@ -1,4 +1,4 @@
-//! Reading weir's tables back from the kernel, into the model that they were written from.
+//! Dumps weir's tables from the kernel into the model that they were written from.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
@@ -7,7 +7,7 @@ use weir_rules::nft::{Chain, Elements, Name, Ruleset, Set, SetSpec, TABLE, Table
 use super::attribute::{chain, rule, table};
 use super::decode::{base_chain, join_intervals, put_elements, read_element, read_set};
 use super::error::DumpError;
-use super::exchange::{Answer, Failure, exchange, refused};
+use super::exchange::{AnswerPart, ExchangeError, exchange, refused};
 use super::expression::{decode, protocol_family};
 use super::message::{Reply, Scratch, find_attribute};
 use super::object::{self, AlignedMessage};
@@ -55,15 +55,15 @@ pub(super) fn dump(
     Ok(Snapshot { ruleset, generation })
 }
 
-/// Reads until nothing changes meanwhile, and gives what was read with its generation; after some
+/// Reads until nothing changes meanwhile, and returns what was read with its generation; after some
 /// attempts, without.
 pub(super) fn steadily<T>(
     socket: &mut Socket,
     scratch: &mut Scratch,
     sequence: &mut u32,
-    mut read: impl FnMut(&mut Reader<'_>) -> Result<T, Failure>,
+    mut read: impl FnMut(&mut DumpReader<'_>) -> Result<T, ExchangeError>,
 ) -> Result<(T, Option<u32>), DumpError> {
-    let mut reader = Reader { socket, scratch, sequence, strict: true };
+    let mut reader = DumpReader { socket, scratch, sequence, strict: true };
     for attempt in 1..=ATTEMPTS {
         reader.strict = attempt <= STRICT_ATTEMPTS;
         let generation = reader.generation()?;
@@ -74,8 +74,8 @@ pub(super) fn steadily<T>(
                     return Ok((found, is_unchanged.then_some(generation)));
                 }
             }
-            Err(Failure::Interrupted) => {}
-            Err(Failure::Final(error)) => return Err(error),
+            Err(ExchangeError::Interrupted) => {}
+            Err(ExchangeError::Final(error)) => return Err(error),
         }
     }
     Err(DumpError::Unsteady { attempts: ATTEMPTS })
@@ -87,10 +87,10 @@ pub(super) fn generation(
     scratch: &mut Scratch,
     sequence: &mut u32,
 ) -> Result<u32, DumpError> {
-    Reader { socket, scratch, sequence, strict: true }.generation()
+    DumpReader { socket, scratch, sequence, strict: true }.generation()
 }
 
-pub(super) struct Reader<'a> {
+pub(super) struct DumpReader<'a> {
     pub(super) socket: &'a mut Socket,
     pub(super) scratch: &'a mut Scratch,
     /// The last sequence number that was used.
@@ -99,9 +99,9 @@ pub(super) struct Reader<'a> {
     strict: bool,
 }
 
-impl Reader<'_> {
+impl DumpReader<'_> {
     /// weir's tables.
-    fn ruleset(&mut self) -> Result<Ruleset, Failure> {
+    fn ruleset(&mut self) -> Result<Ruleset, ExchangeError> {
         let mut ruleset = Ruleset::default();
         for family in Family::ALL {
             if let Some(mut table) = self.table(family)? {
@@ -126,15 +126,15 @@ impl Reader<'_> {
         };
         self.request("the generation", kind, None, libc::NLM_F_ACK as u16, [], each).map_err(
             |failure| match failure {
-                Failure::Final(error) => error,
-                Failure::Interrupted => DumpError::Unsteady { attempts: 1 },
+                ExchangeError::Final(error) => error,
+                ExchangeError::Interrupted => DumpError::Unsteady { attempts: 1 },
             },
         )?;
         id.ok_or(DumpError::Undecodable { what: "the generation" })
     }
 
     /// The table of a family, with nothing in it.
-    pub(super) fn table(&mut self, family: Family) -> Result<Option<Table>, Failure> {
+    pub(super) fn table(&mut self, family: Family) -> Result<Option<Table>, ExchangeError> {
         let mut found = None;
         let names = [(REQUEST_TABLE, TABLE)];
         self.single("the table", libc::NFT_MSG_GETTABLE, family, &names, |message| {
@@ -150,7 +150,11 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    pub(super) fn chains(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+    pub(super) fn chains(
+        &mut self,
+        family: Family,
+        table: &mut Table,
+    ) -> Result<(), ExchangeError> {
         self.dump("chains", libc::NFT_MSG_GETCHAIN, family, &[TABLE], |message| {
             let it = object::Chain::parse(&message)?;
             let is_ours = it.str(chain::TABLE).as_deref() == Some(TABLE);
@@ -167,7 +171,7 @@ impl Reader<'_> {
         })
     }
 
-    pub(super) fn rules(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+    pub(super) fn rules(&mut self, family: Family, table: &mut Table) -> Result<(), ExchangeError> {
         self.dump("rules", libc::NFT_MSG_GETRULE, family, &[TABLE], |message| {
             let it = object::Rule::parse(&message)?;
             if it.str(rule::TABLE).as_deref() != Some(TABLE) {
@@ -176,7 +180,7 @@ impl Reader<'_> {
             let mut instructions = Vec::new();
             it.for_each_expression(|expression| instructions.push(decode(&expression)));
             let comment = it.bytes(rule::USERDATA).and_then(userdata::read_comment);
-            // A chain that is not there was deleted in between, and the generation will tell.
+            // A missing chain was deleted in between, which the generation will show.
             if let Some(chain) = table.chains.get_mut(it.str(rule::CHAIN)?.as_str()) {
                 chain.rules.push(decompile_rule(&instructions, comment, family));
             }
@@ -184,7 +188,7 @@ impl Reader<'_> {
         })
     }
 
-    fn sets(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+    fn sets(&mut self, family: Family, table: &mut Table) -> Result<(), ExchangeError> {
         self.definitions(family, table)?;
         for (name, set) in &mut table.sets {
             self.fill(family, name, set)?;
@@ -193,7 +197,11 @@ impl Reader<'_> {
     }
 
     /// The sets, without elements.
-    pub(super) fn definitions(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+    pub(super) fn definitions(
+        &mut self,
+        family: Family,
+        table: &mut Table,
+    ) -> Result<(), ExchangeError> {
         self.dump("sets", libc::NFT_MSG_GETSET, family, &[TABLE], |message| {
             read_set(&message, family, table)
         })
@@ -205,7 +213,7 @@ impl Reader<'_> {
         family: Family,
         name: &Name,
         set: &mut Set,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         if set.spec.foreign.is_none() {
             let elements = self.elements(family, name, &set.spec)?;
             put_elements(set, elements);
@@ -214,7 +222,11 @@ impl Reader<'_> {
     }
 
     /// Notes kinds of objects of which weir has none.
-    pub(super) fn others(&mut self, family: Family, table: &mut Table) -> Result<(), Failure> {
+    pub(super) fn others(
+        &mut self,
+        family: Family,
+        table: &mut Table,
+    ) -> Result<(), ExchangeError> {
         for (what, kind) in [("objects", libc::NFT_MSG_GETOBJ), ("flowtables", MSG_GETFLOWTABLE)] {
             let mut found = false;
             self.dump(what, kind, family, &[TABLE], |message| {
@@ -236,7 +248,7 @@ impl Reader<'_> {
         family: Family,
         name: &Name,
         spec: &SetSpec,
-    ) -> Result<Option<Elements>, Failure> {
+    ) -> Result<Option<Elements>, ExchangeError> {
         let mut points = Vec::new();
         let mut all_known = true;
         let (kind, attributes) = (libc::NFT_MSG_GETSETELEM, [TABLE, name.as_str()]);
@@ -262,7 +274,7 @@ impl Reader<'_> {
         // for each that is missed another comes twice.
         // Packets make dynamic maps grow at any time.
         let is_settled = elements.len() == count || spec.dynamic.is_some() && !self.strict;
-        if !is_settled { Err(Failure::Interrupted) } else { Ok(Some(elements)) }
+        if !is_settled { Err(ExchangeError::Interrupted) } else { Ok(Some(elements)) }
     }
 
     /// Asks for a dump and calls `each` with every message of it.
@@ -273,24 +285,24 @@ impl Reader<'_> {
         family: Family,
         names: &[&str],
         each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let names = [REQUEST_TABLE, REQUEST_SET].into_iter().zip(names.iter().copied());
         self.request(what, kind, Some(family), libc::NLM_F_DUMP as u16, names, each)
     }
 
-    /// Asks for one chain and calls `each` with the message about it, if it is there.
+    /// Asks for one chain and calls `each` with the message about it, if it exists.
     pub(super) fn chain(
         &mut self,
         family: Family,
         table: &str,
         chain: &str,
         each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let names = [(REQUEST_TABLE, table), (CHAIN_NAME, chain)];
         self.single("a chain", libc::NFT_MSG_GETCHAIN, family, &names, each)
     }
 
-    /// Asks for one thing and calls `each` with the message about it, if it is there.
+    /// Asks for one thing and calls `each` with the message about it, if it exists.
     pub(super) fn single(
         &mut self,
         what: &'static str,
@@ -298,12 +310,12 @@ impl Reader<'_> {
         family: Family,
         names: &[(u16, &str)],
         each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let names = names.iter().copied();
         match self.request(what, kind, Some(family), libc::NLM_F_ACK as u16, names, each) {
             // The kernel has no such thing, or no such table. Nothing else interrupts a single
             // answer.
-            Err(Failure::Interrupted) => Ok(()),
+            Err(ExchangeError::Interrupted) => Ok(()),
             result => result,
         }
     }
@@ -316,7 +328,7 @@ impl Reader<'_> {
         flags: u16,
         names: impl IntoIterator<Item = (u16, &'n str)>,
         mut each: impl FnMut(AlignedMessage<'_>) -> Option<()>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let sequence = self.next_sequence();
         let family = family.map_or(libc::AF_UNSPEC as u8, protocol_family);
         let mut request = self.scratch.begin(nf_tables(kind), family, flags, sequence, 0);
@@ -326,17 +338,17 @@ impl Reader<'_> {
         let mut interrupted = false;
         exchange(self.socket, what, request.finish(), |header, message| {
             if header.sequence != sequence {
-                return Ok(Answer::Strange);
+                return Ok(AnswerPart::Strange);
             }
             interrupted |= self.strict && header.flags & libc::NLM_F_DUMP_INTR as u16 != 0;
             match header.reply(message) {
                 Reply::Content => {
                     let taken = AlignedMessage::new(message).and_then(&mut each);
                     taken.ok_or(DumpError::Undecodable { what })?;
-                    Ok(Answer::Part)
+                    Ok(AnswerPart::Part)
                 }
-                Reply::Status { .. } if interrupted => Err(Failure::Interrupted),
-                Reply::Status { errno: 0, .. } => Ok(Answer::Last),
+                Reply::Status { .. } if interrupted => Err(ExchangeError::Interrupted),
+                Reply::Status { errno: 0, .. } => Ok(AnswerPart::Last),
                 Reply::Status { errno, .. } => Err(refused(what, errno)),
             }
         })

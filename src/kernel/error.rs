@@ -1,4 +1,4 @@
-//! What can go wrong between weir and the kernel.
+//! Errors of nf_tables and its socket.
 
 use std::io;
 
@@ -19,13 +19,13 @@ pub enum OpenError {
     Socket {
         /// What was attempted.
         step: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
 /// Why the kernel's state could not be read. Reading has no effect, so that it can always be tried
-/// again, on another socket where this one has failed; the variants tell when that may help.
+/// again, on another socket where this one has failed; the variants show when that may help.
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The kernel refused or broke off a dump.
@@ -33,7 +33,7 @@ pub enum DumpError {
     Refused {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The question could not be sent, or its answer was lost or did not come in time.
@@ -49,7 +49,7 @@ pub enum DumpError {
     Busy {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel has no memory for the answer.
@@ -57,7 +57,7 @@ pub enum DumpError {
     OutOfMemory {
         /// What was being read.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// libnftnl could not decode a message.
@@ -80,19 +80,19 @@ pub enum DumpError {
 /// Why a transaction was not committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// The kernel refused an operation, and with it the whole transaction.
+    /// The kernel rejected an operation, and with it the transaction.
     #[error("the kernel refused `{command}`{}", hint.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())]
     Refused {
         /// The operation's index in the transaction; `None` where it is about all of it.
         operation: Option<usize>,
         /// Which part of it, as `Operation::command` counts them; `None` where the kernel does not
-        /// tell. Of several elements kernels tell since 5.19 (`nf_tables_newsetelem`).
+        /// report it. Of several elements kernels report it since 5.19 (`nf_tables_newsetelem`).
         part: Option<usize>,
         /// The operation in nft syntax.
         command: String,
         /// What may be done about it.
         hint: Option<String>,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The ruleset is of another generation than the transaction was made for. Nothing was
@@ -117,19 +117,19 @@ pub enum CommitError {
     OutOfMemory {
         /// Its length.
         bytes: usize,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The kernel is at something else (`EAGAIN`) and has committed nothing: later. When nf_tables
-    /// lacks a module it loads that and begins anew, of which nothing is told here.
+    /// lacks a module it loads that and begins anew, of which nothing is reported here.
     #[error("nf_tables is busy and takes no transaction")]
     Busy(#[source] io::Error),
     /// Sending failed, for a reason that has nothing to do with this transaction. Nothing was
     /// committed.
     #[error("cannot send a transaction to nf_tables")]
     Send(#[source] io::Error),
-    /// The kernel's answer was lost: whether the transaction was committed is not known, and only
-    /// reading will tell.
+    /// The kernel's answer was lost: whether the transaction was committed is not known until the
+    /// ruleset is read.
     #[error("the kernel's answer to a transaction was lost")]
     AnswerLost(#[source] io::Error),
     /// The thread that owns the socket has ended.

@@ -1,4 +1,4 @@
-//! Asking the kernel, and reading its answer to the end.
+//! Sends requests to the kernel and reads each answer to its end.
 
 use std::io;
 
@@ -9,21 +9,21 @@ use super::message::Header;
 use super::socket::Socket;
 
 /// Why one attempt at reading failed.
-pub(super) enum Failure {
+pub(super) enum ExchangeError {
     /// The ruleset changed under it.
     Interrupted,
     /// It would fail again, if it was tried at once on the same socket.
     Final(DumpError),
 }
 
-impl From<DumpError> for Failure {
+impl From<DumpError> for ExchangeError {
     fn from(error: DumpError) -> Self {
-        Failure::Final(error)
+        ExchangeError::Final(error)
     }
 }
 
 /// What a message is to a request.
-pub(super) enum Answer {
+pub(super) enum AnswerPart {
     /// More follow.
     Part,
     /// The last.
@@ -32,17 +32,17 @@ pub(super) enum Answer {
     Strange,
 }
 
-/// Sends a datagram and hands the messages that come to `each`, until that says which is the last.
+/// Sends a datagram and passes each received message to `each`, until that returns that it was the last.
 ///
 /// If this fails, more may come on this socket, or a dump still runs: it is to be replaced.
 pub(super) fn exchange(
     socket: &mut Socket,
     what: &'static str,
     datagram: &[u8],
-    each: impl FnMut(Header, &[u8]) -> Result<Answer, Failure>,
-) -> Result<(), Failure> {
+    each: impl FnMut(Header, &[u8]) -> Result<AnswerPart, ExchangeError>,
+) -> Result<(), ExchangeError> {
     let result = converse(socket, what, datagram, each);
-    if let Err(Failure::Final(_)) = result {
+    if let Err(ExchangeError::Final(_)) = result {
         socket.doubt();
     }
     result
@@ -52,9 +52,9 @@ fn converse(
     socket: &mut Socket,
     what: &'static str,
     datagram: &[u8],
-    mut each: impl FnMut(Header, &[u8]) -> Result<Answer, Failure>,
-) -> Result<(), Failure> {
-    let lost = |source| Failure::Final(DumpError::AnswerLost { what, source });
+    mut each: impl FnMut(Header, &[u8]) -> Result<AnswerPart, ExchangeError>,
+) -> Result<(), ExchangeError> {
+    let lost = |source| ExchangeError::Final(DumpError::AnswerLost { what, source });
     socket.send(datagram).map_err(|(error, _)| lost(error))?;
     let mut is_last = false;
     while !is_last {
@@ -63,9 +63,9 @@ fn converse(
             let message = message.map_err(lost)?;
             let header = Header::read(message).ok_or(DumpError::Undecodable { what })?;
             match each(header, message)? {
-                Answer::Part => {}
-                Answer::Last => is_last = true,
-                Answer::Strange => is_strange = true,
+                AnswerPart::Part => {}
+                AnswerPart::Last => is_last = true,
+                AnswerPart::Strange => is_strange = true,
             }
         }
         if is_strange {
@@ -76,16 +76,18 @@ fn converse(
 }
 
 /// What an error means that the kernel answers with.
-pub(super) fn refused(what: &'static str, errno: i32) -> Failure {
+pub(super) fn refused(what: &'static str, errno: i32) -> ExchangeError {
     let source = io::Error::from_raw_os_error(errno);
     match errno {
         // `ENOENT`: it was deleted after it was listed.
-        libc::EINTR | libc::ENOENT => Failure::Interrupted,
+        libc::EINTR | libc::ENOENT => ExchangeError::Interrupted,
         // Another dump still runs on the socket (`netlink_dump_start` of net/netlink/af_netlink.c).
-        libc::EBUSY | libc::EAGAIN => Failure::Final(DumpError::Busy { what, source }),
+        libc::EBUSY | libc::EAGAIN => ExchangeError::Final(DumpError::Busy { what, source }),
         // `ENOBUFS`: of the socket's receive buffer (`nfnetlink_unicast` of nfnetlink.c).
-        libc::ENOMEM | libc::ENOBUFS => Failure::Final(DumpError::OutOfMemory { what, source }),
-        _ => Failure::Final(DumpError::Refused { what, source }),
+        libc::ENOMEM | libc::ENOBUFS => {
+            ExchangeError::Final(DumpError::OutOfMemory { what, source })
+        }
+        _ => ExchangeError::Final(DumpError::Refused { what, source }),
     }
 }
 

@@ -89,7 +89,7 @@ fn an_answer_that_cannot_be_decoded_leaves_the_socket_in_doubt() {
         let result = exchange(&mut worker.socket, "it", request, |_, _| {
             Err(DumpError::Undecodable { what: "it" }.into())
         });
-        assert!(matches!(result, Err(Failure::Final(DumpError::Undecodable { .. }))));
+        assert!(matches!(result, Err(ExchangeError::Final(DumpError::Undecodable { .. }))));
         worker.socket.renew();
         assert_ne!(worker.socket.port(), port);
     });
@@ -97,16 +97,16 @@ fn an_answer_that_cannot_be_decoded_leaves_the_socket_in_doubt() {
 
 #[test]
 fn an_error_tells_whether_reading_again_may_help() {
-    type Expected = fn(&Failure) -> bool;
+    type Expected = fn(&ExchangeError) -> bool;
     let cases: [(i32, Expected); 8] = [
-        (libc::EINTR, |it| matches!(it, Failure::Interrupted)),
-        (libc::ENOENT, |it| matches!(it, Failure::Interrupted)),
-        (libc::EBUSY, |it| matches!(it, Failure::Final(DumpError::Busy { .. }))),
-        (libc::EAGAIN, |it| matches!(it, Failure::Final(DumpError::Busy { .. }))),
-        (libc::ENOMEM, |it| matches!(it, Failure::Final(DumpError::OutOfMemory { .. }))),
-        (libc::ENOBUFS, |it| matches!(it, Failure::Final(DumpError::OutOfMemory { .. }))),
-        (libc::EPERM, |it| matches!(it, Failure::Final(DumpError::Refused { .. }))),
-        (libc::EINVAL, |it| matches!(it, Failure::Final(DumpError::Refused { .. }))),
+        (libc::EINTR, |it| matches!(it, ExchangeError::Interrupted)),
+        (libc::ENOENT, |it| matches!(it, ExchangeError::Interrupted)),
+        (libc::EBUSY, |it| matches!(it, ExchangeError::Final(DumpError::Busy { .. }))),
+        (libc::EAGAIN, |it| matches!(it, ExchangeError::Final(DumpError::Busy { .. }))),
+        (libc::ENOMEM, |it| matches!(it, ExchangeError::Final(DumpError::OutOfMemory { .. }))),
+        (libc::ENOBUFS, |it| matches!(it, ExchangeError::Final(DumpError::OutOfMemory { .. }))),
+        (libc::EPERM, |it| matches!(it, ExchangeError::Final(DumpError::Refused { .. }))),
+        (libc::EINVAL, |it| matches!(it, ExchangeError::Final(DumpError::Refused { .. }))),
     ];
     for (errno, expected) in cases {
         assert!(expected(&refused("it", errno)), "{errno}");

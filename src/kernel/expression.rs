@@ -1,4 +1,4 @@
-//! Instructions as libnftnl's expressions, and back.
+//! Encodes instructions as libnftnl's expressions, and decodes them.
 
 use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;

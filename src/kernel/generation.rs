@@ -1,7 +1,7 @@
-//! Generations of the kernel's ruleset: a number that each commit counts up, whoever makes it.
+//! Generations of the kernel's ruleset: a number that every commit increments, whoever makes it.
 //!
-//! The number goes round: behind the greatest comes 1 (`nf_tables_commit` of nf_tables_api.c leaves out 0).
-//! So of two numbers the one that is less than half the way round ahead is the later.
+//! The number wraps around: after the greatest comes 1 (`nf_tables_commit` of nf_tables_api.c skips 0). So of
+//! two numbers the one that is ahead by less than half the range is the later.
 
 /// The generation behind one.
 pub(crate) fn next_generation(generation: u32) -> u32 {

@@ -1,4 +1,4 @@
-//! Single netlink messages: building them, and reading their headers and attributes.
+//! Builds single netlink messages, and reads their headers and attributes.
 
 use std::ptr::NonNull;
 
@@ -39,8 +39,8 @@ pub(super) struct Header {
 /// An answer to a request, or the end of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reply {
-    /// `NLMSG_ERROR` or `NLMSG_DONE` with this error, 0 for an acknowledgement, and the offset
-    /// of the offending attribute, where the kernel tells.
+    /// `NLMSG_ERROR` or `NLMSG_DONE` with this error, 0 for an acknowledgement, and the offset of
+    /// the offending attribute, where the kernel reports it.
     Status { errno: i32, offset: Option<u32> },
     /// A message of content.
     Content,
@@ -142,7 +142,7 @@ impl Scratch {
                 sequence,
             )
         };
-        let header = NonNull::new(header).expect("the header is the buffer's beginning");
+        let header = NonNull::new(header).expect("the buffer begins with a header");
         // SAFETY: a `nfgenmsg` follows the header; both are in the buffer.
         unsafe {
             // The library adds nf_tables' subsystem, which the ends of a batch do not have.

@@ -30,7 +30,7 @@ use std::thread;
 use nftnl::nftnl_sys::libc;
 use weir_rules::transaction::Transaction;
 
-use batch::Batch;
+use batch::NetlinkBatch;
 pub use commit::Committed;
 pub use dump::Snapshot;
 pub use error::{CommitError, DumpError, OpenError};
@@ -43,7 +43,7 @@ pub use parts::{Keys, Parts, SetParts, TableParts};
 pub use ports::Ports;
 use socket::Socket;
 
-/// The name of the thread, by which the kernel tells everybody who has committed: at most 15 bytes.
+/// The name of the thread, by which the kernel announces who has committed: at most 15 bytes.
 const THREAD: &str = "weir-nftables";
 
 /// A handle to the thread that talks to nf_tables in the network namespace in which it was opened.
@@ -85,11 +85,11 @@ impl Kernel {
             .name(THREAD.to_owned())
             .spawn(run)
             .map_err(|source| OpenError::Socket { step: "start the netlink thread", source })?;
-        result.recv().expect("the thread answers before it ends")?;
+        result.recv().expect("the netlink thread answers each request before it ends")?;
         Ok(Self { requests, ports })
     }
 
-    /// Reads weir's tables, whole and of one generation.
+    /// Reads weir's tables in full, at one generation.
     pub fn dump(&self) -> Result<Snapshot, DumpError> {
         let (answer, result) = mpsc::channel();
         self.requests.send(Request::Dump(answer)).map_err(|_| DumpError::Gone)?;
@@ -116,14 +116,14 @@ impl Kernel {
     }
 
     /// Whether a chain can be deleted together with the last element that goes to it: since 6.2
-    /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not tell its
+    /// (knftables' notes on "nf_tables: fix chain use count"); a kernel that does not report its
     /// release is taken for a new one.
     pub fn frees_chains_at_once(&self) -> bool {
         is_kernel_at_least((6, 2))
     }
 
-    /// Commits a transaction whole, or not at all. With a generation, only if the kernel's ruleset
-    /// is still of that one.
+    /// Commits a transaction atomically. With a generation, only if the kernel's ruleset is still
+    /// of that one.
     pub fn commit(
         &self,
         transaction: impl Into<Arc<Transaction>>,
@@ -138,13 +138,13 @@ impl Kernel {
 }
 
 /// Encodes transactions as commits do, with memory that it keeps as they do, and sends nothing: for who
-/// wants to know what that costs. Gives the length of a batch in bytes.
+/// wants to know what that costs. Returns the length of a batch in bytes.
 pub fn encoder() -> impl FnMut(&Transaction) -> usize {
     let mut scratch = Scratch::new();
-    move |transaction| Batch::new(transaction, None, 0, true, &mut scratch).bytes().len()
+    move |transaction| NetlinkBatch::new(transaction, None, 0, true, &mut scratch).bytes().len()
 }
 
-/// Whether the running kernel is of this version or later. One that does not tell its release is
+/// Whether the running kernel is of this version or later. One that does not report its release is
 /// taken for a new one.
 fn is_kernel_at_least(version: (u32, u32)) -> bool {
     // Each commit asks.
@@ -182,7 +182,7 @@ impl Worker {
         }
     }
 
-    /// Replaces a socket of which nobody knows what would come next, and tells the port id.
+    /// Replaces a socket with unknown pending messages, and reports the new port id.
     fn renew(&mut self) {
         self.socket.renew();
         self.ports.set(self.socket.port());

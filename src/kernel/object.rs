@@ -1,4 +1,4 @@
-//! libnftnl's objects behind an interface that is safe to use.
+//! A safe interface to libnftnl's objects.
 //!
 //! An attribute's constant says to which object it belongs and what type it has, so that a number
 //! cannot be written where the C library expects a string. Lengths are checked here, because
@@ -392,7 +392,7 @@ impl Rule {
     /// Reads a message of a dump of rules.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let rule = Self::new();
-        // SAFETY: the message is whole and aligned, and the rule is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the rule is live and ours alone.
         (unsafe { sys::nftnl_rule_nlmsg_parse(message.header(), rule.0.as_ptr()) } >= 0)
             .then_some(rule)
     }
@@ -408,7 +408,7 @@ impl Table {
     /// Reads a message of a dump of tables.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let table = Self::new();
-        // SAFETY: the message is whole and aligned, and the table is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the table is live and ours alone.
         (unsafe { sys::nftnl_table_nlmsg_parse(message.header(), table.0.as_ptr()) } >= 0)
             .then_some(table)
     }
@@ -424,7 +424,7 @@ impl Chain {
     /// Reads a message of a dump of chains.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let chain = Self::new();
-        // SAFETY: the message is whole and aligned, and the chain is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the chain is live and ours alone.
         (unsafe { sys::nftnl_chain_nlmsg_parse(message.header(), chain.0.as_ptr()) } >= 0)
             .then_some(chain)
     }
@@ -445,7 +445,7 @@ impl Set {
         }
     }
 
-    /// Gives every element of the set this expression as its state.
+    /// Attaches this expression to every element of the set.
     pub(super) fn push(&mut self, expression: Expression) {
         // SAFETY: both are live; from now on the set owns the expression.
         unsafe { sys::nftnl_set_add_expr(self.0.as_ptr(), expression.into_raw()) };
@@ -467,7 +467,7 @@ impl Set {
     /// Reads a message of a dump of sets.
     pub(super) fn parse(message: &AlignedMessage<'_>) -> Option<Self> {
         let set = Self::new();
-        // SAFETY: the message is whole and aligned, and the set is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the set is live and ours alone.
         (unsafe { sys::nftnl_set_nlmsg_parse(message.header(), set.0.as_ptr()) } >= 0)
             .then_some(set)
     }
@@ -475,7 +475,7 @@ impl Set {
     /// Reads a message of a dump of elements.
     pub(super) fn parse_elements(message: &AlignedMessage<'_>) -> Option<Self> {
         let set = Self::new();
-        // SAFETY: the message is whole and aligned, and the set is live and ours alone.
+        // SAFETY: the message is complete and aligned, and the set is live and ours alone.
         (unsafe { sys::nftnl_set_elems_nlmsg_parse(message.header(), set.0.as_ptr()) } >= 0)
             .then_some(set)
     }
@@ -531,7 +531,7 @@ fn c_string(value: &str) -> CString {
     // Names come from weir itself and comments from names of Kubernetes objects; none holds a
     // zero, but a foreign one would only be cut.
     let end = value.find('\0').unwrap_or(value.len());
-    CString::new(&value[..end]).expect("cut before the first zero")
+    CString::new(&value[..end]).expect("the text was cut before its first zero byte")
 }
 
 /// # Safety

@@ -1,4 +1,4 @@
-//! Reading parts of weir's tables.
+//! Reads parts of weir's tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use super::batch::{
     reorder,
 };
 use super::decode::{put_elements, read_element, read_set};
-use super::dump::{REQUEST_SET, REQUEST_TABLE, Reader, Snapshot, nf_tables, steadily};
+use super::dump::{DumpReader, REQUEST_SET, REQUEST_TABLE, Snapshot, nf_tables, steadily};
 use super::error::DumpError;
-use super::exchange::{Answer, Failure, exchange, refused};
+use super::exchange::{AnswerPart, ExchangeError, exchange, refused};
 use super::expression::protocol_family;
 use super::message::{Reply, Scratch};
 use super::monitor::{DATA_VALUE, SET_ELEM_KEY};
@@ -28,7 +28,7 @@ const KEYS_AT_ONCE: usize = 32;
 /// Which parts of weir's tables are asked for, by family.
 #[derive(Debug, Clone, Default)]
 pub struct Parts {
-    /// The tables that are read. Of others nothing is told.
+    /// The tables to read. Others are left out.
     pub tables: BTreeMap<Family, TableParts>,
 }
 
@@ -36,17 +36,17 @@ pub struct Parts {
 #[derive(Debug, Clone, Default)]
 pub struct TableParts {
     /// Its comment and flags, all chains and rules, what defines each set, and whether it has
-    /// objects of other kinds; no elements. Without this, the table is told with just the sets that
-    /// are asked for.
+    /// objects of other kinds; no elements. Without this, the table is returned with just the sets
+    /// that are asked for.
     pub structure: bool,
-    /// Elements of these sets. One that is not there is not told.
+    /// Elements of these sets. Missing ones are left out.
     pub sets: BTreeMap<Name, SetParts>,
 }
 
 /// Which elements of a set are asked for.
 #[derive(Debug, Clone)]
 pub struct SetParts {
-    /// What defines the set, as far as is known. It is told as the kernel has it.
+    /// The set's specification, as far as it is known. It is returned as the kernel has it.
     pub spec: SetSpec,
     /// Which of them.
     pub keys: Keys,
@@ -58,8 +58,8 @@ pub enum Keys {
     /// All of them.
     All,
     /// Those that are there of these, in the model's order; at a cost that does not depend on how
-    /// many others there are. All are told all the same if the set is of intervals or dynamic, or
-    /// is not what it was thought to be.
+    /// many others there are. All are returned all the same if the set is of intervals or dynamic,
+    /// or is not what it was thought to be.
     These(BTreeSet<RawKey>),
 }
 
@@ -74,8 +74,8 @@ pub(super) fn read(
     Ok(Snapshot { ruleset, generation })
 }
 
-impl Reader<'_> {
-    fn parts(&mut self, parts: &Parts) -> Result<Ruleset, Failure> {
+impl DumpReader<'_> {
+    fn parts(&mut self, parts: &Parts) -> Result<Ruleset, ExchangeError> {
         let mut ruleset = Ruleset::default();
         for (&family, parts) in &parts.tables {
             if let Some(table) = self.table_parts(family, parts)? {
@@ -89,7 +89,7 @@ impl Reader<'_> {
         &mut self,
         family: Family,
         parts: &TableParts,
-    ) -> Result<Option<Table>, Failure> {
+    ) -> Result<Option<Table>, ExchangeError> {
         let Some(mut table) = self.table(family)? else { return Ok(None) };
         if parts.structure {
             self.chains(family, &mut table)?;
@@ -110,13 +110,13 @@ impl Reader<'_> {
         Ok(Some(table))
     }
 
-    /// Reads what defines one set, if it is there.
+    /// Reads the specification of one set, if it exists.
     fn definition(
         &mut self,
         family: Family,
         name: &Name,
         table: &mut Table,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         let names = [(REQUEST_TABLE, TABLE), (REQUEST_SET, name.as_str())];
         self.single("a set", libc::NFT_MSG_GETSET, family, &names, |message| {
             read_set(&message, family, table)
@@ -129,7 +129,7 @@ impl Reader<'_> {
         name: &Name,
         parts: &SetParts,
         set: &mut Set,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), ExchangeError> {
         match &parts.keys {
             Keys::These(keys)
                 if set.spec == parts.spec && !set.spec.interval && set.spec.dynamic.is_none() =>
@@ -150,7 +150,7 @@ impl Reader<'_> {
         name: &Name,
         spec: &SetSpec,
         keys: &BTreeSet<RawKey>,
-    ) -> Result<Option<Elements>, Failure> {
+    ) -> Result<Option<Elements>, ExchangeError> {
         // The kernel takes no others (`EINVAL`), and has none.
         let width = concatenated_width(&spec.key, family) as usize;
         let keys: Vec<_> = keys.iter().filter(|key| key.as_bytes().len() == width).collect();
@@ -167,7 +167,7 @@ impl Reader<'_> {
             let mut answered = 0;
             exchange(self.socket, "elements", &request, |header, message| {
                 if header.sequence.wrapping_sub(first) >= count {
-                    return Ok(Answer::Strange);
+                    return Ok(AnswerPart::Strange);
                 }
                 match header.reply(message) {
                     Reply::Content => {
@@ -180,12 +180,12 @@ impl Reader<'_> {
                         });
                     }
                     // One that is not there. So is one whose set has just gone, and of that the
-                    // generation will tell.
+                    // generation will show it.
                     Reply::Status { errno: libc::ENOENT, .. } => {}
                     Reply::Status { errno, .. } => return Err(refused("elements", errno)),
                 }
                 answered += 1;
-                Ok(if answered == count { Answer::Last } else { Answer::Part })
+                Ok(if answered == count { AnswerPart::Last } else { AnswerPart::Part })
             })?;
         }
         Ok(all_known.then_some(elements))

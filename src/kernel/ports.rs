@@ -1,17 +1,18 @@
-//! By which port ids weir's own commits are known.
+//! The netlink port ids that identify weir's own commits.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The port ids of the sockets from which a [`Kernel`](super::Kernel) has committed: that of the socket that it
-/// has now, and those of sockets that it has replaced and of which a commit may still have to be told.
+/// has now, and those of sockets that it has replaced and of which a commit may still have to be announced.
 ///
-/// The kernel tells of a commit before whoever sent it is answered. So once all is read that was told behind the
-/// replacement of a socket, nothing of that socket is to come, and somebody else may be given its port id.
+/// The kernel announces a commit before it answers the sender. So once everything is read that was announced
+/// behind the replacement of a socket, nothing of that socket is to come, and somebody else may be given its
+/// port id.
 #[derive(Debug, Clone, Default)]
 pub struct Ports(Arc<Mutex<Vec<u32>>>);
 
 impl Ports {
-    /// Takes note of the port id of the socket that is used from now on.
+    /// Records the port id of the socket that is used from now on.
     pub(super) fn set(&self, port: u32) {
         let mut ports = self.lock();
         if ports.last() != Some(&port) {
@@ -25,13 +26,13 @@ impl Ports {
         self.lock().clone()
     }
 
-    /// Takes note that everything is read that was told of these sockets but the last.
+    /// Records that all announcements of these sockets' commits are read, except the last socket's.
     pub(super) fn forget_replaced(&self, ports: &[u32]) {
         let Some((_, replaced)) = ports.split_last() else { return };
         self.lock().retain(|port| !replaced.contains(port));
     }
 
-    /// A list of numbers is whole whatever happens to who changes it.
+    /// A list of numbers stays consistent even if a writer panics.
     fn lock(&self) -> MutexGuard<'_, Vec<u32>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

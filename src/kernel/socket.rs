@@ -51,19 +51,19 @@ impl Socket {
         Ok(Self { inner, buffer, is_doubtful: false })
     }
 
-    /// The socket's address, which is in everything that the kernel tells of what it has done.
+    /// The socket's address, which is in every announcement of its commits.
     pub(super) fn port(&self) -> u32 {
         self.inner.portid()
     }
 
-    /// Takes note that nobody knows what will come next: a new socket is needed.
+    /// Marks the socket as out of step: it has to be replaced.
     pub(super) fn doubt(&mut self) {
         self.is_doubtful = true;
     }
 
     /// Puts a new socket in its place if nobody knows what would come next. If none can be had,
-    /// this one has to do: answers are told apart by their sequence numbers, and a dump that still
-    /// runs is one that the kernel tells of.
+    /// this one has to do: answers are distinguished by their sequence numbers, and the kernel
+    /// reports a dump that still runs.
     pub(super) fn renew(&mut self) {
         if self.is_doubtful
             && let Ok(new) = Self::open()
@@ -114,7 +114,7 @@ impl Socket {
         }
     }
 
-    /// The next datagram, once it is there.
+    /// Receives the next datagram.
     pub(super) fn receive_blocking(&mut self) -> io::Result<mnl::NlMessages<'_>> {
         self.receive_within(SILENCE)
     }

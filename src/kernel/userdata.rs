@@ -1,5 +1,5 @@
-//! The notes that nft attaches to objects, in its own encoding: comments, and for sets what
-//! `typeof` said. Without them `nft list` could not show what was written.
+//! The userdata that nft attaches to objects: comments, and the `typeof` of sets. Without it `nft list` could
+//! not print what was written.
 //!
 //! The encoding is what nft 1.0.6 writes (libnftnl's udata.h, nft's src/netlink.c and the
 //! `udata` functions of its expressions); nft 1.1 reads it too, while what nft 1.1.3 writes for
@@ -9,11 +9,12 @@ use weir_rules::cluster::Family;
 use weir_rules::nft::{Selector, SetData, SetSpec};
 
 /// One byte of type, one byte of length, the value: `struct nftnl_udata`.
-struct Writer(Vec<u8>);
+struct UserdataWriter(Vec<u8>);
 
-impl Writer {
+impl UserdataWriter {
     fn put(&mut self, kind: u8, value: &[u8]) {
-        let length = u8::try_from(value.len()).expect("no note of weir's is longer than 255 bytes");
+        let length =
+            u8::try_from(value.len()).expect("weir writes no userdata longer than 255 bytes");
         self.0.extend([kind, length]);
         self.0.extend(value);
     }
@@ -22,8 +23,8 @@ impl Writer {
         self.put(kind, &value.to_ne_bytes());
     }
 
-    fn put_nested(&mut self, kind: u8, write: impl FnOnce(&mut Writer)) {
-        let mut nested = Writer(Vec::new());
+    fn put_nested(&mut self, kind: u8, write: impl FnOnce(&mut UserdataWriter)) {
+        let mut nested = UserdataWriter(Vec::new());
         write(&mut nested);
         self.put(kind, &nested.0);
     }
@@ -75,14 +76,14 @@ const INTERVAL_OPEN: u32 = 1;
 
 /// A comment on a table, chain, rule or element. It ends with a zero.
 pub(super) fn comment(text: &str) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(text.len() + 3));
+    let mut out = UserdataWriter(Vec::with_capacity(text.len() + 3));
     out.put(COMMENT, &zero_terminated(text));
     out.0
 }
 
 /// What nft notes at the first element of a range that reaches the last address.
 pub(super) fn open_interval() -> Vec<u8> {
-    let mut out = Writer(Vec::new());
+    let mut out = UserdataWriter(Vec::new());
     out.put_u32(ELEMENT_FLAGS, INTERVAL_OPEN);
     out.0
 }
@@ -94,7 +95,7 @@ pub(super) fn read_comment(bytes: &[u8]) -> Option<String> {
 
 /// The notes of a set.
 pub(super) fn set(spec: &SetSpec, family: Family) -> Vec<u8> {
-    let mut out = Writer(Vec::new());
+    let mut out = UserdataWriter(Vec::new());
     let order = |selectors: &[Selector]| match selectors {
         [_] => BYTEORDER_BIG_ENDIAN,
         _ => BYTEORDER_INVALID,
@@ -125,7 +126,7 @@ pub(super) fn set(spec: &SetSpec, family: Family) -> Vec<u8> {
     out.0
 }
 
-fn put_key(out: &mut Writer, key: &[Selector], family: Family) {
+fn put_key(out: &mut UserdataWriter, key: &[Selector], family: Family) {
     if let [selector] = key {
         put_selector(out, *selector, family);
         return;
@@ -138,7 +139,7 @@ fn put_key(out: &mut Writer, key: &[Selector], family: Family) {
     });
 }
 
-fn put_selector(out: &mut Writer, selector: Selector, family: Family) {
+fn put_selector(out: &mut UserdataWriter, selector: Selector, family: Family) {
     let (expression, operands) = match selector {
         Selector::L4proto => (EXPR_META, vec![META_L4PROTO]),
         Selector::Random { modulus, offset } => (EXPR_NUMGEN, vec![NUMGEN_RANDOM, modulus, offset]),

@@ -1,4 +1,4 @@
-//! Who has the lock, as far as it can be seen.
+//! Finds the process that holds the lock.
 
 use std::fmt;
 use std::fs;
@@ -7,7 +7,7 @@ use std::io;
 use nix::unistd::geteuid;
 use tokio::net::UnixStream;
 
-/// How much of what it says of itself is listened to, in bytes.
+/// How much of the holder's description is read, in bytes.
 pub(super) const MAX_SAID: usize = 200;
 
 /// The process that has the lock.
@@ -17,14 +17,14 @@ pub struct Holder {
     pid: Option<u32>,
     /// Its name, if its pid can be seen.
     name: Option<String>,
-    /// Its effective user, as it is called here; `None` if the kernel does not tell.
+    /// Its effective user id, in this user namespace; `None` if the kernel does not report it.
     user: Option<u32>,
-    /// What it says of itself.
+    /// Its description of itself.
     said: Option<String>,
 }
 
 impl Holder {
-    /// The process that listens at the other end, by the kernel's word, and what it says of itself.
+    /// The process that listens at the other end, as reported by the kernel, and its description of itself.
     pub(super) fn of(stream: &UnixStream, said: Option<String>) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
         // The kernel says 0 of a process of another PID namespace.
@@ -44,12 +44,12 @@ impl Holder {
         Self { pid, user, said: said.map(str::to_owned), ..self.clone() }
     }
 
-    /// What this process says of itself to those that wait for it, in a line.
+    /// One line in which this process describes itself to those that wait for it.
     pub(super) fn line() -> String {
         format!("weir {} with pid {}\n", env!("CARGO_PKG_VERSION"), std::process::id())
     }
 
-    /// Whether it is another than one that was seen before. One that is about to end says nothing any more.
+    /// Whether it is another than one that was seen before. One that is about to end sends no description.
     pub(super) fn is_other(&self, before: &Self) -> bool {
         let seen = |holder: &Self| (holder.pid, holder.user);
         seen(self) != seen(before) || (self.said.is_some() && self.said != before.said)
@@ -62,7 +62,7 @@ impl Holder {
     }
 }
 
-/// As in `weir (pid 123)`. What a process says may hold anything, and this goes to logs.
+/// As in `weir (pid 123)`. A description may hold anything, and this goes to logs.
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.pid, &self.name) {

@@ -1,9 +1,9 @@
-//! One weir at a time keeps the tables of a network namespace; others wait for its end.
+//! A lock that lets one weir at a time manage the tables of a network namespace.
 //!
-//! The lock is a listening unix socket with a name in the abstract namespace. Each network namespace has one of its
-//! own (`unix_find_abstract` of net/unix/af_unix.c), so that the lock is of the very thing that it guards: a Pod with
-//! `hostNetwork` has the host's. It needs no file system and no capability, and the kernel takes it from a process
-//! that ends, however it ends.
+//! The lock is a listening unix socket with a name in the abstract namespace. Each network namespace has its
+//! own (`unix_find_abstract` of net/unix/af_unix.c), so the lock covers exactly what it guards: a Pod with
+//! `hostNetwork` has the host's. It needs no file system and no capability, and the kernel releases it however
+//! the process ends.
 
 mod holder;
 
@@ -22,7 +22,7 @@ pub use holder::Holder;
 
 /// The name of the socket, behind the zero that makes it an abstract one. All versions of weir must have the same.
 const NAME: &[u8] = b"\0weir/nf_tables";
-/// How many that wait are answered; others are not told who it is, but wait all the same.
+/// How many waiting processes are answered; others do not learn who the holder is, but wait all the same.
 const MAX_WAITING: usize = 16;
 /// How long the one that has the lock may take to say who it is.
 const SAY_LIMIT: Duration = Duration::from_secs(1);
@@ -68,9 +68,10 @@ impl Lock {
         Ok(Some(lock))
     }
 
-    /// Takes the lock as soon as nobody else has it. `tell` is told who has it, each time that it is another.
+    /// Takes the lock as soon as nobody else has it. `tell` is called with the holder, each time that it
+    /// changes.
     pub async fn take(mut tell: impl FnMut(&Holder)) -> Result<Self, LockError> {
-        let mut told: Option<Holder> = None;
+        let mut reported: Option<Holder> = None;
         loop {
             if let Some(lock) = Self::try_take()? {
                 return Ok(lock);
@@ -82,9 +83,9 @@ impl Lock {
                     if !holder.is_trusted() {
                         return Err(LockError::Stranger(holder));
                     }
-                    if told.as_ref().is_none_or(|told| holder.is_other(told)) {
+                    if reported.as_ref().is_none_or(|reported| holder.is_other(reported)) {
                         tell(&holder);
-                        told = Some(holder);
+                        reported = Some(holder);
                     }
                     wait_for_end(&mut stream).await;
                 }
@@ -92,8 +93,8 @@ impl Lock {
                     sleep(RETRY_AT_ONCE).await;
                 }
                 Err(_) => {
-                    if told.is_none() {
-                        tell(told.insert(Holder::unknown()));
+                    if reported.is_none() {
+                        tell(reported.insert(Holder::unknown()));
                     }
                     sleep(RETRY).await;
                 }
@@ -101,8 +102,8 @@ impl Lock {
         }
     }
 
-    /// Says who has the lock to those that wait for it, and keeps them connected, which is how they learn of the end.
-    /// Never ends.
+    /// Describes this process to those that wait for the lock, and keeps them connected, so that they notice
+    /// its end. Never ends.
     pub async fn answer(self) {
         let line = Holder::line();
         let mut waiting: Vec<UnixStream> = Vec::new();
@@ -129,7 +130,7 @@ fn path() -> &'static Path {
     Path::new(OsStr::from_bytes(NAME))
 }
 
-/// What the one that has the lock says of itself, if it says anything.
+/// The holder's description of itself, if it sends one.
 async fn said(stream: &mut UnixStream) -> Option<String> {
     let mut line = Vec::new();
     let read = async {

@@ -1,4 +1,4 @@
-//! The node's own addresses.
+//! Lists the node's own addresses.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::{Connection, Error};
+use super::{Connection, NetlinkError};
 
 /// Every address of every interface in the calling thread's network namespace.
-pub fn own_addresses() -> Result<BTreeSet<IpAddr>, Error> {
+pub fn own_addresses() -> Result<BTreeSet<IpAddr>, NetlinkError> {
     let mut connection = Connection::open(NETLINK_ROUTE)?;
     let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
     let addresses = connection.dump(&request, |message| match message {

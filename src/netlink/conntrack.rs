@@ -1,7 +1,7 @@
-//! The kernel's table of tracked connections.
+//! Lists and deletes conntrack entries.
 //!
-//! To the kernel, a deletion without a tuple means the whole table. Here a deletion takes an
-//! [`Entry`], which only a dump makes and which always has one.
+//! The kernel reads a deletion without a tuple as one of the whole table. Here a deletion takes a
+//! [`ConntrackEntry`], which only a dump creates and which always has a tuple.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,7 +16,7 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use weir_rules::cluster::{Family, Protocol};
 use weir_rules::facts::stale_flows::Flow;
 
-use super::{ATTEMPTS, Answer, Connection, Error};
+use super::{ATTEMPTS, Connection, DumpProgress, NetlinkError};
 
 /// `CTA_ID` of linux/netfilter/nfnetlink_conntrack.h.
 const CTA_ID: u16 = 12;
@@ -30,16 +30,16 @@ const NFNETLINK_V0: u8 = 0;
 const ENOENT: i32 = 2;
 
 /// The table of one network namespace.
-pub struct Table {
+pub struct ConntrackTable {
     connection: Connection,
     /// How far it is read, if that has begun.
-    reading: Answer,
+    reading: DumpProgress,
     attempts: u32,
 }
 
 /// An entry of the table, as a dump had it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct ConntrackEntry {
     flow: Flow,
     id: [u8; 4],
     zone: Zone,
@@ -59,23 +59,23 @@ enum Zone {
     Reply([u8; 2]),
 }
 
-impl AsRef<Flow> for Entry {
+impl AsRef<Flow> for ConntrackEntry {
     /// The flow that it is about.
     fn as_ref(&self) -> &Flow {
         &self.flow
     }
 }
 
-impl Table {
+impl ConntrackTable {
     /// Opens a socket, in the calling thread's network namespace.
-    pub fn open() -> Result<Self, Error> {
+    pub fn open() -> Result<Self, NetlinkError> {
         let connection = Connection::open(NETLINK_NETFILTER)?;
-        Ok(Self { connection, reading: Answer::default(), attempts: 0 })
+        Ok(Self { connection, reading: DumpProgress::default(), attempts: 0 })
     }
 
     /// Has the kernel load connection tracking, if it is not there yet: whoever asks for this part of
     /// netfilter's netlink makes it do so (`nfnetlink_rcv_msg` of net/netfilter/nfnetlink.c).
-    pub fn load(&mut self) -> Result<(), Error> {
+    pub fn load(&mut self) -> Result<(), NetlinkError> {
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let flow = Flow {
             is_translated: false,
@@ -88,45 +88,49 @@ impl Table {
         let entry = vec![ConntrackAttribute::CtaTupleOrig(tuple(&flow, Zone::Default))];
         let request = message(NetfilterProtoFamily::IPv4, ConntrackMessage::Get(entry));
         match self.connection.request(request) {
-            Err(Error::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(()),
+            Err(NetlinkError::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(()),
             result => result,
         }
     }
 
-    /// Reads the table and gives the entries that `is_wanted`, of all zones. Those of protocols without
-    /// ports are not looked at.
-    pub fn select(&mut self, is_wanted: impl Fn(&Flow) -> bool) -> Result<Vec<Entry>, Error> {
+    /// Reads the table and returns the entries that `is_wanted`, of all zones. Those of protocols
+    /// without ports are not looked at.
+    pub fn select(
+        &mut self,
+        is_wanted: impl Fn(&Flow) -> bool,
+    ) -> Result<Vec<ConntrackEntry>, NetlinkError> {
         let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
         self.connection
             .dump(&request, |message| entry_of(message).filter(|entry| is_wanted(&entry.flow)))
     }
 
     /// Begins to read the table, which [`Self::read_on`] does. Until its end, nothing else can be asked for.
-    pub fn begin(&mut self) -> Result<(), Error> {
+    pub fn begin(&mut self) -> Result<(), NetlinkError> {
         self.attempts = 0;
         self.begin_attempt()
     }
 
-    fn begin_attempt(&mut self) -> Result<(), Error> {
-        self.reading = Answer::default();
+    fn begin_attempt(&mut self) -> Result<(), NetlinkError> {
+        self.reading = DumpProgress::default();
         self.attempts += 1;
         let request = message(NetfilterProtoFamily::Unspec, ConntrackMessage::Get(Vec::new()));
         self.connection.send(request, NLM_F_DUMP)
     }
 
-    /// Reads the next entries, at least so many if there are, and gives those that are wanted; `None` at
-    /// the end. Begins anew if the kernel says that some may be missing, so that one may come again.
+    /// Reads the next entries, at least so many if there are, and returns those that are wanted; `None`
+    /// at the end. Starts again if the kernel reports that some may be missing, so that an entry may
+    /// come twice.
     pub fn read_on(
         &mut self,
         least: usize,
         is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Option<Vec<Entry>>, Error> {
+    ) -> Result<Option<Vec<ConntrackEntry>>, NetlinkError> {
         if self.reading.is_finished && !self.reading.is_interrupted {
             return Ok(None);
         }
         if self.reading.is_finished {
             if self.attempts == ATTEMPTS {
-                return Err(Error::Unsteady);
+                return Err(NetlinkError::Unsteady);
             }
             self.begin_attempt()?;
         }
@@ -143,7 +147,7 @@ impl Table {
 
     /// Deletes an entry; false if it is gone already. One that has come in its place since the
     /// dump stays: it has another id.
-    pub fn delete(&mut self, entry: &Entry) -> Result<bool, Error> {
+    pub fn delete(&mut self, entry: &ConntrackEntry) -> Result<bool, NetlinkError> {
         let family = match Family::of(entry.flow.destination.ip()) {
             Family::Ipv4 => NetfilterProtoFamily::IPv4,
             Family::Ipv6 => NetfilterProtoFamily::IPv6,
@@ -158,7 +162,7 @@ impl Table {
         let request = message(family, ConntrackMessage::Delete(attributes));
         match self.connection.request(request) {
             Ok(()) => Ok(true),
-            Err(Error::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(false),
+            Err(NetlinkError::Refused(error)) if error.raw_os_error() == Some(ENOENT) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -188,15 +192,15 @@ fn tuple(flow: &Flow, zone: Zone) -> Vec<Tuple> {
 }
 
 /// The entry that a message of a dump is about.
-fn entry_of(message: NetfilterMessage) -> Option<Entry> {
+fn entry_of(message: NetfilterMessage) -> Option<ConntrackEntry> {
     match message.inner {
         NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) => entry(&attributes),
         _ => None,
     }
 }
 
-/// What a dump says of an entry; `None` for what weir never has to do with.
-fn entry(attributes: &[ConntrackAttribute]) -> Option<Entry> {
+/// Decodes an entry of a dump; `None` if it never concerns weir.
+fn entry(attributes: &[ConntrackAttribute]) -> Option<ConntrackEntry> {
     let (mut original, mut reply, mut status, mut id) = (None, None, None, None);
     let mut zone = Zone::Default;
     for attribute in attributes {
@@ -223,7 +227,7 @@ fn entry(attributes: &[ConntrackAttribute]) -> Option<Entry> {
     let is_in_default_zone = zone == Zone::Default;
     let flow =
         Flow { protocol, source, destination, reply_source, is_translated, is_in_default_zone };
-    Some(Entry { flow, id: id?, zone })
+    Some(ConntrackEntry { flow, id: id?, zone })
 }
 
 /// The zone of this direction alone, if it is not 0.
@@ -306,7 +310,7 @@ mod tests {
         let whole = attributes();
         assert_eq!(
             entry(&whole),
-            Some(Entry { flow: flow(), id: [1, 2, 3, 4], zone: Zone::Default })
+            Some(ConntrackEntry { flow: flow(), id: [1, 2, 3, 4], zone: Zone::Default })
         );
         for index in 0..whole.len() {
             let mut part = whole.clone();
@@ -326,7 +330,7 @@ mod tests {
         Proto = 1,
     }
 
-    /// Wherever the kernel says it.
+    /// Wherever the kernel puts it.
     #[test]
     fn an_entry_is_in_the_zone_that_a_dump_says() {
         let seven = [0, 7];
@@ -351,7 +355,7 @@ mod tests {
             let mut zoned = attributes();
             add(&mut zoned, of_direction());
             let flow = Flow { is_in_default_zone: false, ..flow() };
-            assert_eq!(entry(&zoned), Some(Entry { flow, id: [1, 2, 3, 4], zone }));
+            assert_eq!(entry(&zoned), Some(ConntrackEntry { flow, id: [1, 2, 3, 4], zone }));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sets of ipset.
+//! Destroys ipsets.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use netlink_packet_netfilter::{
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::{Connection, Error};
+use super::{Connection, NetlinkError};
 
 /// `NFNL_SUBSYS_IPSET` of linux/netfilter/nfnetlink.h.
 const SUBSYSTEM: u8 = 6;
@@ -44,12 +44,12 @@ pub struct Sets {
 
 impl Sets {
     /// Opens a socket, in the calling thread's network namespace.
-    pub fn open() -> Result<Self, Error> {
+    pub fn open() -> Result<Self, NetlinkError> {
         Ok(Self { connection: Connection::open(NETLINK_NETFILTER)? })
     }
 
     /// Destroys the set of this name. A set must have one: without, the kernel would destroy all.
-    pub fn destroy(&mut self, name: &str) -> Result<Destroyed, Error> {
+    pub fn destroy(&mut self, name: &str) -> Result<Destroyed, NetlinkError> {
         assert!(!name.is_empty(), "a set has a name");
         let attributes = vec![
             DefaultNla::new(ATTR_PROTOCOL, vec![PROTOCOL]),
@@ -63,7 +63,9 @@ impl Sets {
         let request = NetfilterMessage::new(header, request);
         match self.connection.exchange(request, flags, &mut |_: NetfilterMessage| {}) {
             Ok(_) => Ok(Destroyed::Yes),
-            Err(Error::Refused(error)) => meaning(&error).ok_or(Error::Refused(error)),
+            Err(NetlinkError::Refused(error)) => {
+                meaning(&error).ok_or(NetlinkError::Refused(error))
+            }
             Err(error) => Err(error),
         }
     }

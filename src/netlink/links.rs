@@ -1,14 +1,14 @@
-//! Interfaces.
+//! Lists and deletes interfaces.
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::{Connection, Error};
+use super::{Connection, NetlinkError};
 
 /// Whether the calling thread's network namespace has an interface of this name.
-pub fn is_link(name: &str) -> Result<bool, Error> {
+pub fn is_link(name: &str) -> Result<bool, NetlinkError> {
     let mut connection = Connection::open(NETLINK_ROUTE)?;
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
     let found = connection.dump(&request, |message| match message {
@@ -26,7 +26,7 @@ fn is_called(link: &LinkMessage, name: &str) -> bool {
 
 /// The names of bridges by which other interfaces reach this host: those that have an address, and others
 /// that are ports of them.
-pub fn bridges_with_ports() -> Result<Vec<String>, Error> {
+pub fn bridges_with_ports() -> Result<Vec<String>, NetlinkError> {
     let mut connection = Connection::open(NETLINK_ROUTE)?;
     let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
     let links = connection.dump(&request, |message| match message {
@@ -63,13 +63,13 @@ fn is_bridge(link: &LinkMessage) -> bool {
 }
 
 /// Deletes an interface, with its addresses; false if there is none of this name.
-pub fn delete_link(name: &str) -> Result<bool, Error> {
+pub fn delete_link(name: &str) -> Result<bool, NetlinkError> {
     let mut connection = Connection::open(NETLINK_ROUTE)?;
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(name.to_owned()));
     match connection.request(RouteNetlinkMessage::DelLink(link)) {
         Ok(()) => Ok(true),
-        Err(Error::Refused(error)) if error.raw_os_error() == Some(ENODEV) => Ok(false),
+        Err(NetlinkError::Refused(error)) if error.raw_os_error() == Some(ENODEV) => Ok(false),
         Err(error) => Err(error),
     }
 }

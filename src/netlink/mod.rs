@@ -1,8 +1,7 @@
-//! Netlink beside nf_tables: connection tracking, the node's addresses, interfaces and routes, in safe
-//! code.
+//! Netlink beside nf_tables: conntrack, ipset, and the node's addresses, interfaces and routes, in safe code.
 //!
-//! The kernel answers while it is sent to, and prepares the next part of a dump while the one
-//! before is read. So the sockets never block, and an answer that is not there is an error.
+//! The kernel answers during the send, and prepares the next part of a dump while the one before is read. So
+//! sockets never block, and a missing answer is an error.
 
 pub mod addresses;
 pub mod conntrack;
@@ -23,12 +22,12 @@ use netlink_sys::{Socket, SocketAddr};
 const DATAGRAM_BYTES: usize = 64 << 10;
 /// How often a dump that was interrupted is begun again.
 const ATTEMPTS: u32 = 20;
-/// `EINTR` of errno.h: how a dump's end says that it was interrupted.
+/// `EINTR` of errno.h: the status at the end of a dump that was interrupted.
 const EINTR: i32 = 4;
 
 /// Why the kernel could not be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum NetlinkError {
     /// The socket could not be set up.
     #[error("cannot open a netlink socket")]
     Open(#[source] io::Error),
@@ -55,7 +54,7 @@ struct Connection {
 
 /// How far the answer to a request is read.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Answer {
+struct DumpProgress {
     /// There is no more.
     is_finished: bool,
     /// Entries may be missing in it.
@@ -63,7 +62,7 @@ struct Answer {
 }
 
 impl Connection {
-    fn open(protocol: isize) -> Result<Self, Error> {
+    fn open(protocol: isize) -> Result<Self, NetlinkError> {
         let open = || {
             let mut socket = Socket::new(protocol)?;
             socket.set_non_blocking(true)?;
@@ -71,16 +70,16 @@ impl Connection {
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
-        let socket = open().map_err(Error::Open)?;
+        let socket = open().map_err(NetlinkError::Open)?;
         Ok(Self { socket, sequence: 0, buffer: Vec::with_capacity(DATAGRAM_BYTES) })
     }
 
-    /// Asks for everything and gives what `select` makes of it: of a whole dump, or none.
+    /// Dumps everything and returns what `select` makes of it: of a complete dump, or an error.
     fn dump<M, T>(
         &mut self,
         request: &M,
         mut select: impl FnMut(M) -> Option<T>,
-    ) -> Result<Vec<T>, Error>
+    ) -> Result<Vec<T>, NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable + Clone,
     {
@@ -91,11 +90,11 @@ impl Connection {
                 return Ok(found);
             }
         }
-        Err(Error::Unsteady)
+        Err(NetlinkError::Unsteady)
     }
 
     /// Asks for something to be done.
-    fn request<M>(&mut self, request: M) -> Result<(), Error>
+    fn request<M>(&mut self, request: M) -> Result<(), NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
@@ -108,13 +107,13 @@ impl Connection {
         request: M,
         flags: u16,
         take: &mut impl FnMut(M),
-    ) -> Result<Answer, Error>
+    ) -> Result<DumpProgress, NetlinkError>
     where
         M: NetlinkSerializable + NetlinkDeserializable,
     {
         self.send(request, flags)?;
         // Read to the end in any case, lest the rest be there when the next answer is looked for.
-        let mut answer = Answer::default();
+        let mut answer = DumpProgress::default();
         while !answer.is_finished {
             self.receive(&mut answer, take)?;
         }
@@ -122,7 +121,7 @@ impl Connection {
     }
 
     /// Sends a request.
-    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), Error>
+    fn send<M>(&mut self, request: M, flags: u16) -> Result<(), NetlinkError>
     where
         M: NetlinkSerializable,
     {
@@ -134,23 +133,27 @@ impl Connection {
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(Error::Exchange).map(drop)
+        self.socket.send(&bytes, 0).map_err(NetlinkError::Exchange).map(drop)
     }
 
     /// Reads the next datagram of the answer to the last request. The kernel makes the rest of a dump as it
     /// is read, however long that takes.
-    fn receive<M>(&mut self, answer: &mut Answer, take: &mut impl FnMut(M)) -> Result<(), Error>
+    fn receive<M>(
+        &mut self,
+        answer: &mut DumpProgress,
+        take: &mut impl FnMut(M),
+    ) -> Result<(), NetlinkError>
     where
         M: NetlinkDeserializable,
     {
         self.buffer.clear();
         // It receives into what the vector has reserved.
-        self.socket.recv(&mut self.buffer, 0).map_err(Error::Exchange)?;
+        self.socket.recv(&mut self.buffer, 0).map_err(NetlinkError::Exchange)?;
         answer.read(&self.buffer, self.sequence, take)
     }
 }
 
-impl Answer {
+impl DumpProgress {
     /// Reads one datagram. Messages about another request are left over from one that was given
     /// up.
     fn read<M: NetlinkDeserializable>(
@@ -158,10 +161,10 @@ impl Answer {
         mut datagram: &[u8],
         sequence: u32,
         take: &mut impl FnMut(M),
-    ) -> Result<(), Error> {
+    ) -> Result<(), NetlinkError> {
         while !datagram.is_empty() {
             let NetlinkMessage { header, payload, .. } =
-                NetlinkMessage::<M>::deserialize(datagram).map_err(Error::Undecodable)?;
+                NetlinkMessage::<M>::deserialize(datagram).map_err(NetlinkError::Undecodable)?;
             // Messages begin at multiples of four.
             let length = (header.length as usize).next_multiple_of(4).min(datagram.len());
             datagram = &datagram[length..];
@@ -198,8 +201,8 @@ impl Answer {
     }
 }
 
-fn refused(code: i32) -> Error {
-    Error::Refused(io::Error::from_raw_os_error(code.saturating_abs()))
+fn refused(code: i32) -> NetlinkError {
+    NetlinkError::Refused(io::Error::from_raw_os_error(code.saturating_abs()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Notice of changes of the node's addresses.
+//! Watches for changes of the node's addresses.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::Error;
+use super::NetlinkError;
 
 /// How long to wait before a socket that has failed is opened anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells of addresses that come and go on interfaces of the network namespace.
+/// Notifies of addresses that are added to or removed from interfaces of the network namespace.
 pub struct AddressWatch {
     notices: BoxStream<'static, ()>,
     /// When to open a socket in place of one that has failed.
@@ -27,9 +27,10 @@ impl AddressWatch {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new() -> Result<Self, NetlinkError> {
         let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (connection, _, messages) = new_multicast_connection(&groups).map_err(Error::Open)?;
+        let (connection, _, messages) =
+            new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
         let mut reading = JoinSet::new();
         reading.spawn(connection);
         Ok(Self { notices: messages.map(drop).boxed(), reopen_at: None, _reading: reading })

@@ -39,11 +39,11 @@ fn error(code: i32) -> Vec<u8> {
 
 /// What is read of a datagram of these messages: entries, end, interruption, or the error.
 fn read(messages: &[Vec<u8>]) -> Result<(usize, bool, bool), Option<i32>> {
-    let (mut count, mut answer) = (0, Answer::default());
+    let (mut count, mut answer) = (0, DumpProgress::default());
     let mut take = |_: RouteNetlinkMessage| count += 1;
     match answer.read(&messages.concat(), SEQUENCE, &mut take) {
         Ok(()) => Ok((count, answer.is_finished, answer.is_interrupted)),
-        Err(Error::Refused(source)) => Err(source.raw_os_error()),
+        Err(NetlinkError::Refused(source)) => Err(source.raw_os_error()),
         Err(other) => panic!("{other}"),
     }
 }
@@ -77,7 +77,8 @@ fn what_makes_no_sense_is_an_error() {
     let mut none = done(0);
     none[0] = 0;
     for datagram in [short, long, none] {
-        let read = Answer::default().read(&datagram, SEQUENCE, &mut |_: RouteNetlinkMessage| {});
-        assert!(matches!(read, Err(Error::Undecodable(_))), "{datagram:?}");
+        let read =
+            DumpProgress::default().read(&datagram, SEQUENCE, &mut |_: RouteNetlinkMessage| {});
+        assert!(matches!(read, Err(NetlinkError::Undecodable(_))), "{datagram:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! The JSON text of one object to what weir keeps of it, or to what is wrong with it.
+//! Decodes the JSON text of one object to weir's compact type, or to the reason why that fails.
 
 use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The kinds of objects that weir reads, and the identity of one of them.
+//! The kinds of objects that weir reads, and object identities.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Where the state of the cluster comes from.
+//! Sources of cluster state.
 //!
 //! A source decodes Kubernetes objects, [`convert`]s each to the compact types of
 //! [`weir_rules::cluster`], and leaves out what is bad, with the reason.

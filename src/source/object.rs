@@ -1,7 +1,8 @@
-//! Services and EndpointSlices in JSON, as far as a proxy reads them, most of it borrowed from the text.
+//! Services and EndpointSlices as JSON, limited to the fields that a proxy reads, mostly borrowed from the
+//! text.
 //!
-//! There are tens of thousands of these, and most of their text is of no use here: names of Pods, who
-//! manages which field. All that is `null` or missing is `None`.
+//! There are tens of thousands of these, and most of their text is not needed: names of Pods, managed fields.
+//! All that is `null` or missing is `None`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

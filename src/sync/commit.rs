@@ -1,4 +1,4 @@
-//! Committing a transaction, in parts where the kernel does not take it whole.
+//! Commits a transaction, and splits it when the kernel does not take it in one.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use weir_rules::cluster::Family;
 use weir_rules::compile::names;
-use weir_rules::reconcile::mirror::Object;
+use weir_rules::reconcile::mirror::RejectedObject;
 use weir_rules::transaction::split::split;
 use weir_rules::transaction::{Action, Operation, Transaction};
 
@@ -33,8 +33,8 @@ pub(super) enum ApplyError {
     Suspect(CommitError),
     /// The kernel does not take this object.
     Rejected {
-        /// What it is, where that can be told.
-        object: Option<Box<(Family, Object)>>,
+        /// The object, if it is known.
+        object: Option<Box<(Family, RejectedObject)>>,
         /// What the kernel said.
         error: CommitError,
     },
@@ -48,9 +48,9 @@ impl<E: Into<SyncError>> From<E> for ApplyError {
     }
 }
 
-/// Commits a transaction in pieces of bounded length. Of a setback those may be in `commits` that
+/// Commits a transaction in parts of bounded length. After an error `commits` may hold those that
 /// were committed before. With a generation, only while nobody else commits anything; it becomes the
-/// one behind the last piece that was committed.
+/// one after the last part that was committed.
 pub(super) fn commit(
     kernel: &mut impl NfTables,
     transaction: Transaction,
@@ -108,7 +108,7 @@ fn fallback(
             }
             let object = culprit.and_then(|operation| {
                 let part = part.or_else(|| sole_item(operation))?;
-                Some(Box::new((operation.family, Object::of(operation, part)?)))
+                Some(Box::new((operation.family, RejectedObject::of(operation, part)?)))
             });
             if object.is_some() {
                 return Err(ApplyError::Rejected { object, error });
@@ -123,8 +123,8 @@ fn fallback(
     }
 }
 
-/// Whether the kernel has something already, or has not, or uses it: of an element that is there
-/// with other data it says that it is busy (`nft_add_set_elem` of nf_tables_api.c).
+/// Whether the error is about an object that exists, is missing, or is in use: for an element that
+/// exists with other data the kernel returns EBUSY (`nft_add_set_elem` of nf_tables_api.c).
 pub(super) fn is_existence_conflict(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{AlreadyExists, NotFound, ResourceBusy};
     matches!(kind, AlreadyExists | NotFound | ResourceBusy)
@@ -138,7 +138,7 @@ fn bisect(transaction: &Transaction) -> Option<Vec<Transaction>> {
     (parts.len() > 1).then_some(parts)
 }
 
-/// The part of an operation that can be meant where the kernel does not tell which.
+/// The only item of an operation, if it has just one: the error is about it even if the kernel does not say so.
 fn sole_item(operation: &Operation) -> Option<usize> {
     match &operation.action {
         Action::AddElements { elements, .. } | Action::DeleteElements { elements, .. } => {
@@ -149,13 +149,13 @@ fn sole_item(operation: &Operation) -> Option<usize> {
 }
 
 /// The first thing that is some Service's alone.
-fn fallback_culprit(transaction: &Transaction) -> Option<Box<(Family, Object)>> {
-    let is_one = |object: &Object| match object {
-        Object::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
-        Object::Named(name) => name.as_str().contains('/'),
+fn fallback_culprit(transaction: &Transaction) -> Option<Box<(Family, RejectedObject)>> {
+    let is_one = |object: &RejectedObject| match object {
+        RejectedObject::Element(set, _) => set.as_str() != names::HAIRPIN_CONNECTIONS,
+        RejectedObject::Named(name) => name.as_str().contains('/'),
     };
     let mut objects = transaction.operations.iter().filter_map(|operation| {
-        let object = Object::of(operation, 0).filter(is_one)?;
+        let object = RejectedObject::of(operation, 0).filter(is_one)?;
         Some(Box::new((operation.family, object)))
     });
     objects.next()

@@ -1,4 +1,4 @@
-//! Comparing and committing until nothing differs.
+//! Compares and commits until nothing differs.
 
 use std::borrow::Cow;
 
@@ -27,20 +27,20 @@ pub(super) trait Scope {
     fn read(&mut self, kernel: &mut impl NfTables) -> Result<Snapshot, ApplyError>;
     /// What should be there.
     fn desired(&self) -> &Ruleset;
-    /// Takes note of what is programmed instead of what should be, as good as that.
+    /// Accepts what is programmed in place of what should be, where it is equivalent.
     fn accept_slots(&mut self, _fitted: Ruleset) {}
     /// What of the transaction is to be committed.
     fn check(&self, transaction: Transaction) -> Result<Transaction, ApplyError> {
         Ok(transaction)
     }
-    /// Takes note of a commit.
+    /// Records a commit.
     fn on_commit(&mut self, _transaction: &Transaction) {}
-    /// Takes note of the generation behind weir's own commits.
+    /// Records the generation after weir's own commits.
     fn reached(&mut self, _generation: u32) {}
 }
 
-/// Makes the kernel equal to what should be there. Gives the generation at which it was equal; `None`
-/// if others changed nf_tables at the same time.
+/// Makes the kernel equal to what should be there. Returns the generation at which it was equal;
+/// `None` if others changed nf_tables at the same time.
 ///
 /// Clients that were learned between the reading and a transaction that should have changed what is
 /// known of them go in a second one: behind such a one the kernel is looked at again.

@@ -18,9 +18,9 @@ use crate::kernel::{CommitError, Committed, DumpError, ForeignChanges, Parts};
 use crate::sync::commit::MAX_ELEMENTS;
 use crate::sync::reconcile;
 
-/// A kernel that answers as told and otherwise does what it is asked to.
+/// A kernel with scripted answers that otherwise does what it is asked to.
 #[derive(Default)]
-struct Fake {
+struct FakeKernel {
     ruleset: RefCell<Ruleset>,
     commits: Cell<u32>,
     stale: Cell<u32>,
@@ -36,7 +36,7 @@ struct Fake {
     known_old: bool,
 }
 
-impl NfTables for Fake {
+impl NfTables for FakeKernel {
     fn dump(&mut self) -> Result<Snapshot, DumpError> {
         Ok(Snapshot { ruleset: self.ruleset.borrow().clone(), generation: Some(1) })
     }
@@ -113,14 +113,14 @@ fn ruleset(chains: &[&str]) -> Ruleset {
 
 #[test]
 fn an_equal_kernel_is_sent_nothing() {
-    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
+    let mut kernel = FakeKernel { ruleset: ruleset(&["a"]).into(), ..FakeKernel::default() };
     assert!(reconcile(&mut kernel, ruleset(&["a"])).unwrap().is_empty());
     assert_eq!(kernel.commits.get(), 0);
 }
 
 #[test]
 fn all_changes_go_in_one_transaction() {
-    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), ..Fake::default() };
+    let mut kernel = FakeKernel { ruleset: ruleset(&["a"]).into(), ..FakeKernel::default() };
     let desired = ruleset(&["b", "c"]);
     assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 1);
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -129,7 +129,7 @@ fn all_changes_go_in_one_transaction() {
 
 #[test]
 fn a_change_by_others_in_between_is_read_again() {
-    let mut kernel = Fake { stale: 3.into(), ..Fake::default() };
+    let mut kernel = FakeKernel { stale: 3.into(), ..FakeKernel::default() };
     let desired = ruleset(&["a"]);
     assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 1);
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -139,7 +139,7 @@ fn a_change_by_others_in_between_is_read_again() {
 /// Others change their own tables, which count in the same generation.
 #[test]
 fn others_who_never_rest_do_not_keep_weir_from_its_tables() {
-    let mut kernel = Fake { stale: u32::MAX.into(), ..Fake::default() };
+    let mut kernel = FakeKernel { stale: u32::MAX.into(), ..FakeKernel::default() };
     let desired = ruleset(&["a"]);
     reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -148,7 +148,8 @@ fn others_who_never_rest_do_not_keep_weir_from_its_tables() {
 
 #[test]
 fn a_busy_chain_goes_in_a_second_transaction() {
-    let mut kernel = Fake { ruleset: ruleset(&["a"]).into(), old: true, ..Fake::default() };
+    let mut kernel =
+        FakeKernel { ruleset: ruleset(&["a"]).into(), old: true, ..FakeKernel::default() };
     let desired = ruleset(&["b"]);
     let commits = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -163,8 +164,12 @@ fn a_busy_chain_goes_in_a_second_transaction() {
 /// A transaction that is bound to fail is not sent.
 #[test]
 fn a_kernel_that_is_known_to_be_old_is_sent_two_transactions_at_once() {
-    let mut kernel =
-        Fake { ruleset: ruleset(&["a"]).into(), old: true, known_old: true, ..Fake::default() };
+    let mut kernel = FakeKernel {
+        ruleset: ruleset(&["a"]).into(),
+        old: true,
+        known_old: true,
+        ..FakeKernel::default()
+    };
     let desired = ruleset(&["b"]);
     assert_eq!(reconcile(&mut kernel, desired.clone()).unwrap().len(), 2);
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -191,7 +196,7 @@ fn large_map() -> Ruleset {
 
 #[test]
 fn a_large_transaction_goes_in_pieces_each_at_the_generation_of_the_one_before() {
-    let mut kernel = Fake::default();
+    let mut kernel = FakeKernel::default();
     let desired = large_map();
     let commits = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -204,7 +209,7 @@ fn a_large_transaction_goes_in_pieces_each_at_the_generation_of_the_one_before()
 
 #[test]
 fn what_is_left_of_the_pieces_is_read_again_after_a_change_by_others() {
-    let mut kernel = Fake { late: 2.into(), ..Fake::default() };
+    let mut kernel = FakeKernel { late: 2.into(), ..FakeKernel::default() };
     let desired = large_map();
     let commits = reconcile(&mut kernel, desired.clone()).unwrap();
     assert_eq!(*kernel.ruleset.borrow(), desired);
@@ -264,7 +269,7 @@ fn affinity(endpoints: &[u8]) -> Ruleset {
     Ruleset { tables: [(Family::Ipv4, table)].into() }
 }
 
-fn clients(kernel: &Fake) -> Vec<RawKey> {
+fn clients(kernel: &FakeKernel) -> Vec<RawKey> {
     kernel.ruleset.borrow().tables[&Family::Ipv4].sets[MAP].elements.keys().copied().collect()
 }
 
@@ -274,7 +279,7 @@ fn a_client_that_comes_just_before_its_endpoint_goes_is_forgotten_too() {
     let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
     learn(table, 7, 1);
     learn(table, 8, 2);
-    let mut kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    let mut kernel = FakeKernel { ruleset: observed.into(), ..FakeKernel::default() };
     kernel.meanwhile.set(Some(|table| learn(table, 9, 1)));
     let commits = reconcile(&mut kernel, affinity(&[2])).unwrap();
     assert_eq!(clients(&kernel), [key(8)]);
@@ -286,7 +291,7 @@ fn a_client_that_expires_before_it_is_taken_away_is_no_failure() {
     let mut observed = affinity(&[1, 2]);
     let table = observed.tables.get_mut(&Family::Ipv4).expect("it is there");
     learn(table, 7, 1);
-    let mut kernel = Fake { ruleset: observed.into(), ..Fake::default() };
+    let mut kernel = FakeKernel { ruleset: observed.into(), ..FakeKernel::default() };
     kernel.meanwhile.set(Some(|table| {
         table.sets.get_mut(MAP).expect("it is there").elements.clear();
     }));

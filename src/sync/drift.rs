@@ -1,4 +1,4 @@
-//! What others have done to weir's tables, and how soon it is undone.
+//! Tracks drift: foreign changes to weir's tables, and when they are repaired.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub(super) struct Drift {
     /// How many repairs there were in a row, and when the last one was.
     streak: (u32, Option<Instant>),
     backoff: Backoff,
-    /// Commits of others that were told.
-    told: Suspicion,
+    /// Foreign commits that were announced.
+    announced: Suspicion,
     /// That something may have been missed: it may have been anything, or nothing.
     missed: Suspicion,
 }
@@ -31,8 +31,8 @@ pub(super) struct Drift {
 #[derive(Debug, Default)]
 struct Suspicion {
     is_pending: bool,
-    /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own, so
-    /// that what is told need not wait for what may only have been missed.
+    /// When to look again because of it, after nothing was found to differ. Each reason has a time of its own,
+    /// so that announced commits need not wait for ones that may have been missed.
     next_check: Option<Instant>,
 }
 
@@ -47,12 +47,12 @@ impl Suspicion {
 }
 
 impl Drift {
-    /// Takes note of what was heard.
+    /// Records foreign changes.
     pub(super) fn note(&mut self, foreign: &ForeignChanges) {
         for commit in &foreign.commits {
             self.suspects.merge(commit.changed.clone());
         }
-        self.told.is_pending |= !foreign.commits.is_empty();
+        self.announced.is_pending |= !foreign.commits.is_empty();
         self.missed.is_pending |= foreign.is_lossy;
     }
 
@@ -63,13 +63,13 @@ impl Drift {
 
     /// Whether something may differ.
     pub(super) fn is_pending(&self) -> bool {
-        self.told.is_pending || self.missed.is_pending
+        self.announced.is_pending || self.missed.is_pending
     }
 
     /// When to look, and repair what differs; `None` if there is no reason to. Not before now.
     pub(super) fn due(&self) -> Option<Instant> {
         let now = Instant::now();
-        let pending = [&self.told, &self.missed].into_iter().filter(|it| it.is_pending);
+        let pending = [&self.announced, &self.missed].into_iter().filter(|it| it.is_pending);
         let due = pending.map(|it| {
             let pauses = [self.backoff.until(), it.next_check];
             pauses.into_iter().flatten().fold(now, Instant::max)
@@ -77,11 +77,11 @@ impl Drift {
         due.min()
     }
 
-    /// Takes note that nothing of what was noted differs any more, which took so long to find out. Of a
-    /// repair that had something to do, gives the pause before the next one, if that has one.
+    /// Records that nothing of this differs any more, and how long the repair took. If it changed
+    /// something, returns the pause before the next repair, if there is one.
     pub(super) fn on_converged(&mut self, was_repaired: bool, took: Duration) -> Option<Duration> {
         self.suspects = Suspects::default();
-        for suspicion in [&mut self.told, &mut self.missed] {
+        for suspicion in [&mut self.announced, &mut self.missed] {
             if !was_repaired {
                 suspicion.was_in_vain(took);
             }
@@ -141,8 +141,8 @@ mod tests {
         drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
         drift.on_converged(false, Duration::from_secs(1));
         drift.note(&ForeignChanges { is_lossy: true, ..ForeignChanges::default() });
-        let told = ForeignCommit { by: None, changed: Suspects::default() };
-        drift.note(&ForeignChanges { commits: vec![told], ..ForeignChanges::default() });
+        let foreign = ForeignCommit { by: None, changed: Suspects::default() };
+        drift.note(&ForeignChanges { commits: vec![foreign], ..ForeignChanges::default() });
         assert_eq!(drift.due(), Some(Instant::now()));
     }
 

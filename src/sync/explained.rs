@@ -1,4 +1,4 @@
-//! Which differences of weir's tables are weir's own doing.
+//! Tracks which differences of the tables weir's own commits explain.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use weir_rules::transaction::{Action, Operation, Transaction};
 /// the cluster has come to ask for, and commits of which nobody knows whether they were made.
 #[derive(Debug, Default)]
 pub(super) struct Explained {
-    tables: BTreeMap<Family, Table>,
+    tables: BTreeMap<Family, ExplainedTable>,
 }
 
 #[derive(Debug, Default)]
-struct Table {
+struct ExplainedTable {
     /// All of it: the table is made or goes.
     is_all: bool,
     /// Sets and chains, and the rules of these.
@@ -24,7 +24,7 @@ struct Table {
 }
 
 impl Explained {
-    /// A change of weir's own comes to this, if it is made whole.
+    /// Adds a transaction of weir's own, if it is committed in full.
     pub(super) fn add(&mut self, change: &Transaction) {
         for Operation { family, action } in &change.operations {
             let table = self.tables.entry(*family).or_default();
@@ -57,7 +57,7 @@ impl Explained {
     }
 
     fn explains_one(&self, operation: &Operation) -> bool {
-        // A packet may learn behind the transaction that should have kept it from that.
+        // A packet may be learned just after the transaction that should have prevented it.
         if operation.changes_learned() {
             return true;
         }
@@ -73,7 +73,7 @@ impl Explained {
                 | Action::AddChain { name, .. }
                 | Action::DeleteChain { name, .. }
                 | Action::ReplaceRules { chain: name, .. } => table.named.contains(name),
-                // Those of a set that comes or goes are told with it.
+                // Those of a set that is added or deleted are announced with it.
                 Action::AddElements { set, elements, .. }
                 | Action::DeleteElements { set, elements, .. } => {
                     table.named.contains(set) || elements.keys().all(|key| has_element(set, key))

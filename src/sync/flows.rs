@@ -1,4 +1,4 @@
-//! Removing connection-tracking entries that the ruleset has overtaken.
+//! Deletes stale conntrack entries.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,17 +8,17 @@ use weir_rules::facts::stale_flows::{Flow, FlowImpact, ServedDestinations};
 
 use crate::netlink;
 use crate::netlink::addresses::own_addresses;
-use crate::netlink::conntrack::{Entry, Table};
+use crate::netlink::conntrack::{ConntrackEntry, ConntrackTable};
 
 /// Why entries could not be removed. What is left is tried again.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanError {
     /// The node's addresses are not known, and so neither is which entries are about node ports.
     #[error("cannot read the node's addresses")]
-    Addresses(#[source] netlink::Error),
+    Addresses(#[source] netlink::NetlinkError),
     /// The table could not be read.
     #[error("cannot read the connection-tracking table")]
-    Read(#[source] netlink::Error),
+    Read(#[source] netlink::NetlinkError),
     /// An entry could not be removed.
     #[error(
         "cannot remove the connection-tracking entry from {} to {} ({failed} of {} failed)",
@@ -32,7 +32,7 @@ pub enum CleanError {
         /// How many were removed all the same.
         removed: usize,
         /// What the kernel said.
-        source: netlink::Error,
+        source: netlink::NetlinkError,
     },
 }
 
@@ -42,18 +42,18 @@ pub trait Connections {
     type Entry: AsRef<Flow>;
 
     /// The node's own addresses.
-    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::Error>;
+    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::NetlinkError>;
     /// Begins to read the table.
-    fn begin(&mut self) -> Result<(), netlink::Error>;
-    /// Reads the next entries of the table, about so many, and gives those that are wanted; `None` at the
-    /// end. One may come twice.
+    fn begin(&mut self) -> Result<(), netlink::NetlinkError>;
+    /// Reads the next entries of the table, about so many, and returns those that are wanted; `None` at
+    /// the end. One may come twice.
     fn read_on(
         &mut self,
         count: usize,
         is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Option<Vec<Self::Entry>>, netlink::Error>;
+    ) -> Result<Option<Vec<Self::Entry>>, netlink::NetlinkError>;
     /// Removes an entry; false if it is gone already.
-    fn delete(&mut self, entry: &Self::Entry) -> Result<bool, netlink::Error>;
+    fn delete(&mut self, entry: &Self::Entry) -> Result<bool, netlink::NetlinkError>;
 }
 
 /// The kernel of the calling thread's network namespace.
@@ -62,8 +62,8 @@ pub trait Connections {
 /// one of their own, since the other is in the middle of a dump.
 #[derive(Default)]
 pub struct LiveConnections {
-    reading: Option<Table>,
-    deleting: Option<Table>,
+    reading: Option<ConntrackTable>,
+    deleting: Option<ConntrackTable>,
 }
 
 /// How many entries are read, and removed if they are stale, until the caller may do something else: some
@@ -106,23 +106,23 @@ struct Pass {
     effect: FlowImpact,
     removed: [usize; 2],
     failed: usize,
-    first_failure: Option<(Flow, netlink::Error)>,
+    first_failure: Option<(Flow, netlink::NetlinkError)>,
 }
 
 impl<C: Connections> Flows<C> {
-    /// Nothing is known yet, so that the whole table will be compared once.
+    /// Nothing is known yet, so all of the table will be checked once.
     pub fn new(connections: C) -> Self {
         let effect = FlowImpact { is_any: true, ..FlowImpact::default() };
         Self { connections, effect, pass: None, last: None }
     }
 
-    /// Takes note of what a commit means, or what changes of the cluster do that have been programmed:
-    /// a commit whose answer was lost is never taken note of itself.
+    /// Records the effect of a commit, or of changes of the cluster that have been programmed: a
+    /// commit whose answer was lost is never recorded itself.
     pub fn note(&mut self, effect: FlowImpact) {
         self.effect.merge(effect);
     }
 
-    /// The whole table will be compared once more: the node may have other addresses than before, or
+    /// All of the table will be checked once more: the node may have other addresses than before, or
     /// somebody else, whose rules are gone now, may have made entries.
     pub fn rescan(&mut self) {
         self.effect.is_any = true;
@@ -141,7 +141,7 @@ impl<C: Connections> Flows<C> {
     }
 
     /// Does the next part of that. Between two parts, what serves may change: an entry is judged and removed
-    /// by what serves in its part. What changes meanwhile asks for another look at the whole table.
+    /// by what serves in its part. What changes meanwhile requires another pass over all of the table.
     pub fn clean_some(&mut self, serving: &ServedDestinations) -> Result<Progress, CleanError> {
         let mut pass = match self.pass.take() {
             Some(pass) => pass,
@@ -226,22 +226,22 @@ impl<C: Connections> Flows<C> {
 }
 
 impl Connections for LiveConnections {
-    type Entry = Entry;
+    type Entry = ConntrackEntry;
 
-    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::Error> {
+    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::NetlinkError> {
         own_addresses()
     }
 
-    fn begin(&mut self) -> Result<(), netlink::Error> {
+    fn begin(&mut self) -> Result<(), netlink::NetlinkError> {
         self.deleting = None;
-        self.reading.insert(Table::open()?).begin()
+        self.reading.insert(ConntrackTable::open()?).begin()
     }
 
     fn read_on(
         &mut self,
         count: usize,
         is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Option<Vec<Entry>>, netlink::Error> {
+    ) -> Result<Option<Vec<ConntrackEntry>>, netlink::NetlinkError> {
         let Some(table) = &mut self.reading else { return Ok(None) };
         let read = table.read_on(count, is_wanted);
         if !matches!(read, Ok(Some(_))) {
@@ -251,10 +251,10 @@ impl Connections for LiveConnections {
         read
     }
 
-    fn delete(&mut self, entry: &Entry) -> Result<bool, netlink::Error> {
+    fn delete(&mut self, entry: &ConntrackEntry) -> Result<bool, netlink::NetlinkError> {
         match &mut self.deleting {
             Some(table) => table.delete(entry),
-            None => self.deleting.insert(Table::open()?).delete(entry),
+            None => self.deleting.insert(ConntrackTable::open()?).delete(entry),
         }
     }
 }

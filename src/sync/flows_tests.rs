@@ -13,9 +13,9 @@ use weir_rules::transaction::diff::diff;
 
 use super::*;
 
-/// A table of flows that fails as told.
+/// A table of flows with scripted failures.
 #[derive(Default)]
-struct Fake {
+struct FakeFlows {
     /// By source.
     flows: BTreeMap<SocketAddr, Flow>,
     /// What is still to be read of it.
@@ -37,18 +37,18 @@ impl AsRef<Flow> for FakeEntry {
     }
 }
 
-fn failure() -> netlink::Error {
-    netlink::Error::Refused(io::Error::from_raw_os_error(1))
+fn failure() -> netlink::NetlinkError {
+    netlink::NetlinkError::Refused(io::Error::from_raw_os_error(1))
 }
 
-impl Connections for &mut Fake {
+impl Connections for &mut FakeFlows {
     type Entry = FakeEntry;
 
-    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::Error> {
+    fn own_addresses(&mut self) -> Result<BTreeSet<IpAddr>, netlink::NetlinkError> {
         if self.addresses_fail { Err(failure()) } else { Ok(BTreeSet::new()) }
     }
 
-    fn begin(&mut self) -> Result<(), netlink::Error> {
+    fn begin(&mut self) -> Result<(), netlink::NetlinkError> {
         self.reads += 1;
         self.unread = Some(self.flows.values().copied().collect());
         Ok(())
@@ -58,7 +58,7 @@ impl Connections for &mut Fake {
         &mut self,
         count: usize,
         is_wanted: impl Fn(&Flow) -> bool,
-    ) -> Result<Option<Vec<FakeEntry>>, netlink::Error> {
+    ) -> Result<Option<Vec<FakeEntry>>, netlink::NetlinkError> {
         if self.read_fails {
             return Err(failure());
         }
@@ -69,12 +69,12 @@ impl Connections for &mut Fake {
             return Ok(None);
         }
         self.most_read = self.most_read.max(next.len());
-        // Those that have gone since are not told.
+        // Those that have gone since are not returned.
         let there = next.into_iter().filter(|flow| self.flows.contains_key(&flow.source));
         Ok(Some(there.filter(|flow| is_wanted(flow)).map(FakeEntry).collect()))
     }
 
-    fn delete(&mut self, FakeEntry(flow): &FakeEntry) -> Result<bool, netlink::Error> {
+    fn delete(&mut self, FakeEntry(flow): &FakeEntry) -> Result<bool, netlink::NetlinkError> {
         if self.delete_fails_from == Some(flow.source.port()) {
             return Err(failure());
         }
@@ -157,7 +157,7 @@ fn many_flows(count: u32) -> BTreeMap<SocketAddr, Flow> {
 
 #[test]
 fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
-    let mut fake = Fake { flows: flows(&[1, 2]), ..Fake::default() };
+    let mut fake = FakeFlows { flows: flows(&[1, 2]), ..FakeFlows::default() };
     let mut cleaner = Flows::new(&mut fake);
     assert_eq!(cleaner.clean(&serving(OLD)).unwrap(), 0);
     assert_eq!(cleaner.connections.reads, 1);
@@ -182,14 +182,14 @@ fn the_table_is_read_at_first_and_then_only_when_something_changed_for_udp() {
 /// Also of what a commit removed, which no later one says again.
 #[test]
 fn what_failed_is_tried_again_until_it_succeeds() {
-    let break_it: [fn(&mut Fake); 3] = [
+    let break_it: [fn(&mut FakeFlows); 3] = [
         |fake| fake.addresses_fail = true,
         |fake| fake.read_fails = true,
         |fake| fake.delete_fails_from = Some(2),
     ];
     for break_it in break_it {
         for (after, is_answered) in [(None, true), (NEW, true), (None, false), (NEW, false)] {
-            let mut fake = Fake::default();
+            let mut fake = FakeFlows::default();
             let mut cleaner = Flows::new(&mut fake);
             cleaner.clean(&serving(OLD)).unwrap();
             cleaner.connections.flows = flows(&[1, 2, 3]);
@@ -203,7 +203,7 @@ fn what_failed_is_tried_again_until_it_succeeds() {
                 cleaner.clean(&serving(after)).unwrap_err();
             }
             let left = std::mem::take(&mut cleaner.connections.flows);
-            *cleaner.connections = Fake { flows: left.clone(), ..Fake::default() };
+            *cleaner.connections = FakeFlows { flows: left.clone(), ..FakeFlows::default() };
             assert_eq!(cleaner.clean(&serving(after)).unwrap(), left.len());
             assert_eq!(cleaner.connections.flows, flows(&[]));
             cleaner.connections.flows = flows(&[4]);
@@ -215,7 +215,7 @@ fn what_failed_is_tried_again_until_it_succeeds() {
 /// Whether the commit was made was not known at first, and later nothing was left to commit.
 #[test]
 fn a_commit_without_an_answer_is_made_up_for() {
-    let mut fake = Fake::default();
+    let mut fake = FakeFlows::default();
     let mut cleaner = Flows::new(&mut fake);
     cleaner.clean(&serving(OLD)).unwrap();
     cleaner.connections.flows = flows(&[1, 2]);
@@ -225,7 +225,8 @@ fn a_commit_without_an_answer_is_made_up_for() {
 
 #[test]
 fn one_entry_that_is_stuck_does_not_keep_the_others() {
-    let mut fake = Fake { flows: flows(&[1, 2, 3]), delete_fails_from: Some(2), ..Fake::default() };
+    let mut fake =
+        FakeFlows { flows: flows(&[1, 2, 3]), delete_fails_from: Some(2), ..FakeFlows::default() };
     let error = Flows::new(&mut fake).clean(&serving(NEW)).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -237,14 +238,14 @@ fn one_entry_that_is_stuck_does_not_keep_the_others() {
 
 #[test]
 fn an_entry_that_went_by_itself_is_not_counted() {
-    let mut fake = Fake { flows: flows(&[1, 2]), vanish: true, ..Fake::default() };
+    let mut fake = FakeFlows { flows: flows(&[1, 2]), vanish: true, ..FakeFlows::default() };
     assert_eq!(Flows::new(&mut fake).clean(&serving(NEW)).unwrap(), 0);
 }
 
 /// Others wait while a part is done.
 #[test]
 fn a_long_table_is_looked_through_in_parts_each_by_what_serves_then() {
-    let mut fake = Fake { flows: many_flows(200_000), ..Fake::default() };
+    let mut fake = FakeFlows { flows: many_flows(200_000), ..FakeFlows::default() };
     let mut cleaner = Flows::new(&mut fake);
     let mut parts = 0;
     let mut removed = 0;
@@ -273,7 +274,7 @@ fn a_long_table_is_looked_through_in_parts_each_by_what_serves_then() {
 
 #[test]
 fn flows_that_turn_bad_behind_the_place_that_was_read_go_at_the_next_look() {
-    let mut fake = Fake { flows: many_flows(10_000), ..Fake::default() };
+    let mut fake = FakeFlows { flows: many_flows(10_000), ..FakeFlows::default() };
     let mut cleaner = Flows::new(&mut fake);
     assert_eq!(cleaner.clean_some(&serving(OLD)).unwrap(), Progress::Begun);
     cleaner.note(effect(OLD, NEW));
@@ -286,7 +287,7 @@ fn flows_that_turn_bad_behind_the_place_that_was_read_go_at_the_next_look() {
 /// What was noted while a look was under way that then failed, and what it was for, both count.
 #[test]
 fn a_look_that_fails_on_its_way_is_made_again_for_all_reasons() {
-    let mut fake = Fake { flows: many_flows(10_000), ..Fake::default() };
+    let mut fake = FakeFlows { flows: many_flows(10_000), ..FakeFlows::default() };
     let mut cleaner = Flows::new(&mut fake);
     cleaner.clean(&serving(OLD)).unwrap();
     cleaner.note(effect(OLD, None));

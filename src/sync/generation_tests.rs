@@ -1,4 +1,4 @@
-//! Whether something was committed that nobody told of.
+//! Detection of commits that no notification was received for.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::kernel::{CommitError, Committed, DumpError, Parts, Snapshot};
 /// A kernel of which only the generation is asked.
 struct Telling {
     generation: u32,
-    /// What is told each time.
+    /// The scripted announcements.
     told: VecDeque<Option<u32>>,
 }
 
@@ -36,7 +36,7 @@ impl NfTables for Telling {
     }
 }
 
-/// An engine whose kernel was equal at generation 7.
+/// A reconciler whose kernel was equal at generation 7.
 fn reconciler(generation: u32, told: &[Option<u32>]) -> Reconciler<Telling> {
     let mut reconciler =
         Reconciler::new(Telling { generation, told: told.iter().copied().collect() });
@@ -44,7 +44,7 @@ fn reconciler(generation: u32, told: &[Option<u32>]) -> Reconciler<Telling> {
     reconciler
 }
 
-/// The kernel counts a commit before it tells of it.
+/// The kernel counts a commit before it announces it.
 #[test]
 fn a_commit_that_is_being_told_is_not_missed() {
     let mut reconciler = reconciler(8, &[None, Some(8), None]);
@@ -72,7 +72,7 @@ fn a_generation_that_goes_back_is_noticed_at_the_first_look() {
     assert!(reconciler.has_drifted());
 }
 
-/// What is told late of a commit of weir's own, of which it knows by the answer.
+/// A late announcement of a commit of weir's own, known by its answer.
 #[test]
 fn what_is_known_never_goes_back() {
     let mut reconciler = reconciler(7, &[Some(5), Some(6), Some(7)]);
@@ -90,7 +90,7 @@ fn what_is_known_never_goes_back() {
     assert_eq!(reconciler.known(), Some(1));
 }
 
-/// A commit is told between the question and the answer.
+/// A commit is announced between the question and the answer.
 #[test]
 fn a_commit_behind_the_question_is_not_missed() {
     let mut reconciler = reconciler(7, &[Some(8), None]);

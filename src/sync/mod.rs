@@ -1,4 +1,4 @@
-//! Making the kernel equal to what is wanted.
+//! Reconciles nf_tables with the desired ruleset.
 
 mod commit;
 mod converge;
@@ -32,8 +32,8 @@ use self::converge::converge;
 use self::scopes::FullScope;
 use crate::kernel::{CommitError, DumpError};
 
-/// Transactions with more elements than this are not kept once they are committed: those of a cold
-/// start would double weir's memory.
+/// Transactions with more elements than this are not retained once they are committed: those of a
+/// cold start would double weir's memory.
 const MAX_KEPT: usize = 1000;
 
 /// Why the kernel could not be made equal.
@@ -48,7 +48,7 @@ pub enum SyncError {
     /// Others changed nf_tables during every attempt.
     #[error("others change weir's tables without rest")]
     Unsteady,
-    /// Services were set aside until that took too long.
+    /// Services were quarantined until that took too long.
     #[error(
         "the kernel refuses {0} Services and perhaps more: the others come with the next attempt"
     )]
@@ -65,7 +65,7 @@ impl SyncError {
 /// A commit.
 #[derive(Debug)]
 pub struct Commit {
-    /// What it changed, unless that was so much that it is not kept.
+    /// What it changed, unless that was too much to retain.
     pub transaction: Option<Arc<Transaction>>,
     /// How much it changed.
     pub counts: Counts,

@@ -1,4 +1,4 @@
-//! A kernel that is listened to.
+//! A kernel whose notifications are followed.
 
 use std::io;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::kernel::{
     CommitError, Committed, DumpError, ForeignChanges, Kernel, Monitor, Parts, Snapshot,
 };
 
-/// Transactions with more elements than this are not listened to: the kernel tells each element of
-/// them, which costs it as much again as the transaction.
+/// Transactions with more elements than this are committed unmonitored: the kernel announces each
+/// element of them, which costs it as much again as the transaction.
 pub const MAX_HEARD: usize = 1000;
 
-/// What tells of commits.
+/// A source of notifications of commits.
 pub trait Listen {
-    /// What has been told since this was last asked.
+    /// The foreign changes since the last call.
     fn drain(&mut self) -> ForeignChanges;
-    /// Has nothing told from now on. What has been told before can still be drained.
+    /// Unsubscribes. Earlier notifications can still be drained.
     fn pause(&mut self) -> io::Result<()>;
-    /// Has all told again from now on.
+    /// Subscribes again.
     fn resume(&mut self) -> io::Result<()>;
 }
 
@@ -45,19 +45,19 @@ impl Listen for Monitor {
 pub struct MonitoredKernel<K = Kernel, L = Monitor> {
     kernel: K,
     monitor: L,
-    /// What was told and is not asked for yet.
+    /// Foreign changes that are not drained yet.
     foreign: ForeignChanges,
     /// Whether the monitor could not be made to listen again.
     is_unsubscribed: bool,
 }
 
 impl<K: NfTables, L: Listen> MonitoredKernel<K, L> {
-    /// Listens to what the monitor hears beside the kernel's answers.
+    /// Follows the monitor's notifications beside the kernel's answers.
     pub fn new(kernel: K, monitor: L) -> Self {
         Self { kernel, monitor, foreign: ForeignChanges::default(), is_unsubscribed: false }
     }
 
-    /// The same from the first question on what was heard: until then somebody else keeps the tables.
+    /// The same, but from the first look on: until then another weir manages the tables.
     ///
     /// # Errors
     /// If the monitor cannot be made to stop listening until then.
@@ -82,9 +82,10 @@ impl<K: NfTables, L: Listen> MonitoredKernel<K, L> {
         self.is_unsubscribed = result.is_err();
     }
 
-    /// Commits a transaction of which too much would be told, if the ruleset is still of this generation.
+    /// Commits a transaction with too many notifications unmonitored, if the ruleset is still of this
+    /// generation.
     ///
-    /// A commit is counted before it is told. So whether others have committed meanwhile, of whom nobody tells,
+    /// A commit is counted before it is announced. So whether others have committed meanwhile, unannounced,
     /// shows in the generation behind it.
     fn commit_unmonitored(
         &mut self,
@@ -106,7 +107,7 @@ impl<K: NfTables, L: Listen> MonitoredKernel<K, L> {
         self.resubscribe();
         let expected = match &result {
             Ok(_) => Some(next_generation(generation)),
-            // Nothing was committed. What was told before the pause may be why.
+            // Nothing was committed. Notifications from before the pause may explain why.
             Err(_) => latest(self.foreign.generation, Some(generation)),
         };
         if self.kernel.generation().ok() == expected {

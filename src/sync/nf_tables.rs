@@ -1,4 +1,4 @@
-//! What syncing needs of a kernel.
+//! The operations on nf_tables that a sync needs.
 
 use std::sync::Arc;
 

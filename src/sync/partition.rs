@@ -1,4 +1,4 @@
-//! Which of a transaction's operations have to be in one of their own.
+//! Splits off operations that need a transaction of their own.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Services that the kernel refuses, set aside so that the others go on.
+//! Quarantine for Services that the kernel rejects, so that the others go on.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -20,14 +20,14 @@ pub struct Quarantined {
     pub reason: String,
 }
 
-/// Services that are set aside. What the kernel holds of them stays.
+/// Quarantined Services. What the kernel holds of them stays.
 #[derive(Debug, Default)]
 pub(super) struct Quarantine {
-    services: BTreeMap<NamespacedName, Entry>,
+    services: BTreeMap<NamespacedName, QuarantineEntry>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct QuarantineEntry {
     reason: String,
     backoff: Backoff,
     /// Whether it is being tried again.
@@ -37,8 +37,8 @@ struct Entry {
 }
 
 impl Quarantine {
-    /// Sets a Service aside for a while, of which it may be unknown what the kernel has. Says whether it
-    /// is news.
+    /// Quarantines a Service for a while; `is_unknown` if it is not known what the kernel has of it.
+    /// Returns whether the reason is new.
     pub(super) fn put(&mut self, service: &NamespacedName, reason: &str, is_unknown: bool) -> bool {
         let entry = self.services.entry(service.clone()).or_default();
         let is_news = entry.reason != reason;
@@ -70,12 +70,12 @@ impl Quarantine {
         self.services.values_mut().for_each(|entry| entry.is_unknown = false);
     }
 
-    fn names(&self, is_one: impl Fn(&Entry) -> bool) -> HashSet<NamespacedName> {
+    fn names(&self, is_one: impl Fn(&QuarantineEntry) -> bool) -> HashSet<NamespacedName> {
         let found = self.services.iter().filter(|(_, entry)| is_one(entry));
         found.map(|(service, _)| service.clone()).collect()
     }
 
-    /// Tries a Service again, since it has changed. Says whether all has to be compared for that.
+    /// Tries a Service again, since it has changed. Returns whether that requires a full resync.
     pub(super) fn try_again(&mut self, service: &NamespacedName) -> bool {
         let Some(entry) = self.services.get_mut(service) else { return false };
         entry.is_tried = true;
@@ -84,7 +84,7 @@ impl Quarantine {
 
     /// The Services whose time has come.
     pub(super) fn due(&self) -> Vec<NamespacedName> {
-        let is_due = |entry: &Entry| !entry.is_tried && entry.backoff.is_over();
+        let is_due = |entry: &QuarantineEntry| !entry.is_tried && entry.backoff.is_over();
         let due = self.services.iter().filter(|(_, entry)| is_due(entry));
         due.map(|(service, _)| service.clone()).collect()
     }
@@ -95,7 +95,7 @@ impl Quarantine {
         out.filter_map(|entry| entry.backoff.until()).min()
     }
 
-    /// Those that were tried are in the kernel now; gives their names.
+    /// Releases the Services whose retry succeeded; returns their names.
     pub(super) fn accepted(&mut self) -> Vec<NamespacedName> {
         let tried = self.services.extract_if(.., |_, entry| entry.is_tried);
         tried.map(|(service, _)| service).collect()

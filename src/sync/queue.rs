@@ -1,4 +1,4 @@
-//! What has changed in the cluster and is not programmed yet.
+//! The queue of changes that are not programmed yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -82,7 +82,7 @@ impl Queue {
         self.begun.retain(|service| services.contains(service));
     }
 
-    /// Takes all of it out, to be programmed in one piece.
+    /// Takes everything, to be programmed in one batch.
     pub(super) fn take(&mut self) -> ChangeSet {
         let begun = std::mem::take(&mut self.begun);
         let Self { environment, queued, released, .. } =
@@ -99,7 +99,7 @@ impl Queue {
         }
     }
 
-    /// These are programmed, and so are the surroundings.
+    /// These are programmed, and so is the environment.
     pub(super) fn finish(&mut self, services: &[NamespacedName]) {
         self.environment = false;
         let finished: HashSet<_> = services.iter().cloned().collect();
@@ -165,7 +165,7 @@ impl Queue {
 
 /// The order of a batch that is put together.
 struct Order<'a> {
-    /// Who gives something up, by the Service that gets it.
+    /// The Services that give something up, by the Service that gets it.
     releasers: HashMap<&'a NamespacedName, BTreeSet<&'a NamespacedName>>,
     services: Vec<NamespacedName>,
     seen: HashSet<NamespacedName>,

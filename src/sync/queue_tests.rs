@@ -106,7 +106,7 @@ fn two_that_exchange_what_they_have_are_in_one_batch() {
     assert_eq!(batch(&queue, &cluster, 10).len(), 2);
 }
 
-/// The first owner is set aside, and what it had has passed through another's hands since.
+/// The first owner is quarantined, and what it had has passed through another's hands since.
 #[test]
 fn a_claim_that_passes_on_from_a_programmed_service_is_given_up_first() {
     let mut cluster = cluster(&[1, 5, 1]);

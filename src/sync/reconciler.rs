@@ -1,4 +1,4 @@
-//! Keeping the kernel equal to a cluster that changes.
+//! The reconciler: keeps the kernel equal to a cluster that changes.
 
 mod incremental;
 mod quarantine_owners;
@@ -21,7 +21,7 @@ use super::{NfTables, SyncError, SyncReport};
 use crate::kernel::generation::is_later;
 use crate::kernel::{DumpError, ForeignChanges, Snapshot};
 
-/// How many steps one sync has at most: each Service that is set aside costs one or two.
+/// How many steps one sync has at most: each Service that is quarantined costs one or two.
 const MAX_STEPS: u32 = 256;
 
 /// How often one sync begins anew because others have changed weir's tables under its hands. Each
@@ -36,8 +36,7 @@ enum Knowledge {
     /// Not that it holds what is desired, which was thought. All has to be compared, before
     /// anything else is wanted.
     Suspect,
-    /// It holds what is desired, but for what has been touched or drifted, and is of this
-    /// generation.
+    /// It holds what is desired, except for what has changed or drifted, and is of this generation.
     Synced(u32),
 }
 
@@ -69,7 +68,7 @@ pub struct Reconciler<K> {
     /// Whether all that was committed of a change that was refused is taken back.
     is_taken_back: bool,
     quarantine: Quarantine,
-    /// A generation of which nobody had told at the last look.
+    /// A generation that had not been announced at the last check.
     unreported_generation: Option<u32>,
     /// All of the kernel's tables, as they were read in advance.
     prefetched: Option<Snapshot>,
@@ -100,7 +99,7 @@ impl<K: NfTables> Reconciler<K> {
         self.prefetched = self.kernel.dump().ok();
     }
 
-    /// Takes note of what has changed in the cluster. Other settings touch the surroundings.
+    /// Queues what has changed in the cluster. Changed settings are part of the environment.
     pub fn enqueue(&mut self, change_set: ChangeSet) {
         for service in &change_set.services {
             if self.quarantine.try_again(service) {
@@ -123,10 +122,10 @@ impl<K: NfTables> Reconciler<K> {
         foreign
     }
 
-    /// Asks the kernel whether there was a commit that was not heard of, and learns what was.
+    /// Asks the kernel whether there was an unannounced commit, and drains announced ones.
     ///
-    /// The kernel counts a commit before it tells of it. So one is missed only if it has not been
-    /// told by the next look either.
+    /// The kernel counts a commit before it announces it. So one is missed only if it has not been
+    /// announced by the next check either.
     ///
     /// # Errors
     /// If the kernel could not be asked.
@@ -169,12 +168,12 @@ impl<K: NfTables> Reconciler<K> {
         self.drift.is_pending()
     }
 
-    /// How many Services are set aside.
+    /// How many Services are quarantined.
     pub fn quarantined(&self) -> usize {
         self.quarantine.len()
     }
 
-    /// The Services that are set aside, and of each whether the kernel holds anything for it.
+    /// The quarantined Services, and of each whether the kernel holds anything for it.
     pub fn quarantine(&self) -> impl Iterator<Item = (&NamespacedName, bool)> {
         self.quarantine.services().map(|service| (service, self.mirror.has(service)))
     }
@@ -204,8 +203,8 @@ impl<K: NfTables> Reconciler<K> {
         self.queue.oldest()
     }
 
-    /// Makes the kernel equal to what the cluster asks for. What was done is told also of a failure,
-    /// after which it is to be called again.
+    /// Makes the kernel equal to what the cluster asks for. What was done is reported even for a
+    /// failure, after which it is to be called again.
     pub fn sync(
         &mut self,
         cluster: &Cluster,
@@ -245,7 +244,7 @@ impl<K: NfTables> Reconciler<K> {
                     self.repair(report)
                 }
                 Knowledge::Synced(generation) if !self.queue.is_empty() => {
-                    // What was heard since may be why the kernel refuses something.
+                    // Foreign changes since then may be why the kernel rejects something.
                     let is_sure = has_compared && !self.drift.is_pending();
                     let result = self.apply_changes(cluster, config, (generation, is_sure), report);
                     if result.is_ok() && !self.queue.is_empty() {
@@ -289,7 +288,7 @@ impl<K: NfTables> Reconciler<K> {
 
     fn take_note(&mut self, foreign: &ForeignChanges) {
         self.drift.note(foreign);
-        // What is told late is behind what is known: weir's own commits, of which it knows by the answer.
+        // Late announcements lag behind what is known: weir learns of its own commits from the answer.
         let told =
             self.known().zip(foreign.generation).filter(|(known, told)| is_later(*told, *known));
         if let Some((_, generation)) = told {
@@ -310,7 +309,7 @@ impl<K: NfTables> Reconciler<K> {
         self.knowledge = Knowledge::Synced(generation);
         self.explained.clear();
         self.was_equal = true;
-        // Whatever came in between is heard behind that.
+        // Foreign commits in between are announced after that.
         let foreign = self.kernel.drain();
         self.note(foreign, report);
         Ok(())

@@ -1,4 +1,4 @@
-//! What a sync tells of itself.
+//! The report of a sync.
 
 use std::time::Duration;
 

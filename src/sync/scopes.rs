@@ -1,4 +1,4 @@
-//! What is compared: all of weir's tables, what a change differs in, or what somebody else touched.
+//! What a comparison covers: all of weir's tables, a delta, or what foreign commits may have changed.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -68,7 +68,7 @@ impl Scope for FullScope<'_> {
     }
 }
 
-/// What differs by a change of the cluster. What is there is known without reading it, but for what
+/// The delta of a change of the cluster. The kernel's side is known without a dump, except for what
 /// packets have put into maps from which something has to go.
 pub(super) struct DeltaScope {
     pub(super) before: Ruleset,
@@ -103,15 +103,16 @@ impl DeltaScope {
     /// Learns how far the kernel has come, unless weir's own tables are concerned.
     fn catch_up(&mut self, kernel: &mut impl NfTables) -> Result<(), ApplyError> {
         let foreign = kernel.drain();
-        let told = foreign.generation.filter(|&told| is_later(told, self.generation));
+        let announced =
+            foreign.generation.filter(|&announced| is_later(announced, self.generation));
         let concerns_weir = foreign.is_lossy || !foreign.commits.is_empty();
         self.foreign.merge(foreign);
-        // A commit that nobody told of may have been anything. Where nobody committed anything, an
+        // An unannounced commit may have changed anything. Where nobody committed anything, an
         // element had expired that was to go.
         let is_told = std::mem::take(&mut self.has_committed)
-            || told.is_some()
+            || announced.is_some()
             || kernel.generation()? == self.generation;
-        self.generation = told.unwrap_or(self.generation);
+        self.generation = announced.unwrap_or(self.generation);
         if concerns_weir || !is_told { Err(ApplyError::Drifted) } else { Ok(()) }
     }
 
@@ -147,7 +148,8 @@ impl Scope for DeltaScope {
             self.reads += 1;
             let read = kernel.read(&parts)?.ruleset;
             for (family, table) in read.tables {
-                let there = self.before.tables.get_mut(&family).expect("asked for");
+                let there =
+                    self.before.tables.get_mut(&family).expect("the read asked for this one");
                 let after = &self.after.tables[&family];
                 // The kernel has in them what is of other Services, too.
                 let learned: Vec<(_, Elements)> = table
@@ -159,7 +161,8 @@ impl Scope for DeltaScope {
                     })
                     .collect();
                 for (name, elements) in learned {
-                    there.sets.get_mut(&name).expect("asked for").elements = elements;
+                    there.sets.get_mut(&name).expect("the read asked for this one").elements =
+                        elements;
                 }
             }
         }
@@ -231,7 +234,7 @@ fn compared(
     for name in suspects.elements.keys() {
         // One that is none of weir's goes with all that is in it.
         let Some(spec) = desired.spec(family, name) else { continue };
-        // What was learned cannot be told from what somebody put there without the rules about it.
+        // Without the rules that learn, learned elements cannot be distinguished from foreign ones.
         if spec.dynamic.is_some() {
             return None;
         }

@@ -1,4 +1,4 @@
-//! What kube-proxy's chains accepted where a built-in chain drops by its policy.
+//! Finds traffic that only kube-proxy's chains accept where a built-in chain drops by its policy.
 //!
 //! In modes iptables and ipvs kube-proxy accepts forwarded packets and health checks, so that they
 //! pass a policy DROP (`syncProxyRules` of pkg/proxy/iptables/proxier.go, `writeIptablesRules` of
@@ -14,12 +14,12 @@ pub(super) struct Unaccepted {
     chain: String,
     /// kube-proxy's chain, which accepted it.
     by: String,
-    what: Accepted,
+    what: AcceptedTraffic,
 }
 
 /// What one of kube-proxy's chains accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Accepted {
+enum AcceptedTraffic {
     Forwarded,
     HealthChecks,
 }
@@ -32,9 +32,9 @@ impl Unaccepted {
         target: &str,
     ) -> Option<Self> {
         let what = match target {
-            "KUBE-FORWARD" => Accepted::Forwarded,
+            "KUBE-FORWARD" => AcceptedTraffic::Forwarded,
             // Of mode iptables and of mode ipvs; those of table nat accept nothing.
-            "KUBE-NODEPORTS" | "KUBE-NODE-PORT" => Accepted::HealthChecks,
+            "KUBE-NODEPORTS" | "KUBE-NODE-PORT" => AcceptedTraffic::HealthChecks,
             _ => return None,
         };
         let is_dropped = table == "filter" && chain.policy == Some(Policy::Drop);
@@ -46,7 +46,7 @@ impl Unaccepted {
     pub(super) fn message(&self, place: &str, program: &str) -> String {
         let Self { chain, by, what } = self;
         let (accepted, consequence, remedy) = match what {
-            Accepted::Forwarded => (
+            AcceptedTraffic::Forwarded => (
                 "forwarded packets with the mark for masquerade and those of established connections",
                 "connections through this node's node ports fail",
                 format!(
@@ -55,7 +55,7 @@ impl Unaccepted {
                      RELATED,ESTABLISHED -j ACCEPT`, and see that it lasts"
                 ),
             ),
-            Accepted::HealthChecks => (
+            AcceptedTraffic::HealthChecks => (
                 "health checks of load balancers",
                 "load balancers take this node for dead",
                 format!(

@@ -1,5 +1,4 @@
-//! The take-over beside a running agent: on a thread of its own, so that weir's own work waits for
-//! none of it.
+//! Runs the take-over beside the agent, on a thread of its own, so that syncs never wait for it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::{IpvsConnections, Report, TakeoverError, remove_leftovers};
+use super::{IpvsConnections, TakeoverError, TakeoverReport, remove_leftovers};
 use crate::backoff::Backoff;
 use crate::error::chain;
 use crate::kernel::{Kernel, OpenError};
@@ -49,9 +48,9 @@ impl Takeover {
 
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
 fn run(has_removed: &AtomicBool) {
-    let mut progress = Progress::default();
+    let mut progress = TakeoverProgress::default();
     loop {
-        let mut report = Report::default();
+        let mut report = TakeoverReport::default();
         let result = attempt(&mut report);
         if !report.is_nothing_removed() {
             has_removed.store(true, Ordering::Release);
@@ -63,7 +62,7 @@ fn run(has_removed: &AtomicBool) {
 
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum AttemptError {
     /// The kernel cannot be talked to.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -73,24 +72,24 @@ enum Failure {
 }
 
 /// Opens a connection for each attempt, which are few.
-fn attempt(report: &mut Report) -> Result<(), Failure> {
+fn attempt(report: &mut TakeoverReport) -> Result<(), AttemptError> {
     Ok(remove_leftovers(&Kernel::open()?, IpvsConnections::Keep, report)?)
 }
 
 /// What has come of the attempts, and what was said of them.
 #[derive(Debug, Default)]
-struct Progress {
+struct TakeoverProgress {
     /// The pauses after attempts that failed.
     backoff: Backoff,
     /// Whether all rules were gone once.
     was_done: bool,
-    /// Whether something was left then that had to wait, so that its removal is no news of
-    /// kube-proxy.
+    /// Whether something was left then that had to wait, so that its removal does not mean that
+    /// kube-proxy is back.
     was_waiting: bool,
     said: BTreeSet<String>,
 }
 
-/// What an attempt says of kube-proxy.
+/// What an attempt reveals about kube-proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TakeoverStatus {
     /// Nothing of it was there.
@@ -101,10 +100,14 @@ enum TakeoverStatus {
     CameBack,
 }
 
-impl Progress {
-    /// Says what is new of an attempt, and how long to wait before the next one; `None` if there
-    /// is no need of one.
-    fn pause_after(&mut self, report: &Report, failure: Option<&Failure>) -> Option<Duration> {
+impl TakeoverProgress {
+    /// Logs what is new after an attempt, and returns how long to wait before the next one; `None`
+    /// if there is no need of one.
+    fn pause_after(
+        &mut self,
+        report: &TakeoverReport,
+        failure: Option<&AttemptError>,
+    ) -> Option<Duration> {
         self.say(report);
         if let Some(failure) = failure {
             self.warn_once(&format!("{}; trying again", chain(failure)));
@@ -117,8 +120,8 @@ impl Progress {
         (!is_over).then_some(LOOK_AGAIN)
     }
 
-    fn say(&mut self, report: &Report) {
-        match self.news(report) {
+    fn say(&mut self, report: &TakeoverReport) {
+        match self.status(report) {
             TakeoverStatus::Nothing => debug!("nothing of kube-proxy's to remove"),
             TakeoverStatus::TookOver => info!("took over from kube-proxy: removed {report}"),
             TakeoverStatus::CameBack => warn!(
@@ -131,7 +134,7 @@ impl Progress {
         }
     }
 
-    fn news(&self, report: &Report) -> TakeoverStatus {
+    fn status(&self, report: &TakeoverReport) -> TakeoverStatus {
         if report.is_nothing_removed() {
             TakeoverStatus::Nothing
         } else if self.was_done && (!self.was_waiting || report.has_removed_rules()) {
@@ -152,59 +155,64 @@ impl Progress {
 mod tests {
     use super::*;
 
-    fn removed() -> Report {
-        Report { tables: 2, ..Report::default() }
+    fn removed() -> TakeoverReport {
+        TakeoverReport { tables: 2, ..TakeoverReport::default() }
     }
 
     #[test]
     fn where_nothing_is_it_looks_once() {
-        assert_eq!(Progress::default().pause_after(&Report::default(), None), None);
+        assert_eq!(TakeoverProgress::default().pause_after(&TakeoverReport::default(), None), None);
     }
 
     #[test]
     fn it_looks_until_nothing_comes_back() {
-        let mut progress = Progress::default();
+        let mut progress = TakeoverProgress::default();
         for _ in 0..3 {
             assert_eq!(progress.pause_after(&removed(), None), Some(LOOK_AGAIN));
         }
-        assert_eq!(progress.pause_after(&Report::default(), None), None);
+        assert_eq!(progress.pause_after(&TakeoverReport::default(), None), None);
     }
 
     #[test]
     fn it_looks_while_something_has_yet_to_go() {
-        let waiting = Report { is_waiting: true, ..Report::default() };
-        assert_eq!(Progress::default().pause_after(&waiting, None), Some(LOOK_AGAIN));
+        let waiting = TakeoverReport { is_waiting: true, ..TakeoverReport::default() };
+        assert_eq!(TakeoverProgress::default().pause_after(&waiting, None), Some(LOOK_AGAIN));
     }
 
     /// From mode ipvs: the interface goes when no connection needs it any more.
     #[test]
     fn what_had_to_wait_is_not_taken_for_kube_proxys_return() {
-        let rules = Report { rules: 2, is_waiting: true, ..Report::default() };
-        let interface = Report { interfaces: 1, ..Report::default() };
-        let mut progress = Progress::default();
-        for (report, news) in [
+        let rules = TakeoverReport { rules: 2, is_waiting: true, ..TakeoverReport::default() };
+        let interface = TakeoverReport { interfaces: 1, ..TakeoverReport::default() };
+        let mut progress = TakeoverProgress::default();
+        for (report, status) in [
             (&rules, TakeoverStatus::TookOver),
-            (&Report { is_waiting: true, ..Report::default() }, TakeoverStatus::Nothing),
+            (
+                &TakeoverReport { is_waiting: true, ..TakeoverReport::default() },
+                TakeoverStatus::Nothing,
+            ),
             (&rules, TakeoverStatus::CameBack),
             (&interface, TakeoverStatus::TookOver),
             (&interface, TakeoverStatus::CameBack),
         ] {
-            assert_eq!(progress.news(report), news, "{report:?}");
+            assert_eq!(progress.status(report), status, "{report:?}");
             progress.pause_after(report, None);
         }
     }
 
     #[test]
     fn failures_are_tried_again_with_pauses_that_grow() {
-        let mut progress = Progress::default();
-        let failure = Failure::Open(OpenError::NotPermitted);
+        let mut progress = TakeoverProgress::default();
+        let failure = AttemptError::Open(OpenError::NotPermitted);
         let pauses: Vec<u64> = (0..8)
-            .map(|_| progress.pause_after(&Report::default(), Some(&failure)).unwrap().as_secs())
+            .map(|_| {
+                progress.pause_after(&TakeoverReport::default(), Some(&failure)).unwrap().as_secs()
+            })
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(progress.said.len(), 1, "it is said once");
         progress.pause_after(&removed(), None);
-        let pause = progress.pause_after(&Report::default(), Some(&failure));
+        let pause = progress.pause_after(&TakeoverReport::default(), Some(&failure));
         assert_eq!(pause, Some(Duration::from_secs(1)), "a success starts over");
     }
 }

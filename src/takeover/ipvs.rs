@@ -1,5 +1,5 @@
-//! What kube-proxy leaves behind in ipvs mode beside its chains: an interface that holds the
-//! virtual addresses, sets of ipset, and virtual servers.
+//! kube-proxy's leftovers in ipvs mode beside its chains: an interface that holds the virtual addresses,
+//! ipsets, and virtual servers.
 //!
 //! The virtual servers stay: other software may have some too, and where weir serves an address no
 //! new connection gets to them, because its nat chains come before IPVS at every hook. Connections
@@ -8,7 +8,7 @@
 use std::io;
 
 use super::names::{IPVS_INTERFACE, sets};
-use super::{IpvsConnections, Report};
+use super::{IpvsConnections, TakeoverReport};
 use crate::netlink;
 use crate::netlink::ipset::{Destroyed, Sets};
 use crate::netlink::links::{delete_link, is_link};
@@ -21,14 +21,14 @@ const CONNECTIONS: &str = "/proc/thread-self/net/ip_vs_conn";
 
 /// Why something may be left.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
+pub enum IpvsError {
     /// Netlink failed.
     #[error("cannot {step}")]
     Netlink {
         /// What was attempted.
         step: &'static str,
         /// Why it failed.
-        source: netlink::Error,
+        source: netlink::NetlinkError,
     },
     /// A file could not be read.
     #[error("cannot read {path}")]
@@ -40,13 +40,13 @@ pub enum TakeoverError {
     },
 }
 
-/// Removes what is there. Where the interface is not, kube-proxy did not run in this mode, and
-/// nothing is looked for.
+/// Removes all of it. Without the interface, kube-proxy did not run in this mode, and nothing is
+/// looked for.
 pub(super) fn remove(
     connections: IpvsConnections,
-    report: &mut Report,
-) -> Result<(), TakeoverError> {
-    let failed = |step| move |source| TakeoverError::Netlink { step, source };
+    report: &mut TakeoverReport,
+) -> Result<(), IpvsError> {
+    let failed = |step| move |source| IpvsError::Netlink { step, source };
     if !is_link(IPVS_INTERFACE).map_err(failed("list the interfaces"))? {
         return Ok(());
     }
@@ -67,7 +67,7 @@ pub(super) fn remove(
     Ok(())
 }
 
-fn remove_sets(report: &mut Report) -> Result<(), netlink::Error> {
+fn remove_sets(report: &mut TakeoverReport) -> Result<(), netlink::NetlinkError> {
     let mut kernel = Sets::open()?;
     for name in sets() {
         match kernel.destroy(&name)? {
@@ -82,11 +82,11 @@ fn remove_sets(report: &mut Report) -> Result<(), netlink::Error> {
     Ok(())
 }
 
-fn read(path: &'static str) -> Result<String, TakeoverError> {
+fn read(path: &'static str) -> Result<String, IpvsError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(source) => Err(TakeoverError::Read { path, source }),
+        Err(source) => Err(IpvsError::Read { path, source }),
     }
 }
 

@@ -1,6 +1,5 @@
-//! What kube-proxy leaves in the kernel's older iptables, which is not nf_tables. Only the
-//! iptables-legacy programs speak with that; each table is changed by one `restore`, whole or not
-//! at all.
+//! kube-proxy's leftovers in iptables-legacy, which is not nf_tables. Only the iptables-legacy programs can
+//! access it; each table is changed by one atomic `restore`.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -9,8 +8,8 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use super::names::IPTABLES_TABLES;
-use super::plan::Plan;
-use super::report::Report;
+use super::plan::DeletionPlan;
+use super::report::TakeoverReport;
 use super::saved::{Saved, SavedTable};
 
 /// Where administration programs are, beside PATH.
@@ -47,7 +46,7 @@ const VERSIONS: [Version; 2] = [
 
 /// Why nothing was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
+pub enum LegacyError {
     /// The list of tables could not be read.
     #[error("cannot read {path}")]
     Tables {
@@ -74,16 +73,16 @@ pub enum TakeoverError {
     },
 }
 
-/// Removes what is there.
-pub(super) fn remove(report: &mut Report) -> Result<(), TakeoverError> {
+/// Removes all of it.
+pub(super) fn remove(report: &mut TakeoverReport) -> Result<(), LegacyError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     VERSIONS.iter().try_for_each(|version| version.remove(&path, report))
 }
 
 impl Version {
-    fn remove(&self, path: &OsStr, report: &mut Report) -> Result<(), TakeoverError> {
+    fn remove(&self, path: &OsStr, report: &mut TakeoverReport) -> Result<(), LegacyError> {
         let in_use = match tables_in_use(self.tables) {
-            Err(TakeoverError::Tables { source, .. }) if is_not_permitted(&source) => {
+            Err(LegacyError::Tables { source, .. }) if is_not_permitted(&source) => {
                 report.left.push(self.cannot_tell());
                 return Ok(());
             }
@@ -109,9 +108,9 @@ impl Version {
         &self,
         table: &SavedTable,
         restore: &Path,
-        report: &mut Report,
-    ) -> Result<(), TakeoverError> {
-        let plan = Plan::new(&table.name, &table.chains);
+        report: &mut TakeoverReport,
+    ) -> Result<(), LegacyError> {
+        let plan = DeletionPlan::new(&table.name, &table.chains);
         if !plan.is_empty() {
             run(restore, &["--noflush", WAIT], &table.restore(&plan))?;
             report.rules += plan.jumps.len();
@@ -157,14 +156,14 @@ fn is_not_permitted(error: &io::Error) -> bool {
 }
 
 /// The tables in which kube-proxy may have chains.
-fn tables_in_use(path: &'static str) -> Result<Vec<String>, TakeoverError> {
+fn tables_in_use(path: &'static str) -> Result<Vec<String>, LegacyError> {
     match std::fs::read_to_string(path) {
         Ok(names) => {
             let is_wanted = |name: &&str| IPTABLES_TABLES.contains(name);
             Ok(names.lines().filter(is_wanted).map(str::to_owned).collect())
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(source) => Err(TakeoverError::Tables { path, source }),
+        Err(source) => Err(LegacyError::Tables { path, source }),
     }
 }
 
@@ -177,8 +176,8 @@ fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
 }
 
 /// Runs a program on this input.
-fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, TakeoverError> {
-    let start = |source| TakeoverError::Start { program: program.to_owned(), source };
+fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, LegacyError> {
+    let start = |source| LegacyError::Start { program: program.to_owned(), source };
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())
@@ -186,7 +185,7 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Takeov
         .stderr(Stdio::piped())
         .spawn()
         .map_err(start)?;
-    let mut stdin = child.stdin.take().expect("it is piped");
+    let mut stdin = child.stdin.take().expect("stdin was set to a pipe");
     let output = thread::scope(|scope| {
         // A program that stops reading early says why by its status.
         scope.spawn(move || stdin.write_all(input.as_bytes()).ok());
@@ -199,5 +198,5 @@ fn run(program: &Path, arguments: &[&str], input: &str) -> Result<Output, Takeov
     let said = String::from_utf8_lossy(&output.stderr);
     let words = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = words.collect::<Vec<_>>().join("; ");
-    Err(TakeoverError::Failed { program: program.to_owned(), message })
+    Err(LegacyError::Failed { program: program.to_owned(), message })
 }

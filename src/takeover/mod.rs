@@ -1,5 +1,4 @@
-//! Taking a node over from kube-proxy: what it leaves behind is removed once weir's own tables are
-//! programmed.
+//! Takes a node over from kube-proxy: removes what it left behind once weir's own tables are programmed.
 //!
 //! In that order there is no gap. While both are there, a new connection is translated by whichever
 //! comes first, and the other has no say any more (`nf_nat_inet_fn` of the kernel's
@@ -7,8 +6,8 @@
 //! of net/netfilter/core.c). Established connections are the kernel's to translate as long as
 //! somebody's nat chains are there, and so survive.
 //!
-//! Nothing else is touched: chains and tables are known by kube-proxy's names, rules that lead
-//! to them by their place and comment.
+//! Nothing else is changed: chains and tables are known by kube-proxy's names, rules that lead to
+//! them by their place and comment.
 
 mod accept;
 mod follow;
@@ -21,7 +20,7 @@ mod report;
 mod saved;
 
 pub use follow::Takeover;
-pub use report::Report;
+pub use report::TakeoverReport;
 
 use crate::kernel::Kernel;
 
@@ -30,16 +29,16 @@ use crate::kernel::Kernel;
 pub enum TakeoverError {
     /// In nf_tables.
     #[error(transparent)]
-    NfTables(#[from] nf_tables::TakeoverError),
+    NfTables(#[from] nf_tables::NfTablesError),
     /// In the older iptables.
     #[error(
         "cannot remove kube-proxy's chains from iptables-legacy, whose programs need CAP_NET_RAW \
          beside CAP_NET_ADMIN"
     )]
-    Legacy(#[from] legacy::TakeoverError),
+    Legacy(#[from] legacy::LegacyError),
     /// Of ipvs mode.
     #[error(transparent)]
-    Ipvs(#[from] ipvs::TakeoverError),
+    Ipvs(#[from] ipvs::IpvsError),
 }
 
 /// What to do with connections that go through IPVS.
@@ -56,7 +55,7 @@ pub enum IpvsConnections {
 pub fn remove_leftovers(
     kernel: &Kernel,
     connections: IpvsConnections,
-    report: &mut Report,
+    report: &mut TakeoverReport,
 ) -> Result<(), TakeoverError> {
     let nf_tables = nf_tables::remove(kernel, report).map_err(TakeoverError::from);
     let legacy = legacy::remove(report).map_err(TakeoverError::from);

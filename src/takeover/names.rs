@@ -1,6 +1,6 @@
-//! The names that kube-proxy gives to what it leaves on a node, in modes nftables, iptables and ipvs
-//! of all versions since 1.13. What is not listed here belongs to somebody else, such as the
-//! kubelet's KUBE-FIREWALL, KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
+//! The names that kube-proxy gives to what it leaves on a node, in modes nftables, iptables and ipvs of all
+//! versions since 1.13. Other names belong to other software, such as the kubelet's KUBE-FIREWALL,
+//! KUBE-MARK-DROP, KUBE-KUBELET-CANARY and KUBE-IPTABLES-HINT.
 
 /// The table of nftables mode, in families ip and ip6 (pkg/proxy/nftables/proxier.go).
 pub(super) const NFT_TABLE: &str = "kube-proxy";
@@ -11,8 +11,8 @@ pub(super) const IPTABLES_TABLES: [&str; 3] = ["nat", "filter", "mangle"];
 /// The interface that holds the virtual addresses in ipvs mode (pkg/proxy/ipvs/proxier.go).
 pub(super) const IPVS_INTERFACE: &str = "kube-ipvs0";
 
-/// A chain that does nothing but ask for masquerade. Others have been told to use it: the CNI
-/// plugin `portmap` may (its option `externalSetMarkChain`).
+/// A chain that does nothing but ask for masquerade. Other software is documented to use it: the
+/// CNI plugin `portmap` may (its option `externalSetMarkChain`).
 pub(super) const MARK_MASQ: &str = "KUBE-MARK-MASQ";
 
 /// Chains with one name (`iptablesJumpChains` and `cleanupLeftoversForFamily` of pkg/proxy/iptables,

@@ -1,6 +1,5 @@
-//! What kube-proxy leaves in nf_tables: its own tables, and chains of iptables where iptables is
-//! iptables-nft. No program is needed for that: a rule can be deleted by its number, and a chain by
-//! its name, without understanding what else is in it.
+//! kube-proxy's leftovers in nf_tables: its own tables, and its chains in iptables-nft. No program is needed
+//! for these: a rule can be deleted by its handle and a chain by its name, without decoding what else is in it.
 
 use std::io;
 use std::thread;
@@ -9,8 +8,8 @@ use std::time::Duration;
 use weir_rules::cluster::Family;
 
 use super::names::{FILTER_ENTRANCES, IPTABLES_TABLES, MARK_MASQ, NAT_ENTRANCES, NFT_TABLE};
-use super::plan::Plan;
-use super::report::Report;
+use super::plan::DeletionPlan;
+use super::report::TakeoverReport;
 use crate::kernel::foreign_tables::{Chains, Deletion, ForeignTables, Part, TableQuery};
 use crate::kernel::{CommitError, DumpError, Kernel};
 
@@ -35,7 +34,7 @@ const CHAINS_AT_ONCE: usize = 1000;
 
 /// Why nothing, or not everything, was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum TakeoverError {
+pub enum NfTablesError {
     /// The tables could not be read.
     #[error("cannot look for kube-proxy's tables and chains")]
     Read(#[from] DumpError),
@@ -47,13 +46,13 @@ pub enum TakeoverError {
     Unsteady,
 }
 
-impl TakeoverError {
+impl NfTablesError {
     /// Whether the kernel was read too early, or while others changed it.
     fn is_of_the_moment(&self) -> bool {
         match self {
-            TakeoverError::Unsteady | TakeoverError::Remove(CommitError::Stale) => true,
-            TakeoverError::Remove(error) => is_refused(error, io::ErrorKind::NotFound),
-            TakeoverError::Read(_) => false,
+            NfTablesError::Unsteady | NfTablesError::Remove(CommitError::Stale) => true,
+            NfTablesError::Remove(error) => is_refused(error, io::ErrorKind::NotFound),
+            NfTablesError::Read(_) => false,
         }
     }
 }
@@ -62,14 +61,14 @@ fn is_refused(error: &CommitError, kind: io::ErrorKind) -> bool {
     matches!(error, CommitError::Refused { source, .. } if source.kind() == kind)
 }
 
-/// Removes what is there: first what packets meet, then what is out of their reach.
+/// Removes all of it: first what packets traverse, then what they no longer reach.
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which nobody waits for")]
-pub(super) fn remove(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
+pub(super) fn remove(kernel: &Kernel, report: &mut TakeoverReport) -> Result<(), NfTablesError> {
     let mut pauses = pauses();
     loop {
         match unhook(kernel, report).and_then(|()| sweep(kernel, report)) {
             Err(error) if error.is_of_the_moment() => {
-                thread::sleep(pauses.next().ok_or(TakeoverError::Unsteady)?);
+                thread::sleep(pauses.next().ok_or(NfTablesError::Unsteady)?);
             }
             result => return result,
         }
@@ -81,7 +80,7 @@ fn pauses() -> impl Iterator<Item = Duration> {
 }
 
 /// Removes what packets meet, in one transaction.
-fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
+fn unhook(kernel: &Kernel, report: &mut TakeoverReport) -> Result<(), NfTablesError> {
     let ForeignTables { tables, generation } = kernel.others(&ENTRANCES)?;
     let (mut whole, mut rules, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for ((family, table), chains) in tables {
@@ -90,7 +89,7 @@ fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
             whole.push(part(Part::Whole));
             continue;
         }
-        let plan = Plan::new(&table, &chains);
+        let plan = DeletionPlan::new(&table, &chains);
         let jumps = plan.jumps.into_iter().map(|(chain, handle)| Part::Rule(chain, handle));
         rules.extend(jumps.map(part));
         let place = format!("table {family} {table}");
@@ -99,7 +98,7 @@ fn unhook(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
     let counts = (whole.len(), rules.len());
     if counts != (0, 0) {
         // A rule's number means that rule only while nobody has made its table anew.
-        let generation = generation.ok_or(TakeoverError::Unsteady)?;
+        let generation = generation.ok_or(NfTablesError::Unsteady)?;
         kernel.remove([whole, rules].concat(), Some(generation))?;
     }
     report.tables += counts.0;
@@ -118,12 +117,12 @@ fn program(family: Family) -> &'static str {
 /// Removes the chains that no packet reaches any more, in portions. They are known by their names,
 /// so that it does not matter if others change nf_tables meanwhile; but a reading of several moments
 /// may lack some.
-fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
+fn sweep(kernel: &Kernel, report: &mut TakeoverReport) -> Result<(), NfTablesError> {
     let others =
         kernel.others(&IPTABLES_TABLES.map(|table| TableQuery { table, chains: Chains::All }))?;
     let is_whole = others.generation.is_some();
     let Unreached { mut emptied, mut deleted, left } =
-        Unreached::of(&others).ok_or(TakeoverError::Unsteady)?;
+        Unreached::of(&others).ok_or(NfTablesError::Unsteady)?;
     let found_any = !deleted.is_empty();
     if !is_whole {
         // Somebody's rule that goes there may not have been seen, and it is not even to be emptied then.
@@ -137,14 +136,14 @@ fn sweep(kernel: &Kernel, report: &mut Report) -> Result<(), TakeoverError> {
         match kernel.remove(portion.to_vec(), None) {
             // A chain that leads there was not seen.
             Err(error) if !is_whole && is_refused(&error, io::ErrorKind::ResourceBusy) => {
-                return Err(TakeoverError::Unsteady);
+                return Err(NfTablesError::Unsteady);
             }
             result => result?,
         }
         report.chains += portion.len();
     }
     if !is_whole && found_any {
-        return Err(TakeoverError::Unsteady);
+        return Err(NfTablesError::Unsteady);
     }
     report.left.extend(left);
     Ok(())
@@ -169,7 +168,7 @@ impl Unreached {
         let mut all = Self::default();
         for ((family, table), chains) in &others.tables {
             let part = |part| Deletion { family: *family, table: table.clone(), part };
-            let plan = Plan::new(table, chains);
+            let plan = DeletionPlan::new(table, chains);
             if !plan.jumps.is_empty() {
                 return None;
             }

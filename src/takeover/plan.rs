@@ -1,4 +1,4 @@
-//! What of a table of iptables has to go, whichever way it is removed.
+//! Plans what to delete from an iptables table, for either backend.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::kernel::foreign_tables::ForeignChain;
 
 /// What to remove of a table, in this order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct DeletionPlan {
     /// Rules in built-in chains that lead to kube-proxy's chains: once they are gone, no packet gets
     /// there. The chain and the rule's handle.
     pub(super) jumps: Vec<(String, u64)>,
@@ -17,21 +17,21 @@ pub(super) struct Plan {
     /// Those of them that can then be deleted.
     pub(super) delete: Vec<String>,
     /// Those that cannot, because somebody else's rules go there.
-    pub(super) kept: Vec<Kept>,
+    pub(super) kept: Vec<ChainInUse>,
     /// What the policy of a built-in chain may drop without the rules in `jumps`.
     pub(super) unaccepted: Vec<Unaccepted>,
 }
 
 /// A chain of kube-proxy's that somebody else uses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kept {
+pub(super) struct ChainInUse {
     /// The chain.
     pub(super) chain: String,
     /// A chain with a rule that goes there.
     pub(super) user: String,
 }
 
-impl Kept {
+impl ChainInUse {
     /// What to tell the operator; `place` names the table.
     pub(super) fn message(&self, place: &str) -> String {
         let Self { chain, user } = self;
@@ -43,7 +43,7 @@ impl Kept {
     }
 }
 
-impl Plan {
+impl DeletionPlan {
     /// Decides for a table of this name, as far as its chains are known: of the built-in chains
     /// alone, which rules in them go.
     pub(super) fn new(table: &str, chains: &BTreeMap<String, ForeignChain>) -> Self {
@@ -60,7 +60,7 @@ impl Plan {
                     plan.jumps.push((name.clone(), rule.handle));
                     plan.unaccepted.extend(Unaccepted::without(table, (name, chain), target));
                 } else if used.insert(target) {
-                    plan.kept.push(Kept { chain: target.to_owned(), user: name.clone() });
+                    plan.kept.push(ChainInUse { chain: target.to_owned(), user: name.clone() });
                 }
             }
         }

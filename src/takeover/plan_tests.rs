@@ -37,14 +37,14 @@ fn kube_proxys_chains_go_with_the_rules_that_lead_to_them() {
         ("CNI-HOSTPORT-DNAT", &[("DNAT", None)]),
     ]);
     let all = strings(&["KUBE-MARK-MASQ", "KUBE-SEP-Y", "KUBE-SERVICES", "KUBE-SVC-X"]);
-    let expected = Plan {
+    let expected = DeletionPlan {
         jumps: vec![("PREROUTING".to_owned(), 2)],
         empty: all.clone(),
         delete: all,
         kept: vec![],
         unaccepted: vec![],
     };
-    assert_eq!(Plan::new("nat", &chains), expected);
+    assert_eq!(DeletionPlan::new("nat", &chains), expected);
 }
 
 /// An administrator's rule has no comment of kube-proxy's, or is in a chain of theirs.
@@ -56,21 +56,21 @@ fn a_chain_that_others_go_to_is_emptied_and_kept() {
             ("KUBE-SERVICES", &[("KUBE-SVC-X", None)]),
             ("KUBE-SVC-X", &[]),
         ]);
-        let expected = Plan {
+        let expected = DeletionPlan {
             jumps: vec![],
             empty: strings(&["KUBE-SERVICES", "KUBE-SVC-X"]),
             delete: strings(&["KUBE-SVC-X"]),
-            kept: vec![Kept { chain: "KUBE-SERVICES".to_owned(), user: from.to_owned() }],
+            kept: vec![ChainInUse { chain: "KUBE-SERVICES".to_owned(), user: from.to_owned() }],
             unaccepted: vec![],
         };
-        assert_eq!(Plan::new("nat", &chains), expected);
+        assert_eq!(DeletionPlan::new("nat", &chains), expected);
     }
 }
 
 #[test]
 fn an_empty_chain_that_others_go_to_is_nothing_to_do() {
     let chains = chains(&[("MY-OUT", &[("KUBE-SERVICES", None)]), ("KUBE-SERVICES", &[])]);
-    let plan = Plan::new("nat", &chains);
+    let plan = DeletionPlan::new("nat", &chains);
     assert!(plan.is_empty() && plan.kept.len() == 1, "{plan:?}");
 }
 
@@ -81,7 +81,7 @@ fn others_who_ask_for_masquerade_still_get_it() {
         ("KUBE-MARK-MASQ", &[("MARK", None)]),
         ("KUBE-SEP-Y", &[("KUBE-MARK-MASQ", None)]),
     ]);
-    let plan = Plan::new("nat", &chains);
+    let plan = DeletionPlan::new("nat", &chains);
     assert_eq!((plan.empty, plan.delete), (strings(&["KUBE-SEP-Y"]), strings(&["KUBE-SEP-Y"])));
     assert_eq!(plan.kept.len(), 1);
 }
@@ -97,8 +97,8 @@ fn what_a_policy_drops_without_kube_proxys_chains_is_told() {
         chains.values_mut().for_each(|chain| chain.policy = Some(policy));
         chains
     };
-    assert_eq!(Plan::new("filter", &chains(Policy::Accept)).unaccepted, []);
-    let plan = Plan::new("filter", &chains(Policy::Drop));
+    assert_eq!(DeletionPlan::new("filter", &chains(Policy::Accept)).unaccepted, []);
+    let plan = DeletionPlan::new("filter", &chains(Policy::Drop));
     // The rule in FORWARD is somebody else's, and stays.
     let [told] = plan.unaccepted.as_slice() else { panic!("{plan:?}") };
     let message = told.message("table ip filter", "iptables-nft");

@@ -1,10 +1,10 @@
-//! What a take-over has done.
+//! The report of a take-over.
 
 use std::fmt;
 
 /// What was removed, and what is left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct TakeoverReport {
     /// Tables of nftables.
     pub tables: usize,
     /// Chains of iptables.
@@ -21,7 +21,7 @@ pub struct Report {
     pub left: Vec<String>,
 }
 
-impl Report {
+impl TakeoverReport {
     /// Whether rules of kube-proxy's were there, and not only what waits for connections to end.
     pub fn has_removed_rules(&self) -> bool {
         self.tables + self.chains + self.rules > 0
@@ -35,7 +35,7 @@ impl Report {
 }
 
 /// What was removed: `2 nftables tables, 8 iptables chains`.
-impl fmt::Display for Report {
+impl fmt::Display for TakeoverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             (self.tables, "nftables table", "nftables tables"),

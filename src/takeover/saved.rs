@@ -1,9 +1,9 @@
-//! The text of `iptables-save`, and what `iptables-restore` is to make of it.
+//! Parses the output of `iptables-save`, and writes the input of `iptables-restore`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::plan::Plan;
+use super::plan::DeletionPlan;
 use crate::kernel::foreign_tables::{ForeignChain, ForeignRule, Policy};
 
 /// What `iptables-save` printed.
@@ -67,8 +67,8 @@ impl SavedTable {
         }
     }
 
-    /// What to give to `iptables-restore --noflush`, which takes a table whole or not at all.
-    pub(super) fn restore(&self, plan: &Plan) -> String {
+    /// The input for `iptables-restore --noflush`, which applies a table atomically.
+    pub(super) fn restore(&self, plan: &DeletionPlan) -> String {
         let mut text = format!("*{}\n", self.name);
         // Declaring a chain that is there empties it.
         plan.empty.iter().for_each(|chain| put(&mut text, format_args!(":{chain} - [0:0]")));
@@ -81,7 +81,7 @@ impl SavedTable {
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string takes all");
+    writeln!(text, "{line}").expect("writing to a String cannot fail");
 }
 
 /// The words of a line. A word with spaces is in double quotes, in which a backslash stands before
@@ -148,7 +148,7 @@ COMMIT
     #[test]
     fn a_restore_empties_unhooks_and_deletes() {
         let table = Saved::parse(SAVED).tables.remove(0);
-        let plan = Plan::new("nat", &table.chains);
+        let plan = DeletionPlan::new("nat", &table.chains);
         assert_eq!(
             table.restore(&plan),
             "*nat

@@ -1,4 +1,4 @@
-//! What weir tells of itself: status, health, metrics, and the HTTP servers that answer for them.
+//! Status, health, metrics, and the HTTP servers for them.
 
 pub mod health;
 pub mod metrics;

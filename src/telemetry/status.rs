@@ -1,4 +1,4 @@
-//! What the agent tells of itself: the one value that it and the HTTP servers share.
+//! The agent's status, shared with the HTTP servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +13,7 @@ use weir_rules::cluster::{Cluster, Family};
 use weir_rules::config::Config;
 use weir_rules::facts::DerivedState;
 use weir_rules::facts::counts::Numbers;
-use weir_rules::facts::health_checks::{Check, check_addresses};
+use weir_rules::facts::health_checks::{HealthCheck, check_addresses};
 use weir_rules::transaction::Tally;
 
 use crate::source::api;
@@ -23,7 +23,7 @@ use crate::telemetry::health::{Health, Moment};
 use crate::telemetry::metrics::Metrics;
 
 /// The health checks of load balancers, by the address at which they are answered.
-pub type Checks = BTreeMap<SocketAddr, Check>;
+pub type Checks = BTreeMap<SocketAddr, HealthCheck>;
 
 /// Why there was a sync.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,20 +38,20 @@ pub enum Cause {
     Full,
 }
 
-/// What the agent tells, in the order in which it happens, and what others read of it.
+/// The agent's status: updated in the order in which things happen, and read by the HTTP servers.
 #[derive(Debug)]
 pub struct AgentStatus {
     start: Timestamp,
     health: Mutex<Health>,
     metrics: Metrics,
-    wanted: Mutex<Wanted>,
+    wanted: Mutex<ChangeProgress>,
     checks: watch::Sender<Checks>,
     configz: Mutex<String>,
 }
 
 /// What the cluster asks for.
 #[derive(Debug, Default)]
-struct Wanted {
+struct ChangeProgress {
     /// When the agent began what it is doing.
     step_since: Option<Instant>,
     /// When the first change was noticed that is not programmed yet.
@@ -64,7 +64,7 @@ struct Wanted {
     seen: [u64; 2],
 }
 
-impl Wanted {
+impl ChangeProgress {
     /// There is a change that is not programmed yet.
     fn notice(&mut self) {
         self.noticed = self.noticed.or(self.step_since);
@@ -139,8 +139,8 @@ impl AgentStatus {
         }
     }
 
-    /// The source has been read: an API server's state, or manifests, which do not tell whether
-    /// a node is to go.
+    /// The source has been read: an API server's state, or manifests, which do not show whether a
+    /// node is to go.
     pub fn source_read(&self, state: Option<&api::Store>) {
         let stays = |state: &api::Store| state.node_future() == Some(NodeFuture::Stays);
         self.health().set_eligible(state.is_none_or(stays));
@@ -182,14 +182,14 @@ impl AgentStatus {
         self.metrics.foreign(commits);
     }
 
-    /// A sync has done this, whatever came of it. So many Services are set aside.
+    /// Records a sync, whatever its result, and the number of quarantined Services.
     pub fn sync_finished(&self, report: &SyncReport, quarantined: usize) {
         self.metrics.sync_finished(report, quarantined);
     }
 
-    /// The kernel has been made equal to what is wanted, but for Services that are set aside. It holds so
-    /// many `objects` of each family, in the order of [`Family::ALL`], for so much of the cluster as
-    /// `numbers` say. `triggers` are the times of the changes that were waiting for it.
+    /// The kernel is in sync, except for quarantined Services. It holds so many `objects` of each family,
+    /// in the order of [`Family::ALL`], for so much of the cluster as `numbers` say. `triggers` are the
+    /// times of the changes that were waiting for it.
     pub fn in_sync(
         &self,
         cause: Cause,

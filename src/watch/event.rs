@@ -1,4 +1,4 @@
-//! Which events are changes.
+//! Decides which inotify events are changes.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -17,9 +17,9 @@ pub(super) fn is_change(event: &notify::Event) -> bool {
     }
 }
 
-/// Whether a name that has just come is a link, which is whole at once: nobody closes it.
+/// Whether a name that has just come is a link, which is complete at once: nobody closes it.
 ///
-/// A hard link tells by the number of names, or, if the other has gone by now, by the time of its last
+/// A hard link shows by the number of names, or, if the other has gone by now, by the time of its last
 /// change: making a link is one that is no change of the content.
 fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| {

@@ -1,11 +1,12 @@
-//! Notice of changes of files, whatever way they come: written in place, replaced by a rename, as a hard
-//! or a symbolic link, behind links that are swapped, as the kubelet does it with the `..data` of a
-//! ConfigMap's volume, or with a directory that takes another's place.
+//! Watches files for changes, however they are made: written in place, replaced by a rename, as a hard or a
+//! symbolic link, behind links that are swapped, as the kubelet does it with the `..data` of a ConfigMap's
+//! volume, or with a directory that takes another's place.
 //!
-//! What is watched are the directories that hold a file or a link on the way to it. What happens in them
-//! under other names is no change. The kernel tells a directory only of what is written by a name in it, so
-//! that a file with more than one name (a hard link) is watched itself, too. That a directory has been moved, with others above it, is not told
-//! by the kernel, so that once a second it is looked whether each is still the one that is watched.
+//! What is watched are the directories that hold a file or a link on the way to it. What happens in them under
+//! other names is no change. The kernel notifies a directory only of what is written by a name in it, so that a
+//! file with more than one name (a hard link) is watched itself, too. That a directory has been moved, with
+//! others above it, is not reported by the kernel, so that once a second it is looked whether each is still the
+//! one that is watched.
 
 mod event;
 mod route;
@@ -28,12 +29,12 @@ use crate::error::chain;
 /// How often it is looked whether the directories are still those that are watched.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the way to the files is found anew because it has changed while it was being watched. If it
-/// still does, that is told by what is watched.
+/// still does, the watches notice it.
 const ROUNDS: usize = 4;
 
 /// What is watched for.
 #[derive(Debug)]
-pub enum Target {
+pub enum WatchTarget {
     /// One file, also if it is not there yet.
     File(PathBuf),
     /// All files of a directory, and the targets of those links in it whose names are wanted.
@@ -48,7 +49,7 @@ pub enum Target {
 /// A watch of a file or of the files of a directory.
 #[derive(Debug)]
 pub struct Watch {
-    target: Target,
+    target: WatchTarget,
     watcher: RecommendedWatcher,
     notices: mpsc::UnboundedReceiver<()>,
     /// What of each directory counts, which the watcher's thread asks for each event.
@@ -80,7 +81,7 @@ struct Identity(u64, u64);
 
 impl Watch {
     /// Watches from now on.
-    pub fn new(target: Target) -> Result<Self, notify::Error> {
+    pub fn new(target: WatchTarget) -> Result<Self, notify::Error> {
         let (notice, notices) = mpsc::unbounded_channel();
         let wanted = Arc::new(Mutex::new(Wanted::new()));
         let counted = Arc::clone(&wanted);
@@ -131,7 +132,7 @@ impl Watch {
         Some(())
     }
 
-    /// Says which directories cannot be watched, once.
+    /// Logs which directories cannot be watched, once.
     fn note(&mut self, failures: &Failures) {
         let path = self.target.path().display();
         match failures.first_key_value() {
@@ -187,10 +188,10 @@ impl Watch {
     }
 }
 
-impl Target {
+impl WatchTarget {
     fn path(&self) -> &Path {
         match self {
-            Target::File(path) | Target::Directory { path, .. } => path,
+            WatchTarget::File(path) | WatchTarget::Directory { path, .. } => path,
         }
     }
 
@@ -198,16 +199,16 @@ impl Target {
     fn directory(&self) -> PathBuf {
         let end = route::route(self.path()).end;
         match self {
-            Target::File(_) => end.parent().map_or(end.clone(), Path::to_owned),
-            Target::Directory { .. } => end,
+            WatchTarget::File(_) => end.parent().map_or(end.clone(), Path::to_owned),
+            WatchTarget::Directory { .. } => end,
         }
     }
 
     fn absolute(self) -> Result<Self, notify::Error> {
         let path = std::path::absolute(self.path()).map_err(notify::Error::io)?;
         Ok(match self {
-            Target::File(_) => Target::File(path),
-            Target::Directory { is_wanted, .. } => Target::Directory { path, is_wanted },
+            WatchTarget::File(_) => WatchTarget::File(path),
+            WatchTarget::Directory { is_wanted, .. } => WatchTarget::Directory { path, is_wanted },
         })
     }
 
@@ -225,8 +226,8 @@ impl Target {
             route.end
         };
         let files = match self {
-            Target::File(path) => vec![add(path)],
-            Target::Directory { path, is_wanted } => {
+            WatchTarget::File(path) => vec![add(path)],
+            WatchTarget::Directory { path, is_wanted } => {
                 let directory = add(path);
                 let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
                 let entries = entries.filter(|entry| is_wanted(&entry.path()));
@@ -260,7 +261,7 @@ fn has_other_names(path: &Path) -> bool {
 }
 
 /// Whether an event is about a directory or file that is wanted, or about a name in one that counts there. One
-/// that is about nothing in particular says that events have been lost.
+/// that is about nothing in particular means that events have been lost.
 fn is_counted(wanted: &Wanted, event: &notify::Event) -> bool {
     let is_wanted = |path: &PathBuf| {
         let of_parent = path.parent().and_then(|parent| wanted.get(parent));

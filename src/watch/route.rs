@@ -1,4 +1,4 @@
-//! The way to a file.
+//! Resolves the path to a file, with every directory and link on the way.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -10,7 +10,7 @@ const MAX_LINKS: usize = 40;
 
 /// The way to a file, as the links are at the moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Route {
+pub(super) struct ResolvedPath {
     /// Each link on the way and the file itself: the directory that holds it, by a path without links,
     /// and its name there.
     pub(super) steps: Vec<(PathBuf, OsString)>,
@@ -19,7 +19,7 @@ pub(super) struct Route {
 }
 
 /// The way to what has this absolute path.
-pub(super) fn route(path: &Path) -> Route {
+pub(super) fn route(path: &Path) -> ResolvedPath {
     let mut rest: VecDeque<OsString> = components(path).collect();
     let mut steps = Vec::new();
     let (mut at, mut links) = (PathBuf::from("/"), 0);
@@ -45,7 +45,7 @@ pub(super) fn route(path: &Path) -> Route {
             }
         }
     }
-    Route { steps, end: at }
+    ResolvedPath { steps, end: at }
 }
 
 /// The names that a path is made of, `/` and `..` among them.
@@ -90,7 +90,7 @@ mod tests {
             // What is joined to "" gets a slash at its end, which is no part of a path.
             let directory = |path: &str| at(path).components().collect::<PathBuf>();
             let steps = steps.iter().map(|(path, name)| (directory(path), OsString::from(*name)));
-            let expected = Route { steps: steps.collect(), end: at(end) };
+            let expected = ResolvedPath { steps: steps.collect(), end: at(end) };
             assert_eq!(route(&at(path)), expected, "{path}");
         }
         assert_eq!(route(&at("a/loop")).steps.len(), MAX_LINKS + 1, "it has an end");

@@ -57,16 +57,16 @@ impl Files {
     }
 
     /// Both ways to watch.
-    fn targets(&self) -> [Target; 2] {
+    fn targets(&self) -> [WatchTarget; 2] {
         let is_wanted = |path: &Path| path.extension().is_some_and(|it| it == "yaml");
         [
-            Target::Directory { path: self.at("m/dir"), is_wanted },
-            Target::File(self.at("m/dir/web.yaml")),
+            WatchTarget::Directory { path: self.at("m/dir"), is_wanted },
+            WatchTarget::File(self.at("m/dir/web.yaml")),
         ]
     }
 }
 
-/// All that has happened until now has been told.
+/// Everything so far has been reported.
 fn settle(watch: &mut Watch) {
     // The watcher's thread answers between two looks at the events: at the second answer, it has seen all.
     (0..2).for_each(|_| assert!(watch.follow().is_empty()));
@@ -77,7 +77,7 @@ type Step = (fn(&Files), Option<&'static str>);
 /// What it is called, what is there before, and what happens then.
 type Way<'a> = (&'static str, fn(&Files), &'a [Step]);
 
-/// Each of the steps must be told, and leads to this content.
+/// Each of the steps must be reported, and leads to this content.
 async fn must_be_told(way: &str, prepare: fn(&Files), steps: &[Step]) {
     for index in 0..2 {
         let files = Files::new();
@@ -335,7 +335,7 @@ async fn the_target_of_a_link_is_followed_wherever_it_is() {
     }
 }
 
-/// The kernel tells the directory of a file only of what is written by the name that is in it.
+/// The kernel notifies the directory of a file only of what is written by the name that is in it.
 #[tokio::test]
 async fn a_file_is_seen_when_it_is_written_by_another_of_its_names() {
     let elsewhere: Step = (|files| files.write("other/name", "two"), Some("two"));

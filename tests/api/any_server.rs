@@ -1,4 +1,4 @@
-//! What is followed, and how, is the same with every server. Each test leaves behind what it found.
+//! What weir follows, and how, is the same with every server. Each test restores the state that it found.
 
 use serde_json::json;
 use weir::source::Kind;

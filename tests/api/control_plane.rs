@@ -1,4 +1,4 @@
-//! The programs of a control plane, on loopback, and the files that they need.
+//! Runs a control plane's programs on loopback, with the files that they need.
 
 use std::fs::{self, File};
 use std::net::TcpListener;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 use weir::config::Limits;
-use weir::source::api::{ApiClient, ClientSource, Event, Notice, Recorder, Scope, Severity};
+use weir::source::api::{ApiClient, ClientSource, Event, EventScope, Notice, Recorder, Severity};
 use weir::source::{Kind, ObjectKey};
 use weir_apiserver::{Fault, Request, Resource, Verb};
 
@@ -19,7 +19,7 @@ async fn recorder(world: &World) -> Recorder {
 pub(crate) fn about(kind: Kind, namespace: &str, name: &str, note: &str) -> Event {
     Event {
         about: ObjectKey::new(kind, namespace, name),
-        scope: if kind == Kind::Node { Scope::Node } else { Scope::Cluster },
+        scope: if kind == Kind::Node { EventScope::Node } else { EventScope::Cluster },
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",

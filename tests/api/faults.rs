@@ -1,4 +1,4 @@
-//! What goes wrong between weir and the server.
+//! Faults between weir and the server.
 
 use std::time::Duration;
 

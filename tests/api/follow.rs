@@ -1,4 +1,4 @@
-//! What is watched, and what comes of it while nothing goes wrong.
+//! What is watched, and the result while nothing fails.
 
 use serde_json::json;
 use weir::source::api::Notice;

@@ -1,4 +1,4 @@
-//! What the watches count.
+//! Metrics of the watches.
 
 use weir_apiserver::{Break, Fault, Resource, Verb};
 

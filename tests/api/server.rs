@@ -1,4 +1,4 @@
-//! What the tests that any API server must pass need of one.
+//! What tests need of any API server.
 
 use std::time::Duration;
 

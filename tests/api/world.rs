@@ -1,4 +1,4 @@
-//! A server, the watches on it, and the state that comes of them.
+//! A server, the watches on it, and the resulting state.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the agent's tests share.
+//! Shared by the tests of the agent.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 use weir::config::Limits;
 use weir::source::api::{
-    ApiClient, ClientSource, Event, Recorder, Reflectors, Scope, Severity, Store,
+    ApiClient, ClientSource, Event, EventScope, Recorder, Reflectors, Severity, Store,
 };
 use weir::source::{Kind, ObjectKey};
 use weir::telemetry::metrics::Metrics;
@@ -74,7 +74,7 @@ const LIMIT: Duration = Duration::from_secs(3600);
 fn about(kind: Kind) -> Event {
     Event {
         about: ObjectKey::new(kind, "default", "web"),
-        scope: Scope::Cluster,
+        scope: EventScope::Cluster,
         severity: Severity::Warning,
         reason: "InvalidObject",
         action: "SyncProxyRules",

@@ -1,4 +1,4 @@
-//! An engine with a cluster and a kernel that can fail.
+//! A reconciler with a cluster and a kernel that can fail.
 
 use std::cell::RefCell;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A large change, and what comes while it is programmed.
+//! Large changes, and changes that arrive while one is programmed.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Any one request fails, in any way.
+//! Any single request fails, in any way.
 
 use tokio::time::Instant;
 use weir_rules::cluster::{ChangeSet, Family};

@@ -1,4 +1,4 @@
-//! A kernel that fails as told, in front of one that does what it is asked to.
+//! A kernel that injects faults in front of one that works.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! The engine against a kernel in memory that fails at every point.
+//! The reconciler against an in-memory kernel that can fail at every point.
 
 #![allow(
     clippy::disallowed_methods,

@@ -1,4 +1,4 @@
-//! Others write to weir's tables while it does.
+//! Foreign writes to weir's tables while weir writes.
 
 use weir::sync::{SyncError, SyncReport};
 use weir_rules::cluster::Family;

@@ -1,4 +1,4 @@
-//! nf_tables in memory: applies transactions whole or not at all, and refuses what the kernel would.
+//! An in-memory nf_tables: applies transactions atomically, and rejects what the kernel would.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! What tells of the commits to a kernel in memory.
+//! Notifications of commits to the in-memory kernel.
 
 use std::cell::RefCell;
 use std::io;

@@ -1,4 +1,4 @@
-//! In which order the kernel is told.
+//! The order of requests to the kernel.
 
 use weir_rules::nft::Name;
 use weir_rules::transaction::{Action, Transaction};

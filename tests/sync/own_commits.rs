@@ -1,4 +1,4 @@
-//! weir's own commits, however they go, are never taken for somebody else's.
+//! weir's own commits, whatever becomes of them, are never taken for foreign ones.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

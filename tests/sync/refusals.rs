@@ -1,4 +1,4 @@
-//! The kernel refuses what some Services need.
+//! The kernel rejects objects that some Services need.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! What of a cluster may be another than before, so that what follows from the rest need not be
-//! asked for again.
+//! Records what has changed in a cluster, so that only what depends on it is computed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +68,7 @@ impl ChangeSet {
             }
         }
         for (one, other) in [(old, new), (new, old)] {
-            // A slice that has moved touches the Services on both sides.
+            // A slice that has moved changes both its old and its new Service.
             let slices = one.slices.iter();
             let of_slices = slices.filter(|(name, of)| other.slices.get(name) != Some(of));
             of_slices.for_each(|(_, slice)| change_set.service(&slice.service));
@@ -82,7 +81,7 @@ impl ChangeSet {
         self.services.is_empty() && !self.environment
     }
 
-    /// Adds what has been touched since.
+    /// Adds later changes.
     pub fn merge(&mut self, later: ChangeSet) {
         self.services.extend(later.services);
         self.environment |= later.environment;

@@ -25,7 +25,7 @@ fn cluster() -> Cluster {
     }
 }
 
-/// What a change of the cluster touches, and what undoing it does.
+/// What a change of the cluster changes, and what undoing it does.
 fn change_set(change: impl Fn(&mut Cluster)) -> ChangeSet {
     let mut changed = cluster();
     change(&mut changed);

@@ -1,4 +1,4 @@
-//! Which Service serves an address and port that several ask for.
+//! Decides which Service serves an address and port that several of them claim.
 //!
 //! Every virtual address is one key of one map, whichever field it comes from: no two Services can
 //! have it. Who has it follows from what all Services ask for now, never from who came first, so that

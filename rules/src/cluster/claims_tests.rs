@@ -160,7 +160,7 @@ fn the_better_right_has_a_claim_and_the_other_loses_that_alone() {
     }
 }
 
-/// They are told apart by protocol and port, not by address.
+/// They are distinguished by protocol and port, not by address.
 #[test]
 fn services_share_an_address_by_port_and_protocol() {
     let at = [203, 0, 113, 1];

@@ -1,4 +1,4 @@
-//! Maps that take no more memory than they need.
+//! Maps without spare capacity.
 
 use std::collections::BTreeMap;
 use std::mem;

@@ -1,5 +1,5 @@
-//! How much one Service may take of a node: of the kernel's memory, of the time of each transaction, and
-//! of weir's own.
+//! Limits on what one Service may use of a node: kernel memory, time in each transaction, and weir's own
+//! memory.
 //!
 //! Whoever may edit Services can ask for thousands of ports at hundreds of addresses. What is beyond the
 //! limits is left out, the least of its claims first; everything else of the Service is served.

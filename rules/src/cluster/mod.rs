@@ -1,5 +1,6 @@
-//! What weir keeps of a cluster: Services, EndpointSlices and its own Node, reduced to the fields
-//! that decide what a packet meets.
+//! The cluster as weir stores it: Services, EndpointSlices and its own Node, reduced to the fields that decide
+//! what happens to a packet. Field names follow the Kubernetes API (`v1.Service`,
+//! `discovery.k8s.io/v1.EndpointSlice`).
 //!
 //! Field names follow the Kubernetes API (`v1.Service`, `discovery.k8s.io/v1.EndpointSlice`).
 

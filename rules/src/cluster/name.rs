@@ -1,4 +1,4 @@
-//! What objects in namespaces are called.
+//! Namespaced names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl NamespacedName {
     }
 
     fn parts(&self) -> (&str, &str) {
-        self.text.split_once(BETWEEN).expect("it is made with one")
+        self.text.split_once(BETWEEN).expect("`new` joins the two parts with a separator")
     }
 }
 

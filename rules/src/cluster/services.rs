@@ -1,4 +1,4 @@
-//! Services, and which of them has what several claim.
+//! The Services of a cluster, and the winner of each contested claim.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::Index;
@@ -7,7 +7,7 @@ use crate::cluster::claims::{Claim, ClaimKind, Claims, Handover, Lost};
 use crate::cluster::compact::compact;
 use crate::cluster::{NamespacedName, Service};
 
-/// Services by identity. Who has what they claim is kept up to date at the cost of each change.
+/// Services by identity. The owner of each claim is updated incrementally.
 #[derive(Debug, Clone)]
 pub struct Services {
     by_name: BTreeMap<NamespacedName, Service>,
@@ -24,7 +24,7 @@ impl Default for Services {
 }
 
 impl Services {
-    /// Puts a Service in, and tells what that means for the claims of others.
+    /// Inserts a Service, and returns its effect on the claims of others.
     pub fn insert(&mut self, name: NamespacedName, mut service: Service) -> Handover {
         service.limit_keys(self.max_keys);
         let before = self.by_name.get(&name);
@@ -49,7 +49,7 @@ impl Services {
         self.max_keys
     }
 
-    /// Keeps only the Services of which `is_to_stay` says so.
+    /// Retains the Services for which `is_to_stay` returns true.
     pub fn retain(&mut self, mut is_to_stay: impl FnMut(&NamespacedName, &Service) -> bool) {
         let gone = self.by_name.iter().filter(|(name, service)| !is_to_stay(name, service));
         for name in gone.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
@@ -65,7 +65,7 @@ impl Services {
         }
     }
 
-    /// Takes a Service out; gives it, and what that means for the claims of others.
+    /// Removes a Service; returns it and the effect on the claims of others.
     pub fn remove(&mut self, name: &NamespacedName) -> Option<(Service, Handover)> {
         let service = self.by_name.remove(name)?;
         let handover = self.claims.replace(name, Some(&service), None);

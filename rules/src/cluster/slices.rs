@@ -1,4 +1,4 @@
-//! EndpointSlices, found by their own identity and by that of their Service.
+//! EndpointSlices, indexed by their own name and by their Service.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::mem;
@@ -16,7 +16,7 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Puts a slice in, and gives the one that it replaces, which may be of another Service.
+    /// Inserts a slice, and returns the one that it replaces, which may be of another Service.
     pub fn insert(&mut self, name: NamespacedName, slice: EndpointSlice) -> Option<EndpointSlice> {
         let before = self.remove(&name);
         self.of_service.insert((slice.service.clone(), name.clone()));

@@ -1,4 +1,4 @@
-//! Session affinity: a client stays with the endpoint that it has.
+//! Session affinity: a client keeps the endpoint that it was first given.
 //!
 //! A connection's first packet is looked at twice. Before translation it is looked up which endpoint
 //! its source has in the list at hand, and that is taken; where there is none, one is chosen as for
@@ -30,8 +30,8 @@ use crate::nft::{
     SetSpec, Statement, Table, slot_selector,
 };
 
-/// How many sources a list tells apart. Those whose hashes are alike have one endpoint. With about
-/// 128 bytes each, a flood of sources costs a list 32 MiB.
+/// How many sources a list distinguishes. Those whose hashes are alike have one endpoint. With
+/// about 128 bytes each, a flood of sources costs a list 32 MiB.
 pub(super) const BUCKETS: u32 = 1 << 18;
 
 /// How many maps there are for what is learned of clients. In one map for all, each rule that the

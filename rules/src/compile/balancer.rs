@@ -1,6 +1,5 @@
-//! Chains that choose an endpoint. There is one for each way to choose and each number of
-//! endpoints, shared by all Services but those with session affinity, whose ports have their own in
-//! front of the shared ones.
+//! Chains that pick an endpoint. There is one for each method and number of endpoints, shared by all Services.
+//! Only ports with session affinity have chains of their own, which lead to the shared ones.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +19,7 @@ pub(crate) const LOCAL_SLOTS: u32 = 1 << 31;
 /// A chain: what the destination is, and how an endpoint is chosen.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Balancer {
-    pub(super) destination: Destination,
+    pub(super) destination: DestinationKind,
     pub(super) choice: Choice,
     /// Whose clients stay with the endpoint that they have; `None` where all endpoints are new.
     pub(super) affinity: Option<AffinityId>,
@@ -66,7 +65,7 @@ impl fmt::Display for AffinityId {
 
 /// What connections are made to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Destination {
+pub(crate) enum DestinationKind {
     /// A virtual address and port.
     Address,
     /// A port of the node's own addresses.
@@ -96,8 +95,8 @@ impl Balancer {
     /// The chain's name: what it does, and with how many or for whom.
     pub(crate) fn name(&self) -> Name {
         let scope = match self.destination {
-            Destination::Address => "",
-            Destination::NodePort => "nodeport-",
+            DestinationKind::Address => "",
+            DestinationKind::NodePort => "nodeport-",
         };
         if let Some(id) = &self.affinity {
             let side = match self.choice {
@@ -121,16 +120,16 @@ impl Balancer {
     /// The chain of this name, if Services share it.
     pub(crate) fn shared(name: &Name) -> Option<Self> {
         let strip = |side| Some((side, name.as_str().strip_prefix(side)?));
-        let sides = ["external-local-", "external-", "local-", ""];
-        let (side, rest) = sides.into_iter().find_map(strip)?;
+        let prefixes = ["external-local-", "external-", "local-", ""];
+        let (prefix, rest) = prefixes.into_iter().find_map(strip)?;
         let (destination, rest) = match rest.strip_prefix("nodeport-") {
-            Some(rest) => (Destination::NodePort, rest),
-            None => (Destination::Address, rest),
+            Some(rest) => (DestinationKind::NodePort, rest),
+            None => (DestinationKind::Address, rest),
         };
         let numbers = rest.strip_prefix("lb-")?;
         let number =
             |text: &str| text.parse().ok().filter(|number| (1..=LOCAL_SLOTS).contains(number));
-        let choice = match side {
+        let choice = match prefix {
             "" => Choice::Cluster(number(numbers)?),
             "local-" => Choice::Local(number(numbers)?),
             "external-" => Choice::External(number(numbers)?),
@@ -166,7 +165,7 @@ impl Balancer {
         Balancer { affinity: None, ..self.clone() }
     }
 
-    /// The chain. `is_from_pod` matches traffic of local Pods, where that can be told.
+    /// The chain. `is_from_pod` matches traffic of local Pods, where that can be determined.
     pub(crate) fn chain(&self, is_from_pod: Option<&Statement>) -> Chain {
         let mark = || Statement::Verdict(Verdict::Jump(MARK_FOR_MASQUERADE.into()));
         let goto = |choice| Statement::Verdict(Verdict::Goto(self.with(choice).name()));
@@ -223,10 +222,10 @@ impl Balancer {
     fn dnat(&self, modulus: u32, offset: u32) -> Rule {
         let slot = Selector::Random { modulus, offset };
         let (key, map) = match self.destination {
-            Destination::Address => {
+            DestinationKind::Address => {
                 (vec![Selector::Daddr, Selector::L4proto, Selector::Dport, slot], names::ENDPOINTS)
             }
-            Destination::NodePort => {
+            DestinationKind::NodePort => {
                 (vec![Selector::L4proto, Selector::Dport, slot], names::NODEPORT_ENDPOINTS)
             }
         };

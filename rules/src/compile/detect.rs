@@ -1,4 +1,4 @@
-//! Telling traffic of local Pods from other (kube-proxy: pkg/proxy/util/localdetector.go).
+//! Distinguishes the traffic of local Pods from other traffic (kube-proxy: pkg/proxy/util/localdetector.go).
 
 use ipnet::IpNet;
 
@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, DetectLocal};
 use crate::nft::{Name, Selector, Statement, Table};
 
-/// The networks of Pods, where these tell.
+/// The networks of Pods, if these identify local traffic.
 pub(crate) fn pod_networks<'a>(cluster: &'a Cluster, config: &'a Config) -> &'a [IpNet] {
     match &config.detect_local {
         DetectLocal::ClusterCidr(networks) => networks,
@@ -16,7 +16,7 @@ pub(crate) fn pod_networks<'a>(cluster: &'a Cluster, config: &'a Config) -> &'a 
     }
 }
 
-/// Matches traffic of local Pods, or all other; `None` where nothing tells. The table has its
+/// Matches traffic of local Pods, or all other; `None` if nothing identifies it. The table has its
 /// networks already.
 pub(super) fn is_from_pod(table: &Table, config: &Config, negated: bool) -> Option<Statement> {
     match &config.detect_local {

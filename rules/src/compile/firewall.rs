@@ -1,5 +1,5 @@
-//! loadBalancerSourceRanges: who may use a Service's load-balancer addresses
-//! (kube-proxy: pkg/proxy/nftables/proxier.go: syncProxyRules).
+//! loadBalancerSourceRanges: which sources may reach a Service's load-balancer addresses (kube-proxy:
+//! pkg/proxy/nftables/proxier.go: syncProxyRules).
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! What one Service adds to the table of one family, and a table put together from such fragments.
+//! Fragments: what one Service adds to the table of one address family, and how tables are assembled from them.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -82,7 +82,7 @@ impl Map {
         Self::WITH_SLOTS.contains(&self)
     }
 
-    /// Whether it is there only where clients stay with their endpoint.
+    /// Whether it exists only where session affinity is used.
     pub(crate) fn learns(self) -> bool {
         matches!(self, Map::AffinityServices | Map::AffinityNodePorts | Map::AffinityEndpoints)
     }
@@ -206,7 +206,7 @@ impl TableBuilder {
         }
     }
 
-    /// The table. `is_from_pod` matches traffic of local Pods, where that can be told.
+    /// The table. `is_from_pod` matches traffic of local Pods, where that can be determined.
     pub(crate) fn finish(mut self, is_from_pod: Option<&Statement>) -> Table {
         for balancer in self.balancers {
             self.table.chains.insert(balancer.name(), balancer.chain(is_from_pod));
@@ -217,6 +217,6 @@ impl TableBuilder {
 
 /// Puts an element into a table that declares its map.
 fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {
-    let set = table.sets.get_mut(map.name()).expect("the table declares every map");
+    let set = table.sets.get_mut(map.name()).expect("the skeleton declares every map");
     set.elements.insert(key, element);
 }

@@ -1,4 +1,4 @@
-//! The lists of endpoints that clients stay with, as keys of session affinity's maps name them.
+//! Identifies lists of endpoints in the keys of session affinity's maps.
 //!
 //! A map holds the clients of many lists. Its keys begin with the client, in four bytes; the rest
 //! names the list, as do the keys of what may be learned before the endpoint's address.

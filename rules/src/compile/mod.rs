@@ -1,4 +1,4 @@
-//! From cluster state to a ruleset: a constant program, and Services as elements of its maps.
+//! Compiles a cluster into a ruleset: a constant program, with Services as elements of its maps.
 
 mod affinity;
 mod balancer;
@@ -47,7 +47,7 @@ pub mod names {
     pub const NO_ENDPOINT_SERVICES: &str = "no-endpoint-services";
     /// Verdict map of load-balancer addresses that not everybody may use.
     pub const FIREWALL_IPS: &str = "firewall-ips";
-    /// Verdict map of every node port: who may use a load balancer says nothing of it.
+    /// Verdict map of every node port: loadBalancerSourceRanges do not apply to it.
     pub const NODEPORTS_IN_USE: &str = "nodeports-in-use";
     /// Verdict map of every virtual address whose clients stay with their endpoint. Like the next
     /// only there where some do.
@@ -92,7 +92,7 @@ pub(crate) struct Skeleton {
     family: Family,
     /// The table without any Service.
     pub(crate) base: Table,
-    /// Matches traffic of local Pods, where that can be told.
+    /// Matches traffic of local Pods, where that can be determined.
     pub(crate) is_from_pod: Option<Statement>,
     node_name: String,
     zone: Option<String>,
@@ -133,13 +133,13 @@ impl Skeleton {
     /// What a Service of the cluster adds; nothing if it is not there.
     pub(crate) fn fragment(&self, name: &NamespacedName, cluster: &Cluster) -> Fragment {
         let Some(service) = cluster.services.get(name) else { return Fragment::default() };
-        let around = NodeContext {
+        let node = NodeContext {
             family: self.family,
             place: Locality { node: &self.node_name, zone: self.zone.as_deref() },
             node_address: self.node_address,
             max_elements: self.max_elements,
         };
         let lost = cluster.services.lost(name);
-        service::fragment(name, service, lost, &cluster.slices.of(name), around)
+        service::fragment(name, service, lost, &cluster.slices.of(name), node)
     }
 }

@@ -1,5 +1,5 @@
-//! The constant part of a table: declarations of sets and maps, base chains, and the chains that
-//! every packet walks. It depends on the settings and not on the Services.
+//! The constant part of a table: declarations of sets and maps, base chains, and the chains that every packet
+//! traverses. It depends on the settings and not on the Services.
 //!
 //! Hook priorities, the mark and what each hook checks are kube-proxy's
 //! (pkg/proxy/nftables/proxier.go: setupNFTables): other software on the node lives with them.
@@ -124,12 +124,13 @@ fn fill_networks(table: &mut Table, family: Family, cluster: &Cluster, config: &
         (names::NODEPORT_ADDRESSES, node_port_networks(family, cluster, config)),
     ];
     for (name, networks) in sets {
-        table.sets.get_mut(name).expect("declared above").elements = intervals(&networks);
+        table.sets.get_mut(name).expect("`add_sets` declares these sets").elements =
+            intervals(&networks);
     }
 }
 
-/// Networks of ClusterIPs. Where such a network holds one of Pods, the smaller one says what an address
-/// is, as in a routing table: else nobody could reach these Pods.
+/// Networks of ClusterIPs. Where such a network holds one of Pods, the smaller one decides what an
+/// address is, as in a routing table: else nobody could reach these Pods.
 fn service_networks(cluster: &Cluster, config: &Config) -> Vec<IpNet> {
     let of_node = cluster.node.as_ref().map_or(&[][..], |node| &node.pod_cidrs);
     let pods = [detect::pod_networks(cluster, config), of_node].concat();
@@ -155,7 +156,9 @@ fn without(network: IpNet, others: &[IpNet]) -> Vec<IpNet> {
     if within.contains(&network) {
         return Vec::new();
     }
-    let halves = network.subnets(network.prefix_len() + 1).expect("it holds a smaller one");
+    let halves = network
+        .subnets(network.prefix_len() + 1)
+        .expect("a network with another one inside can be halved");
     halves.flat_map(|half| without(half, &within)).collect()
 }
 

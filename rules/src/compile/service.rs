@@ -1,10 +1,10 @@
-//! What one Service adds to the maps.
+//! Compiles one Service into map elements, and the chains and sets that it needs.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::affinity::Affinity;
-use super::balancer::{Balancer, Choice, Destination, LOCAL_SLOTS, chain_for};
+use super::balancer::{Balancer, Choice, DestinationKind, LOCAL_SLOTS, chain_for};
 use super::firewall::Firewall;
 use super::fragment::{Entry, Fragment, Map};
 use super::program::REJECT;
@@ -33,7 +33,7 @@ struct Builder<'a> {
     around: NodeContext<'a>,
     /// How many endpoints each port has at most.
     max_endpoints: usize,
-    addresses: Addresses,
+    addresses: ServiceAddresses,
     firewall: Option<Firewall>,
     /// What another Service has.
     lost: Lost<'a>,
@@ -44,7 +44,7 @@ struct Builder<'a> {
     /// The ports whose clients stay.
     affinities: BTreeSet<Name>,
     /// The destinations that it has so far, each with the index of the port that it is of.
-    taken: HashMap<(Destination, RawKey), usize>,
+    taken: HashMap<(DestinationKind, RawKey), usize>,
 }
 
 /// Where traffic comes from, which decides on the policy.
@@ -56,8 +56,8 @@ enum Side {
     External,
 }
 
-/// What a Service adds. It is served in a family in which it has a ClusterIP, at all that it claims but
-/// what it has `lost` to others. The cost is linear in what is added.
+/// A Service's fragment. It is served in a family in which it has a ClusterIP, at all that it claims
+/// but what it has `lost` to others. The cost is linear in what is added.
 pub(super) fn fragment(
     name: &NamespacedName,
     service: &Service,
@@ -68,7 +68,7 @@ pub(super) fn fragment(
     let of_family = |addresses: &[IpAddr]| -> Vec<IpAddr> {
         addresses.iter().copied().filter(|&a| Family::of(a) == around.family).collect()
     };
-    let addresses = Addresses {
+    let addresses = ServiceAddresses {
         cluster: of_family(&service.cluster_ips),
         external: of_family(&service.external_ips),
         load_balancer: of_family(&service.load_balancer_ips),
@@ -103,7 +103,7 @@ pub(super) fn fragment(
 
 /// A Service's virtual addresses of one family.
 #[derive(Default)]
-struct Addresses {
+struct ServiceAddresses {
     cluster: Vec<IpAddr>,
     external: Vec<IpAddr>,
     load_balancer: Vec<IpAddr>,
@@ -119,27 +119,27 @@ impl Builder<'_> {
         // Two entries of one port are not possible in a Service that the API server has seen.
         let affinity = Affinity::new(self.name, self.service, port, &endpoints)
             .filter(|affinity| !self.affinities.contains(&affinity.id.id));
-        let way = Route { affinity: affinity.as_ref(), index, comment: &comment };
+        let route = Route { affinity: affinity.as_ref(), index, comment: &comment };
         let mut has_backends = false;
         let protocol = port.protocol;
         let addresses = std::mem::take(&mut self.addresses);
-        let sides = [
+        let targets = [
             (&addresses.cluster, &internal),
             (&addresses.external, &external),
             (&addresses.load_balancer, &external),
         ];
-        for (addresses, traffic) in sides {
+        for (addresses, traffic) in targets {
             for &address in addresses {
                 let claim = Claim::Address { address, protocol, port: port.port };
-                has_backends |= self.serve(claim, way, traffic);
+                has_backends |= self.serve(claim, route, traffic);
             }
         }
         if let Some(port) = port.node_port {
             let claim = Claim::NodePort { protocol, port };
-            has_backends |= self.serve(claim, way, &external);
+            has_backends |= self.serve(claim, route, &external);
         }
         for &address in &addresses.load_balancer {
-            self.guard(address, port, way);
+            self.guard(address, port, route);
         }
         self.addresses = addresses;
         self.add_hairpin(port, &endpoints);
@@ -151,30 +151,30 @@ impl Builder<'_> {
     }
 
     /// Puts the firewall in front of a load-balancer address and port.
-    fn guard(&mut self, address: IpAddr, port: &ServicePort, way: Route<'_>) {
+    fn guard(&mut self, address: IpAddr, port: &ServicePort, route: Route<'_>) {
         let Some(firewall) = &mut self.firewall else { return };
         let claim = Claim::Address { address, protocol: port.protocol, port: port.port };
         let (destination, key) = destination(claim);
         // Whose address it is says who may use it.
-        if self.taken.get(&(destination, key)) == Some(&way.index) {
+        if self.taken.get(&(destination, key)) == Some(&route.index) {
             let verdict = Verdict::Goto(firewall.chain(port));
-            self.elements.push((Map::FirewallIps, key, verdict_element(verdict, way.comment)));
+            self.elements.push((Map::FirewallIps, key, verdict_element(verdict, route.comment)));
         }
     }
 
-    /// Serves what the Service claims, unless that is taken; says whether endpoints are chosen for it.
-    fn serve(&mut self, claim: Claim, way: Route<'_>, traffic: &Traffic<'_>) -> bool {
-        let Route { affinity, index, comment } = way;
+    /// Serves what the Service claims, unless that is taken; returns whether it has endpoints.
+    fn serve(&mut self, claim: Claim, route: Route<'_>, traffic: &Traffic<'_>) -> bool {
+        let Route { affinity, index, comment } = route;
         let (destination, key) = destination(claim);
         if self.lost.contains(&claim) || self.taken.contains_key(&(destination, key)) {
             return false;
         }
         self.taken.insert((destination, key), index);
         let maps = match destination {
-            Destination::Address => {
+            DestinationKind::Address => {
                 [Map::Services, Map::Endpoints, Map::NoEndpointServices, Map::AffinityServices]
             }
-            Destination::NodePort => [
+            DestinationKind::NodePort => [
                 Map::NodePorts,
                 Map::NodePortEndpoints,
                 Map::NoEndpointNodePorts,
@@ -182,7 +182,7 @@ impl Builder<'_> {
             ],
         };
         let [verdicts, endpoints, without_endpoints, learning] = maps;
-        if destination == Destination::NodePort {
+        if destination == DestinationKind::NodePort {
             let element = verdict_element(Verdict::Return, comment);
             self.elements.push((Map::NodePortsInUse, key, element));
         }
@@ -203,7 +203,7 @@ impl Builder<'_> {
                     self.elements.push((endpoints, key.slot(slot), element));
                 }
             }
-        } else if destination == Destination::NodePort {
+        } else if destination == DestinationKind::NodePort {
             // Nobody else's address may take what nobody answers at a node port.
             self.elements.push((verdicts, key, verdict_element(Verdict::Return, comment)));
         }
@@ -255,14 +255,14 @@ struct Route<'a> {
 }
 
 /// The kind of a destination, and its key in the maps of that kind.
-fn destination(claim: Claim) -> (Destination, RawKey) {
+fn destination(claim: Claim) -> (DestinationKind, RawKey) {
     match claim {
         Claim::Address { address, protocol, port } => {
             let key = RawKey::new().address(address).protocol(protocol).port(port);
-            (Destination::Address, key)
+            (DestinationKind::Address, key)
         }
         Claim::NodePort { protocol, port } => {
-            (Destination::NodePort, RawKey::new().protocol(protocol).port(port))
+            (DestinationKind::NodePort, RawKey::new().protocol(protocol).port(port))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a cluster asks for, in numbers.
+//! Counts of a cluster's objects, for metrics.
 
 use std::ops::{AddAssign, SubAssign};
 

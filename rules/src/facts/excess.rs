@@ -1,4 +1,4 @@
-//! What is left out of a Service because it asks for more than a Service may have.
+//! Reports what was left out of Services that exceed a limit.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ impl fmt::Display for Excess {
 }
 
 /// What is left out of a Service with these slices, if anything is. Endpoints are those of the port that
-/// has the most, on whatever node, so that all nodes tell the same.
+/// has the most, on whatever node, so that all nodes report the same.
 pub fn excess(service: &Service, slices: &[&EndpointSlice], config: &Config) -> Option<Excess> {
     let endpoints = Family::ALL.map(|family| {
         let max = service.max_endpoints(family, config.max_service_elements);

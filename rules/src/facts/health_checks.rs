@@ -1,4 +1,4 @@
-//! Health checks of load balancers: which Services have one, where it is answered, and what with.
+//! Health checks of load balancers: which Services have one, on which port, and what it answers.
 //!
 //! A load balancer that keeps the client's address (`externalTrafficPolicy: Local`) must send
 //! only to nodes with endpoints, and asks each node at the Service's `healthCheckNodePort`
@@ -15,7 +15,7 @@ use crate::config::{Config, NodePortAddresses};
 
 /// The health check of a Service in one family.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct HealthCheck {
     /// The Service.
     pub service: NamespacedName,
     /// The family that it has a ClusterIP of.
@@ -34,12 +34,12 @@ pub fn checks(
     lost: Lost<'_>,
     slices: &[&EndpointSlice],
     node: &str,
-) -> Vec<Check> {
+) -> Vec<HealthCheck> {
     let Some(port) = service.health_check_node_port else { return Vec::new() };
     if lost.contains(&Claim::NodePort { protocol: Protocol::Tcp, port }) {
         return Vec::new();
     }
-    let check = |family| Check {
+    let check = |family| HealthCheck {
         service: name.clone(),
         family,
         port,

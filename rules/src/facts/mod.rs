@@ -1,6 +1,6 @@
-//! What follows from each Service beside the ruleset, kept up to date at the cost of what changes.
+//! State derived from Services beside the ruleset, updated incrementally.
 //!
-//! What a Service adds to a total is kept with it, so that it can be taken out again.
+//! Each Service's contribution to a total is stored with it, so that it can be subtracted again.
 
 pub mod counts;
 pub mod excess;
@@ -17,7 +17,7 @@ use crate::cluster::{
 use crate::config::{Config, NodePortAddresses};
 use crate::endpoints::{Locality, PortSlices, choose, has_usable};
 use crate::facts::counts::Numbers;
-use crate::facts::health_checks::{Check, checks};
+use crate::facts::health_checks::{HealthCheck, checks};
 use crate::facts::stale_flows::{FlowImpact, ServedDestinations};
 
 /// What follows from the Services of a cluster on one node. By default, of an empty cluster.
@@ -27,7 +27,7 @@ use crate::facts::stale_flows::{FlowImpact, ServedDestinations};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DerivedState {
     /// The node that decides which endpoints are local: the only thing beside a Service and its
-    /// slices that what is kept of a Service depends on. Zones are about hints, and so about the
+    /// slices that a Service's contribution depends on. Zones are about hints, and so about the
     /// ruleset.
     node_name: String,
     node_port_addresses: Option<NodePortAddresses>,
@@ -36,7 +36,7 @@ pub struct DerivedState {
     with_node_ports: usize,
     with_endpoints: usize,
     /// The health checks of each Service that has any.
-    checks: BTreeMap<NamespacedName, Vec<Check>>,
+    checks: BTreeMap<NamespacedName, Vec<HealthCheck>>,
     serving: ServedDestinations,
 }
 
@@ -49,7 +49,7 @@ pub struct DerivedStateChange {
     pub checks: bool,
 }
 
-/// What a Service adds to the totals. There is one for each Service, so that it is kept small.
+/// A Service's contribution to the totals. There is one for each Service, so it has to be small.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Contribution {
     numbers: [Numbers; 2],
@@ -73,9 +73,9 @@ impl DerivedState {
         facts
     }
 
-    /// Takes note of what has changed in a cluster since the last time. Other settings and another
-    /// node are seen without being told. It costs what the touched Services do; if the node's name
-    /// is another one, what all do.
+    /// Applies what has changed in a cluster since the last update. Other settings and another node
+    /// are detected. The cost is that of the changed Services, or of all if the node's name has
+    /// changed.
     pub fn update(
         &mut self,
         cluster: &Cluster,
@@ -99,14 +99,14 @@ impl DerivedState {
         change
     }
 
-    /// Takes note that a part of what a Service is to have now is programmed, and the rest is as it was.
+    /// Records that a Service's new state is programmed in part, and that the rest is as it was.
     pub fn begin(&mut self, name: &NamespacedName, cluster: &Cluster) {
         let (service, lost) = (cluster.services.get(name), cluster.services.lost(name));
         let slices = cluster.slices.of(name);
         self.serving.arrive(name, service, lost, &slices, &self.node_name);
     }
 
-    /// Takes note that nothing is there of a Service, whatever the cluster has.
+    /// Records that nothing of a Service is programmed, whatever the cluster has.
     pub fn forget(&mut self, name: &NamespacedName) -> DerivedStateChange {
         let mut change = DerivedStateChange::default();
         self.put(name, None, Lost::default(), &[], &mut change);
@@ -124,7 +124,7 @@ impl DerivedState {
     }
 
     /// The health checks of load balancers, by Service and family.
-    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+    pub fn checks(&self) -> impl Iterator<Item = &HealthCheck> {
         self.checks.values().flatten()
     }
 
@@ -186,8 +186,8 @@ impl DerivedState {
         self.with_endpoints += usize::from(share.has_endpoints);
     }
 
-    /// Says whether a Service has other health checks now.
-    fn update_checks(&mut self, name: &NamespacedName, checks: Vec<Check>) -> bool {
+    /// Returns whether the health checks of a Service have changed.
+    fn update_checks(&mut self, name: &NamespacedName, checks: Vec<HealthCheck>) -> bool {
         let before = self.checks.get(name).map_or(&[][..], Vec::as_slice);
         let is_new = before != checks;
         if checks.is_empty() {

@@ -43,7 +43,7 @@ fn cluster() -> Cluster {
     }
 }
 
-/// It costs no more than what is touched.
+/// It costs no more than what has changed.
 #[test]
 fn services_that_are_not_touched_are_not_looked_at() {
     let mut facts = DerivedState::of(&cluster(), &config());

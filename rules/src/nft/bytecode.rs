@@ -1,4 +1,4 @@
-//! Rules as the instructions of the kernel's nf_tables virtual machine, and back.
+//! Compiles rules to instructions of the kernel's nf_tables virtual machine, and decompiles them.
 //!
 //! [`compile_rule`] makes what nft makes of the same text, so that `nft list` shows the rule as
 //! it was written. [`decompile_rule`] is its inverse; what it does not know becomes
@@ -164,7 +164,7 @@ pub enum CmpOp {
 /// Where [`Instruction::Lookup`] puts what it finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookupTarget {
-    /// Nowhere: only whether the key is there counts.
+    /// Nowhere: the lookup tests only for the presence of the key.
     Nowhere,
     /// The verdict register: it is a verdict map.
     Verdict,

@@ -53,7 +53,8 @@ impl<const N: usize> Concatenation<N> {
     /// # Panics
     /// If it is longer than a key.
     pub fn to_key(&self) -> RawKey {
-        RawKey::from_bytes(self.as_bytes()).expect("no longer than a key")
+        RawKey::from_bytes(self.as_bytes())
+            .expect("the caller passes no more bytes than a key holds")
     }
 
     /// With an address at the end.
@@ -150,7 +151,7 @@ impl Data {
     }
 }
 
-/// How long an element is there, in milliseconds.
+/// The timeout of an element, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     /// From when it was put there or last refreshed; 0 for ever.

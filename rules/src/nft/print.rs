@@ -1,5 +1,5 @@
-//! The model in nft syntax, byte for byte as `nft --stateless list table` of nft 1.0.6 prints it
-//! right after it was loaded.
+//! Prints the model in nft syntax, byte for byte as `nft --stateless list table` of nft 1.0.6 prints it right
+//! after it was loaded.
 
 use std::fmt::{self, Display, Formatter, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -73,14 +73,14 @@ pub enum Statement {
         /// The map's name.
         map: Name,
     },
-    /// `dnat ip to KEY map @MAP`: the map gives address and port.
+    /// `dnat ip to KEY map @MAP`: the map holds address and port.
     Dnat {
         /// What is looked up.
         key: Vec<Selector>,
         /// The map's name.
         map: Name,
     },
-    /// `dnat to KEY map @MAP:PORT`: the map gives the address.
+    /// `dnat to KEY map @MAP:PORT`: the map holds the address.
     DnatToPort {
         /// What is looked up.
         key: Vec<Selector>,
@@ -89,9 +89,9 @@ pub enum Statement {
         /// The new port.
         port: NonZeroU16,
     },
-    /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or lets the one that is there
-    /// live as long again with the data that it has. The rule ends here for a packet for which the
-    /// map has no room.
+    /// `update @MAP { KEY timeout SECONDS : DATA }`: adds an element, or restarts the timeout of
+    /// the one that exists, which keeps its data. The rule ends here for a packet for which the map
+    /// has no room.
     Update {
         /// The map's name.
         map: Name,

@@ -1,4 +1,4 @@
-//! The packet fields and generators that keys are made of.
+//! Packet fields and generators (random numbers, hashes) that keys are made of.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub enum Selector {
         original: bool,
         /// How many values there are; not 0.
         modulus: u32,
-        /// What tells this hash from others. nft does not list 0.
+        /// The seed of this hash. nft does not list 0.
         seed: u32,
     },
 }

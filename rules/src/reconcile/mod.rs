@@ -1,3 +1,3 @@
-//! Keeps what the kernel should hold up to date with a cluster.
+//! Keeps track of what the kernel should hold.
 
 pub mod mirror;

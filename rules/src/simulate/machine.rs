@@ -1,4 +1,4 @@
-//! The steps of a walk.
+//! The interpreter's state and its single steps.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,21 +22,21 @@ const LOOPBACK: &str = "lo";
 
 /// Where a packet is walked.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a, 'r> {
+pub(super) struct PacketContext<'a, 'r> {
     pub(super) table: &'r Table,
     pub(super) family: Family,
     pub(super) local_addresses: &'a BTreeSet<IpAddr>,
 }
 
 /// All ends of a packet, equal ones not yet merged.
-pub(super) fn run<'a, 'r>(place: Place<'a, 'r>, packet: &'a Packet) -> Vec<Outcome<'r>> {
+pub(super) fn run<'a, 'r>(place: PacketContext<'a, 'r>, packet: &'a Packet) -> Vec<Outcome<'r>> {
     let mut outcomes = Vec::new();
-    let mut ways = vec![Advance::On(Walker::new(place, packet))];
-    while let Some(way) = ways.pop() {
-        match way {
-            Advance::On(walker) => ways.push(walker.advance()),
+    let mut pending = vec![Advance::On(Walker::new(place, packet))];
+    while let Some(advance) = pending.pop() {
+        match advance {
+            Advance::On(walker) => pending.push(walker.advance()),
             // The last goes on first, so that ends come in the order of the values.
-            Advance::Split(split) => ways.extend(split.into_iter().rev()),
+            Advance::Split(split) => pending.extend(split.into_iter().rev()),
             Advance::Outcome(end) => outcomes.push(end),
         }
     }
@@ -59,7 +59,7 @@ struct Position<'r> {
 /// A packet on its way.
 #[derive(Clone)]
 struct Walker<'a, 'r> {
-    place: Place<'a, 'r>,
+    place: PacketContext<'a, 'r>,
     packet: Packet,
     /// What it was at first.
     original: &'a Packet,
@@ -90,7 +90,7 @@ struct Walker<'a, 'r> {
 }
 
 /// What a statement makes of a packet.
-enum Effect<'r> {
+enum StatementEffect<'r> {
     /// The next statement follows.
     Match,
     /// The next rule follows.
@@ -103,7 +103,7 @@ enum Effect<'r> {
 }
 
 impl<'a, 'r> Walker<'a, 'r> {
-    fn new(place: Place<'a, 'r>, packet: &'a Packet) -> Self {
+    fn new(place: PacketContext<'a, 'r>, packet: &'a Packet) -> Self {
         let from_node = packet.input_interface.is_none();
         let mut walker = Self {
             place,
@@ -251,11 +251,11 @@ impl<'a, 'r> Walker<'a, 'r> {
             let effect = self.execute(statement, rule, draw % draws);
             draw /= draws;
             let (verdict, element) = match effect {
-                Effect::Match => continue,
-                Effect::Mismatch => return Advance::On(self),
-                Effect::Verdict(verdict, element) => (verdict, element),
-                Effect::Accept(element) => (Verdict::Accept, element),
-                Effect::Outcome(outcome) => {
+                StatementEffect::Match => continue,
+                StatementEffect::Mismatch => return Advance::On(self),
+                StatementEffect::Verdict(verdict, element) => (verdict, element),
+                StatementEffect::Accept(element) => (Verdict::Accept, element),
+                StatementEffect::Outcome(outcome) => {
                     self.note(chain, rule, found);
                     return self.end(outcome);
                 }
@@ -311,10 +311,11 @@ impl<'a, 'r> Walker<'a, 'r> {
         }
     }
 
-    fn execute(&mut self, statement: &Statement, rule: &Rule, draw: u32) -> Effect<'r> {
-        let matches = |yes: bool| if yes { Effect::Match } else { Effect::Mismatch };
+    fn execute(&mut self, statement: &Statement, rule: &Rule, draw: u32) -> StatementEffect<'r> {
+        let matches =
+            |yes: bool| if yes { StatementEffect::Match } else { StatementEffect::Mismatch };
         match statement {
-            Statement::CtStateNew => Effect::Match,
+            Statement::CtStateNew => StatementEffect::Match,
             Statement::CtStatusDnat => matches(self.translated),
             Statement::ProtocolIs(protocol) => matches(self.packet.protocol == *protocol),
             Statement::DestinationIsLocal => matches(self.is_local(self.packet.destination)),
@@ -337,7 +338,7 @@ impl<'a, 'r> Walker<'a, 'r> {
                     MarkOp::Or => self.packet.mark |= bits,
                     MarkOp::Xor => self.packet.mark ^= bits,
                 }
-                Effect::Match
+                StatementEffect::Match
             }
             Statement::InSet { key, set, negated } => match self.look_up(set, key, draw) {
                 Ok(found) => matches(found.is_some() != *negated),
@@ -345,20 +346,22 @@ impl<'a, 'r> Walker<'a, 'r> {
             },
             Statement::VerdictMap { key, map } => match self.look_up(map, key, draw) {
                 Ok(Some(element)) => match &element.element.data {
-                    Data::Verdict(verdict) => Effect::Verdict(verdict.clone(), Some(element)),
+                    Data::Verdict(verdict) => {
+                        StatementEffect::Verdict(verdict.clone(), Some(element))
+                    }
                     _ => unknown(format!("@{map} has no verdicts")),
                 },
-                Ok(None) => Effect::Mismatch,
+                Ok(None) => StatementEffect::Mismatch,
                 Err(effect) => effect,
             },
             Statement::Dnat { key, map } => match self.look_up(map, key, draw) {
                 Ok(Some(element)) => self.translate(element, map, None),
-                Ok(None) => Effect::Mismatch,
+                Ok(None) => StatementEffect::Mismatch,
                 Err(effect) => effect,
             },
             Statement::DnatToPort { key, map, port } => match self.look_up(map, key, draw) {
                 Ok(Some(element)) => self.translate(element, map, Some(*port)),
-                Ok(None) => Effect::Mismatch,
+                Ok(None) => StatementEffect::Mismatch,
                 Err(effect) => effect,
             },
             Statement::Update { map, key, timeout, data } => {
@@ -367,10 +370,10 @@ impl<'a, 'r> Walker<'a, 'r> {
             Statement::Masquerade => {
                 self.masqueraded = true;
                 self.settle();
-                Effect::Accept(None)
+                StatementEffect::Accept(None)
             }
-            Statement::Reject => Effect::Outcome(FinalVerdict::Rejected),
-            Statement::Verdict(verdict) => Effect::Verdict(verdict.clone(), None),
+            Statement::Reject => StatementEffect::Outcome(FinalVerdict::Rejected),
+            Statement::Verdict(verdict) => StatementEffect::Verdict(verdict.clone(), None),
             Statement::Foreign(_) => unknown(rule.display(self.place.family).to_string()),
         }
     }
@@ -381,7 +384,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         element: ElementText<'r>,
         map: &Name,
         port: Option<NonZeroU16>,
-    ) -> Effect<'r> {
+    ) -> StatementEffect<'r> {
         let (Data::Values(values) | Data::Learned(values, _)) = &element.element.data else {
             return unknown(format!("@{map} has no addresses"));
         };
@@ -396,10 +399,16 @@ impl<'a, 'r> Walker<'a, 'r> {
         self.translated |= new != (self.packet.destination, self.packet.port);
         (self.packet.destination, self.packet.port) = new;
         self.settle();
-        Effect::Accept(Some(element))
+        StatementEffect::Accept(Some(element))
     }
 
-    fn learn(&mut self, map: &Name, key: &RawKey, timeout: u32, data: &RawKey) -> Effect<'r> {
+    fn learn(
+        &mut self,
+        map: &Name,
+        key: &RawKey,
+        timeout: u32,
+        data: &RawKey,
+    ) -> StatementEffect<'r> {
         let Some((map, set)) = self.place.table.sets.get_key_value(map) else {
             return unknown(format!("there is no map {map}"));
         };
@@ -411,7 +420,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         if !self.learned.contains(&learned) {
             self.learned.push(learned);
         }
-        Effect::Match
+        StatementEffect::Match
     }
 
     fn look_up(
@@ -419,7 +428,7 @@ impl<'a, 'r> Walker<'a, 'r> {
         name: &Name,
         key: &[Selector],
         draw: u32,
-    ) -> Result<Option<ElementText<'r>>, Effect<'r>> {
+    ) -> Result<Option<ElementText<'r>>, StatementEffect<'r>> {
         let Some(set) = self.place.table.sets.get(name) else {
             return Err(unknown(format!("there is no set {name}")));
         };
@@ -459,8 +468,8 @@ impl<'a, 'r> Walker<'a, 'r> {
     }
 }
 
-fn unknown<'r>(text: String) -> Effect<'r> {
-    Effect::Outcome(FinalVerdict::Unknown(text))
+fn unknown<'r>(text: String) -> StatementEffect<'r> {
+    StatementEffect::Outcome(FinalVerdict::Unknown(text))
 }
 
 /// How many values a statement draws one of.

@@ -1,5 +1,5 @@
-//! What becomes of a packet: the first one of a connection, walked through the typed ruleset as the
-//! kernel walks it (net/netfilter/nf_tables_core.c: nft_do_chain; net/netfilter/nf_nat_core.c).
+//! Simulates a connection's first packet on the typed ruleset, as the kernel evaluates it
+//! (net/netfilter/nf_tables_core.c: nft_do_chain; net/netfilter/nf_nat_core.c).
 //!
 //! ```text
 //! from elsewhere   prerouting ─▶ route ─▶ input
@@ -85,7 +85,7 @@ pub enum FinalVerdict {
     Dropped,
     /// It passes the ruleset.
     Delivered(Delivery),
-    /// It met something that this interpreter has no words for: the text says what.
+    /// It met something that this interpreter does not know; the text names it.
     Unknown(String),
 }
 
@@ -176,7 +176,7 @@ pub fn simulate<'r>(
         });
         return walk;
     };
-    for end in machine::run(machine::Place { table, family, local_addresses }, packet) {
+    for end in machine::run(machine::PacketContext { table, family, local_addresses }, packet) {
         match walk.outcomes.iter_mut().find(|known| known.outcome == end.outcome) {
             Some(known) => known.probability = known.probability + end.probability,
             None => walk.outcomes.push(end),

@@ -1,4 +1,4 @@
-//! Exact probabilities.
+//! Probabilities as exact fractions.
 
 use std::fmt;
 use std::ops::{Add, Mul};

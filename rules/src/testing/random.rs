@@ -137,15 +137,16 @@ pub fn edit(ruleset: &mut Ruleset, kind: u8, family: Index, object: Index) {
         return;
     }
     let family = *family.get(&ruleset.tables.keys().copied().collect::<Vec<_>>());
-    let table = ruleset.tables.get_mut(&family).expect("just listed");
+    let table = ruleset.tables.get_mut(&family).expect("the name was listed from this container");
     let sets: Vec<Name> = table.sets.keys().cloned().collect();
     let chains: Vec<Name> = table.chains.keys().cloned().collect();
     if sets.is_empty() || chains.is_empty() {
         return;
     }
-    let set = table.sets.get_mut(object.get(&sets)).expect("just listed");
+    let set =
+        table.sets.get_mut(object.get(&sets)).expect("the name was listed from this container");
     let chain_name = object.get(&chains);
-    let chain = table.chains.get_mut(chain_name).expect("just listed");
+    let chain = table.chains.get_mut(chain_name).expect("the name was listed from this container");
     match kind % 12 {
         0 => set.elements.clear(),
         1 => drop(set.elements.pop_first()),
@@ -210,7 +211,7 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 
 fn port() -> impl Strategy<Value = NonZeroU16> {
     select(vec![1, 53, 80, 255, 256, 8080, 30080, 65535])
-        .prop_map(|port| NonZeroU16::new(port).expect("none of them is 0"))
+        .prop_map(|port| NonZeroU16::new(port).expect("no port in the list is 0"))
 }
 
 fn port_name() -> impl Strategy<Value = Arc<str>> {

@@ -1,4 +1,4 @@
-//! A large cluster of one kind of Service, for benchmarks, behind the feature `testing`.
+//! Large, uniform clusters for benchmarks, behind the feature `testing`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU16;
@@ -30,7 +30,7 @@ pub fn large(services: u32, endpoints: u32) -> Cluster {
 /// If there is no such Service.
 pub fn replace_endpoint(cluster: &mut Cluster, service: u32, address: Ipv4Addr) {
     let name = NamespacedName::new("default", format!("svc-{service}-a"));
-    let mut slice = cluster.slices.remove(&name).expect("there is such a Service");
+    let mut slice = cluster.slices.remove(&name).expect("the cluster was made with this Service");
     slice.endpoints[0].address = IpAddr::V4(address);
     cluster.slices.insert(name, slice);
 }
@@ -69,5 +69,5 @@ fn endpoint(address: Ipv4Addr) -> Endpoint {
 }
 
 fn port(number: u16) -> NonZeroU16 {
-    NonZeroU16::new(number).expect("it is not 0")
+    NonZeroU16::new(number).expect("ports of the test cluster are not 0")
 }

@@ -1,8 +1,7 @@
-//! Keeping what packets have put into the kernel's dynamic maps.
+//! Carries over what packets have put into the kernel's dynamic maps.
 //!
-//! What is compiled from the cluster has these maps empty. Here they get the elements that the
-//! kernel has, but for those that point to an endpoint that is no longer in its list, so that the
-//! difference takes away just these.
+//! These maps are compiled empty. Here they get the elements that the kernel has, except those whose endpoint
+//! is no longer in its list, so that the diff removes only these.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -35,9 +34,9 @@ pub fn carry_over<'a>(observed: &Ruleset, mut desired: Cow<'a, Ruleset>) -> Cow<
         if kept.is_empty() {
             continue;
         }
-        let table = desired.to_mut().tables.get_mut(family).expect("it was there");
+        let table = desired.to_mut().tables.get_mut(family).expect("`kept` comes from this table");
         for (name, elements) in kept {
-            table.sets.get_mut(&name).expect("it was there").elements = elements;
+            table.sets.get_mut(&name).expect("`kept` comes from this table").elements = elements;
         }
     }
     desired
@@ -76,8 +75,8 @@ struct AffinityList<'a> {
     timeout: u32,
 }
 
-/// The lists by the map that holds their clients, and by name, as rules tell:
-/// `th dport PORT LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
+/// The lists by the map that holds their clients, and by name, from rules such as: `th dport PORT
+/// LIST . ip daddr @MEMBERS update @MAP { CLIENT . LIST timeout SECONDS : ip daddr }`.
 fn lists(table: &Table) -> BTreeMap<&Name, HashMap<RawKey, AffinityList<'_>>> {
     let mut found: BTreeMap<_, HashMap<_, _>> = BTreeMap::new();
     for rule in table.chains.values().flat_map(|chain| &chain.rules) {

@@ -1,4 +1,4 @@
-//! The transaction that turns one ruleset into another.
+//! Computes the transaction that turns one ruleset into another.
 
 use crate::cluster::Family;
 use crate::nft::{Chain, Element, Elements, Name, RawKey, Ruleset, Set, SetData, Table};
@@ -62,7 +62,10 @@ struct Phases {
 
 impl Phases {
     fn operation(&self, action: Action) -> Operation {
-        Operation { family: self.family.expect("set before any operation is made"), action }
+        Operation {
+            family: self.family.expect("the family is set before any operation is made"),
+            action,
+        }
     }
 
     fn delete_table(&mut self, observed: &Table) {

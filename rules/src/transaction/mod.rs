@@ -1,4 +1,4 @@
-//! Changes to the kernel's tables, to be committed together or not at all.
+//! Transactions: changes to the kernel's tables that are committed atomically.
 
 pub mod carry_over;
 pub mod diff;

@@ -1,9 +1,9 @@
-//! Keeping endpoints in the slots that they have.
+//! Assigns endpoints to slots so that as few elements as possible change.
 //!
-//! Which endpoint of a list is in which slot means nothing to a packet, but moving one costs two
-//! elements. The compiler fills slots in the order of addresses; here they are exchanged so that as
-//! few as possible differ from what is programmed: an endpoint that is replaced leaves its slot to
-//! the new one, and when one goes, that of the last slot moves into the hole.
+//! Which slot an endpoint is in makes no difference to a packet, but moving one costs two elements. The
+//! compiler fills slots in the order of addresses; here they are permuted towards what is programmed: a new
+//! endpoint takes the slot of the one that it replaces, and when one is removed, the endpoint in the last slot
+//! moves into the hole.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -27,8 +27,17 @@ pub fn assign_slots<'a>(observed: &Ruleset, desired: &'a Ruleset) -> Cow<'a, Rul
             };
             let moved = moves(|key| observed.elements.get(key), set.elements.iter());
             if !moved.is_empty() {
-                let table = aligned.to_mut().tables.get_mut(family).expect("it is there");
-                table.sets.get_mut(&Name::from(name)).expect("it is there").elements.extend(moved);
+                let table = aligned
+                    .to_mut()
+                    .tables
+                    .get_mut(family)
+                    .expect("a copy of `desired` has its sets");
+                table
+                    .sets
+                    .get_mut(&Name::from(name))
+                    .expect("a copy of `desired` has its sets")
+                    .elements
+                    .extend(moved);
             }
         }
     }
@@ -60,7 +69,7 @@ pub(crate) fn assign_fragment_slots(before: &Fragment, after: &mut Fragment) {
         let desired = after.elements[range.clone()].iter().map(|(_, key, element)| (key, element));
         for (key, element) in moves(observed, desired) {
             let place = after.elements[range.clone()].binary_search_by(|entry| entry.1.cmp(&key));
-            after.elements[range.start + place.expect("only elements move that are there")].2 =
+            after.elements[range.start + place.expect("only elements of this range move")].2 =
                 element;
         }
     }
@@ -105,7 +114,7 @@ impl<'a> SlotList<'a> {
     }
 }
 
-/// Gives each endpoint the slot that it has, and the others what is left.
+/// Assigns each endpoint the slot that it has, and the free ones to the others.
 fn permute<'a>(
     observed: impl Fn(&RawKey) -> Option<&'a Element>,
     list: &[(&RawKey, &Element)],

@@ -1,22 +1,22 @@
-//! A large transaction in pieces that the kernel takes one by one.
+//! Splits a large transaction into smaller ones that each leave a consistent ruleset.
 //!
 //! nf_tables holds a lock for as long as a transaction lasts, about 4 us an element, and whoever
 //! else changes a table waits. So many elements go in several transactions, of which each leaves a
 //! ruleset in which every destination (a virtual address with its protocol and port, or a node
 //! port) is served as before or as after:
 //!
-//! | piece | holds |
+//! | part | holds |
 //! |---|---|
 //! | first | what is for all destinations at once: tables, sets, chains and rules that Services share, networks; and what does no harm where it is not needed yet |
 //! | any | destinations, each with all that it has; those of an address together, as its ClusterIP makes the unused ports refuse; those of a Service together that has sets and chains of its own, with these and with the endpoints that its clients may stay with |
 //! | last | what nothing needs any more: rules, chains and sets that go |
 //!
 //! Where the rules of chains that Services share come to draw other slots, as those of another version
-//! of weir do, the slots that no destination had before are filled in the first piece, and those that
+//! of weir do, the slots that no destination had before are filled in the first part, and those that
 //! none has any more are emptied in the last, so that each destination has both meanwhile.
 //!
 //! So a change of the settings or of networks, such as of who may use a load balancer, holds from
-//! the first piece on for destinations that are still served as before. In each piece the
+//! the first part on for destinations that are still served as before. In each part the
 //! operations are in the order in which they were.
 
 mod unit;
@@ -30,8 +30,8 @@ use crate::transaction::{Action, Operation, Transaction};
 pub(crate) use unit::owner;
 use unit::{Unit, Units};
 
-/// Divides a transaction: applied in order, the pieces do what it does. Each changes at most so
-/// many elements, unless what must stay together are more. Empty sets that go count for nothing.
+/// Splits a transaction: applied in order, the parts do what it does. Each changes at most so many
+/// elements, unless what must stay together are more. Empty sets that go count for nothing.
 ///
 /// One that is no larger stays as it is, and so does one that deletes a table: until it was made
 /// anew, nothing would be served.
@@ -43,7 +43,7 @@ pub fn split(transaction: Transaction, most_elements: usize) -> Vec<Transaction>
     if is_small || transaction.operations.iter().any(deletes_table) {
         return vec![transaction];
     }
-    Plan::new(&transaction, most_elements).divide(transaction)
+    SplitPlan::new(&transaction, most_elements).divide(transaction)
 }
 
 /// The set whose elements an operation changes, what defines the set, and the elements.
@@ -192,14 +192,14 @@ fn replaced(transaction: &Transaction) -> BTreeSet<(Family, Name, RawKey)> {
     keys(true).intersection(&keys(false)).cloned().collect()
 }
 
-/// Which piece each change is in.
-struct Plan {
+/// Which part each change goes into.
+struct SplitPlan {
     places: Placement,
     parts: BTreeMap<Unit, usize>,
     last: usize,
 }
 
-impl Plan {
+impl SplitPlan {
     fn new(transaction: &Transaction, most_elements: usize) -> Self {
         let places = Placement::new(transaction);
         let mut parts = Units::default();
@@ -272,7 +272,7 @@ impl Plan {
         split
     }
 
-    /// Elements by piece.
+    /// Elements by part.
     fn spread(
         &self,
         family: Family,
@@ -291,7 +291,7 @@ impl Plan {
     }
 }
 
-/// What is left of the present piece.
+/// The remaining room in the current part.
 struct BatchAllocator {
     most: usize,
     used: usize,
@@ -301,7 +301,7 @@ struct BatchAllocator {
 }
 
 impl BatchAllocator {
-    /// The piece for so many elements: the present one if they fit, else the next.
+    /// The part for so many elements: the current one if they fit, else the next.
     fn take(&mut self, weight: usize) -> usize {
         if weight > 0 && self.is_begun && self.used + weight > self.most {
             self.piece += 1;

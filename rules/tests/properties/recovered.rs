@@ -1,4 +1,4 @@
-//! What holds for what Services keep, whatever the kernel has of them.
+//! Properties of recovered Services, whatever the kernel still holds of them.
 
 use std::collections::HashSet;
 

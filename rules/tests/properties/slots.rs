@@ -1,4 +1,4 @@
-//! Where lists of endpoints are in the maps, however long they are, and how they get there.
+//! Where lists of endpoints are in the maps at any length, and how they get there.
 
 use weir_rules::cluster::{Endpoint, EndpointPlace, EndpointPort, EndpointSlice};
 use weir_rules::transaction::split::split;

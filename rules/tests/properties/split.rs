@@ -1,4 +1,4 @@
-//! What holds for a transaction in pieces, whatever the clusters and the size.
+//! Properties of split transactions, for any clusters and sizes.
 
 use weir_rules::cluster::{EndpointPlace, EndpointPort, EndpointSlice, Slices};
 use weir_rules::transaction::Transaction;

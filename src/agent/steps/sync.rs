@@ -1,4 +1,4 @@
-//! A sync of the agent: what follows from it, and what is told of it.
+//! One sync of the agent: its follow-up work and its reports.
 
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ impl Agent {
         }
     }
 
-    /// The kernel is equal to the cluster, but for what is set aside or waits: takes note of what follows.
+    /// The kernel is equal to the cluster, except for Services that are quarantined or queued: updates
+    /// derived state.
     fn note_programmed(&mut self) {
         let Some(cluster) = self.reader.cluster() else { return };
         let is_queued = |service: &NamespacedName| self.reconciler.is_queued(service);
@@ -102,21 +103,21 @@ impl Agent {
         self.ports_are_closed = closed.is_some();
     }
 
-    /// The kernel is equal to the cluster, but for what is set aside.
+    /// The kernel is equal to the cluster, except for quarantined Services.
     fn note_equal(&mut self, start: Instant, cause: Cause) {
         let (took, triggers) = (start.elapsed(), self.triggers.take());
         let numbers = self.programmed.facts().numbers();
         self.observed.in_sync(cause, took, self.reconciler.objects(), numbers, triggers);
     }
 
-    /// Tells what a sync has done.
+    /// Reports what a sync has done.
     fn tell(&mut self, start: Instant, cause: Cause, report: &SyncReport) {
         self.report_foreign_changes(&report.foreign);
         if report.repairs() > 0 {
             warn!("{}", self.foreign_writers.text(report.pause));
             self.events.repaired(&self.foreign_writers.note(report.pause.is_some()));
         }
-        // Who has changed what is still to be repaired is told with that repair.
+        // Who has changed what is still to be repaired is reported with that repair.
         if !self.reconciler.has_drifted() {
             self.foreign_writers.forget();
         }

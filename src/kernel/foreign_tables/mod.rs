@@ -1,5 +1,5 @@
-//! Tables of other owners: which chains they have and which rules go to these, and removing such
-//! things. What a rule does beyond that is not read.
+//! Tables of other owners: lists their chains and the rules that jump to these, and deletes both. The rest of a
+//! rule is not decoded.
 
 mod read;
 
@@ -12,7 +12,7 @@ use nftnl::nftnl_sys::libc;
 use weir_rules::cluster::Family;
 
 use super::attribute::{chain, rule, table};
-use super::batch::{Batch, Culprit};
+use super::batch::{Culprit, NetlinkBatch};
 use super::commit::send;
 use super::error::{CommitError, DumpError};
 use super::object;
@@ -150,7 +150,7 @@ impl Worker {
             return Ok(());
         }
         let sequence = self.sequence.wrapping_add(1);
-        let mut batch = Batch::begin(generation, sequence, false, &mut self.scratch);
+        let mut batch = NetlinkBatch::begin(generation, sequence, false, &mut self.scratch);
         for (index, removal) in removals.iter().enumerate() {
             push(&mut batch, index, removal);
         }
@@ -161,7 +161,7 @@ impl Worker {
     }
 }
 
-fn push(batch: &mut Batch<'_>, index: usize, removal: &Deletion) {
+fn push(batch: &mut NetlinkBatch<'_>, index: usize, removal: &Deletion) {
     let at = (index, removal.family);
     let name = removal.table.as_str();
     let rules_of = |chain: &str| {

@@ -1,4 +1,4 @@
-//! Reading tables of other owners.
+//! Reads tables of other owners.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use weir_rules::nft::Verdict;
 
 use super::{Chains, ForeignChain, ForeignRule, ForeignTables, Policy, TableQuery};
 use crate::kernel::attribute::{chain, expression, rule, table};
-use crate::kernel::dump::{Reader, steadily};
+use crate::kernel::dump::{DumpReader, steadily};
 use crate::kernel::error::DumpError;
-use crate::kernel::exchange::Failure;
+use crate::kernel::exchange::ExchangeError;
 use crate::kernel::expression::read_verdict;
 use crate::kernel::object::{self, ExpressionRef};
 use crate::kernel::{Worker, userdata};
@@ -43,7 +43,7 @@ impl Worker {
     }
 }
 
-fn table_names(reader: &mut Reader<'_>, family: Family) -> Result<Vec<String>, Failure> {
+fn table_names(reader: &mut DumpReader<'_>, family: Family) -> Result<Vec<String>, ExchangeError> {
     let mut names = Vec::new();
     reader.dump("tables", libc::NFT_MSG_GETTABLE, family, &[], |message| {
         names.extend(object::Table::parse(&message)?.str(table::NAME));
@@ -53,10 +53,10 @@ fn table_names(reader: &mut Reader<'_>, family: Family) -> Result<Vec<String>, F
 }
 
 fn all_chains(
-    reader: &mut Reader<'_>,
+    reader: &mut DumpReader<'_>,
     family: Family,
     table_name: &str,
-) -> Result<ByName, Failure> {
+) -> Result<ByName, ExchangeError> {
     let mut chains = ByName::new();
     reader.dump("chains", libc::NFT_MSG_GETCHAIN, family, &[table_name], |message| {
         let it = object::Chain::parse(&message)?;
@@ -71,11 +71,11 @@ fn all_chains(
 }
 
 fn named_chains(
-    reader: &mut Reader<'_>,
+    reader: &mut DumpReader<'_>,
     family: Family,
     table_name: &str,
     names: &[&str],
-) -> Result<ByName, Failure> {
+) -> Result<ByName, ExchangeError> {
     let mut chains = ByName::new();
     for name in names {
         reader.chain(family, table_name, name, |message| {
@@ -92,11 +92,11 @@ fn named_chains(
 
 /// Puts the rules of a table, or of one chain of it, where they belong.
 fn rules(
-    reader: &mut Reader<'_>,
+    reader: &mut DumpReader<'_>,
     family: Family,
     names: &[&str],
     chains: &mut ByName,
-) -> Result<(), Failure> {
+) -> Result<(), ExchangeError> {
     reader.dump("rules", libc::NFT_MSG_GETRULE, family, names, |message| {
         let it = object::Rule::parse(&message)?;
         let chain = it.str(rule::CHAIN)?;

@@ -1,9 +1,9 @@
-//! Understanding what the kernel tells of commits.
+//! Decodes NFNLGRP_NFTABLES notifications.
 //!
-//! A commit is told as one message for each thing in it and, behind these, `NFT_MSG_NEWGEN`
-//! (`nf_tables_commit` of net/netfilter/nf_tables_api.c), several messages to a datagram. All carry
-//! the port id of the socket that the transaction came from, and commits are never mixed: the kernel
-//! holds a lock until the last of them is out. It has counted the generation up before the first.
+//! The kernel sends one message for each object of a commit, then `NFT_MSG_NEWGEN` (`nf_tables_commit` of
+//! net/netfilter/nf_tables_api.c), several messages to a datagram. All carry the port id of the socket that
+//! sent the transaction, and commits never interleave: the kernel holds a lock until the last message is out.
+//! It increments the generation before it sends the first.
 
 use std::collections::BTreeSet;
 
@@ -27,8 +27,8 @@ pub(in crate::kernel) const DATA_VALUE: u16 = 1;
 const GEN_PROC_PID: u16 = 2;
 const GEN_PROC_NAME: u16 = 3;
 
-// `NFT_MSG_*` of linux/netfilter/nf_tables.h. What a `destroy` has deleted is told under its own
-// name (since 6.3).
+// `NFT_MSG_*` of linux/netfilter/nf_tables.h. What a `destroy` has deleted is announced under its
+// own name (since 6.3).
 const NEWTABLE: u16 = libc::NFT_MSG_NEWTABLE as u16;
 const DELTABLE: u16 = libc::NFT_MSG_DELTABLE as u16;
 const DESTROYTABLE: u16 = 26;
@@ -37,17 +37,17 @@ const DELSETELEM: u16 = libc::NFT_MSG_DELSETELEM as u16;
 const DESTROYSETELEM: u16 = 30;
 const NEWGEN: u16 = libc::NFT_MSG_NEWGEN as u16;
 
-/// What has been told, and how far.
+/// The state of decoding.
 #[derive(Debug, Default)]
 pub(super) struct NotificationDecoder {
     /// The port ids of the sockets whose commits are weir's own.
     pub(super) own: Vec<u32>,
-    /// What has been told of a commit whose end has not.
+    /// A commit whose end has not been received yet.
     begun: Option<PartialCommit>,
     foreign: ForeignChanges,
 }
 
-/// A commit of somebody else's that concerns weir's tables, and that is not told to its end.
+/// A commit of somebody else's that concerns weir's tables, and whose end has not been received.
 #[derive(Debug)]
 struct PartialCommit {
     port: u32,
@@ -55,7 +55,7 @@ struct PartialCommit {
 }
 
 impl NotificationDecoder {
-    /// What has been told since this was last asked.
+    /// The foreign changes since the last call.
     pub(super) fn take(&mut self) -> ForeignChanges {
         let foreign = std::mem::take(&mut self.foreign);
         if foreign.is_lossy {
@@ -65,7 +65,7 @@ impl NotificationDecoder {
         foreign
     }
 
-    /// Something was told, and nobody knows what.
+    /// Notifications were lost, or cannot be decoded.
     pub(super) fn lose(&mut self) {
         self.foreign.is_lossy = true;
     }
@@ -128,7 +128,7 @@ impl NotificationDecoder {
 }
 
 impl TableSuspects {
-    /// Takes note of what a message is about.
+    /// Records the object of a message.
     fn suspect(&mut self, kind: u16, message: &[u8]) -> Option<()> {
         match kind {
             NEWTABLE | DELTABLE | DESTROYTABLE => self.suspect_everything(),

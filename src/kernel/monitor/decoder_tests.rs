@@ -56,7 +56,7 @@ fn end(port: u32, generation: u32) -> Vec<u8> {
     message(NEWGEN, libc::AF_UNSPEC, port, &attributes)
 }
 
-/// What is heard of one datagram of these messages.
+/// The foreign changes in one datagram of these messages.
 fn decode_all(messages: &[Vec<u8>]) -> ForeignChanges {
     let mut hearing = NotificationDecoder { own: vec![OWN], ..NotificationDecoder::default() };
     hearing.datagram(&messages.concat());

@@ -1,4 +1,4 @@
-//! What can be heard of the commits of others.
+//! What notifications reveal of foreign commits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,34 +9,34 @@ use weir_rules::nft::{Name, RawKey, SetSpec};
 use crate::kernel::batch::reorder;
 use crate::kernel::generation::latest;
 
-/// More keys of one table than this are not kept: reading it whole is cheaper by then.
+/// More keys of one table than this are not recorded: reading all of it is cheaper by then.
 pub(super) const MAX_KEYS: usize = 4096;
 
-/// More commits than this are told as one.
+/// More commits than this are merged into one.
 pub(super) const MAX_COMMITS: usize = 16;
 
-/// What has been told since it was last asked for.
+/// The foreign changes since the last call.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct ForeignChanges {
-    /// The latest generation that a commit was told to have made, by anybody.
+    /// The latest generation that was announced, whoever made it.
     pub generation: Option<u32>,
-    /// Commits of others that changed weir's tables, in order. From the sixteenth on they are told
-    /// as one.
+    /// Foreign commits that changed weir's tables, in order. From the sixteenth on they are
+    /// reported as one.
     pub commits: Vec<ForeignCommit>,
-    /// Whether something was told that could not be kept or understood: anything may have changed,
-    /// and by anybody.
+    /// Whether a notification was lost or could not be decoded: anything may have changed, and by
+    /// anybody.
     pub is_lossy: bool,
 }
 
 impl ForeignChanges {
-    /// Adds what was heard later.
+    /// Adds later changes.
     pub fn merge(&mut self, later: Self) {
         self.generation = latest(self.generation, later.generation);
         later.commits.into_iter().for_each(|commit| self.push(commit));
         self.is_lossy |= later.is_lossy;
     }
 
-    /// Takes note of a commit.
+    /// Records a commit.
     pub(super) fn push(&mut self, commit: ForeignCommit) {
         let is_full = self.commits.len() == MAX_COMMITS;
         match self.commits.last_mut().filter(|_| is_full) {
@@ -54,7 +54,7 @@ impl ForeignChanges {
 /// A commit of somebody else's that changed weir's tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignCommit {
-    /// Who made it; `None` where the kernel does not tell, or where it stands for commits of
+    /// Who made it; `None` if the kernel does not report it, or if it stands for commits of
     /// several.
     pub by: Option<Process>,
     /// What may differ since.
@@ -87,14 +87,14 @@ pub struct Suspects {
 /// Which parts of one of weir's tables may differ from what they were.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct TableSuspects {
-    /// Anything: the table was made or deleted, or so much was told of its elements, or in such
-    /// terms, that it was not kept. `elements` is empty then.
+    /// Anything: the table was made or deleted, or the notifications of its elements were too many
+    /// or could not be decoded. `elements` is empty then.
     pub everything: bool,
     /// A chain, a rule, what defines a set, or an object of another kind.
     pub structure: bool,
     /// Elements by the name of their set, with their keys *as the kernel has them*, which
-    /// [`TableSuspects::keys`] puts into the model's order. A range is told by the address at which
-    /// it begins and that behind its last. There may be sets that are part of a rule.
+    /// [`TableSuspects::keys`] puts into the model's order. A range is identified by the address at
+    /// which it begins and that behind its last. There may be sets that are part of a rule.
     pub elements: BTreeMap<Name, BTreeSet<RawKey>>,
 }
 
@@ -136,7 +136,7 @@ impl TableSuspects {
         keys.map(|key| reorder(key, &spec.key, family)).collect()
     }
 
-    /// Gives up on telling what.
+    /// Marks everything as possibly changed.
     pub(super) fn suspect_everything(&mut self) {
         self.everything = true;
         self.elements.clear();

@@ -1,7 +1,7 @@
-//! Hearing what others do to nf_tables.
+//! Watches nf_tables for foreign commits.
 //!
-//! The kernel tells it to a multicast group, one message for each thing that a commit changes. It
-//! tells nothing of what packets put into maps, nor of what expires there.
+//! The kernel sends a multicast group one message for each object that a commit changes. It sends nothing about
+//! elements that packets add to maps or that expire there.
 
 #![deny(unsafe_code)]
 
@@ -32,7 +32,7 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 
 /// Hears of every commit to nf_tables in the network namespace in which it was opened.
 ///
-/// What was committed before is not told, so open it before the first reading.
+/// Earlier commits are not announced, so open it before the first dump.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -70,11 +70,11 @@ impl Monitor {
         Ok(Self { socket, own: own.into(), hearing: NotificationDecoder::default(), buffer })
     }
 
-    /// Everything that has been told since this was last asked. Never waits.
+    /// All foreign changes since the last call. Never waits.
     ///
-    /// A commit that has been told by half is kept for the next time.
+    /// A commit that is received in part is returned by a later call.
     pub fn drain(&mut self) -> ForeignChanges {
-        // Before anything is read: a socket that is replaced from now on may still be told of.
+        // Before anything is read: a socket that is replaced from now on may still be announced.
         self.hearing.own = self.own.all();
         let foreign = self.read_all();
         self.own.forget_replaced(&self.hearing.own);
@@ -92,8 +92,8 @@ impl Monitor {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return self.hearing.take(),
                     io::ErrorKind::Interrupted => {}
-                    // More was told than the buffer holds. What it holds is still there, and the
-                    // kernel tells nothing more until all of that is read.
+                    // The buffer overflowed. What it holds can still be read, and the kernel sends
+                    // nothing more until all of that is read.
                     _ if error.raw_os_error() == Some(libc::ENOBUFS) => self.hearing.lose(),
                     _ => {
                         self.hearing.lose();
@@ -105,16 +105,16 @@ impl Monitor {
     }
 
     /// Hears nothing until [`Monitor::resume`]: for a large transaction of weir's own, of which
-    /// every element would be told.
+    /// every element would be announced.
     pub fn pause(&mut self) -> io::Result<()> {
         self.socket.drop_membership(GROUP)
     }
 
     /// Hears again.
     ///
-    /// What was told before the pause and not yet asked for is dropped, and what happened in it is
-    /// not known. Whoever wants to know compares generations *after* this: a commit that is told
-    /// by half has been counted before.
+    /// Notifications from before the pause that were not drained are dropped, and those during it
+    /// are missed. Whoever wants to know compares generations *after* this: a commit that is
+    /// announced by half has been counted before.
     pub fn resume(&mut self) -> io::Result<()> {
         self.drain();
         self.hearing = NotificationDecoder::default();

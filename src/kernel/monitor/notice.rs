@@ -1,4 +1,4 @@
-//! Waiting for something to be told.
+//! Waits for notifications.
 
 #![allow(unsafe_code, reason = "tokio has no safe way to wait for a descriptor")]
 
@@ -8,12 +8,12 @@ use std::os::fd::OwnedFd;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Waits for what a [`Monitor`](super::Monitor) is told.
+/// Waits for notifications to a [`Monitor`](super::Monitor).
 #[derive(Debug)]
 pub struct Notice(AsyncFd<OwnedFd>);
 
 impl Notice {
-    /// Waits on what [`Monitor::waker`](super::Monitor::waker) gives.
+    /// Waits on the descriptor from [`Monitor::waker`](super::Monitor::waker).
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.
@@ -23,10 +23,10 @@ impl Notice {
         Ok(Self(unsafe { AsyncFd::register_with_interest(waker, Interest::READABLE) }?))
     }
 
-    /// Waits until something has been told since this was last asked, after which
+    /// Waits until the monitor has become readable since the last call, after which
     /// [`Monitor::drain`](super::Monitor::drain) is to be called. It may find nothing. Nothing is
     /// lost if the wait is given up.
-    pub async fn told(&mut self) -> io::Result<()> {
+    pub async fn readable(&mut self) -> io::Result<()> {
         self.0.readable_mut().await?.clear_ready();
         Ok(())
     }

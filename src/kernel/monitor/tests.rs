@@ -1,4 +1,4 @@
-//! With a real kernel and a receive buffer that is full at once.
+//! With a real kernel, and a receive buffer that is full at once.
 
 use weir_rules::cluster::Family;
 use weir_rules::nft::{Ruleset, Table};

@@ -1,4 +1,4 @@
-//! Whether server and client trust each other.
+//! Classifies failures of authentication and TLS.
 
 use std::error::Error;
 use std::io;
@@ -34,7 +34,7 @@ pub(super) fn has_no_credentials(error: &kube::Error) -> bool {
 /// Whether TLS has failed, in the handshake or, where the server dislikes a certificate, right after.
 pub(super) fn is_tls_failure(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| cause(error)).any(|error| {
-        // As tokio-rustls tells what rustls says.
+        // As tokio-rustls wraps errors of rustls.
         let error = error.downcast_ref::<io::Error>();
         error.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
     })

@@ -1,4 +1,4 @@
-//! Pauses between attempts, of no predictable length.
+//! Exponential backoff with jitter.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 /// Each is drawn between half and one and a half of its average, so that the nodes of a cluster do
 /// not come back to a server all at once.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(super) struct JitteredBackoff {
     average: Duration,
 }
 
 const MIN_BACKOFF: Duration = Duration::from_millis(800);
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-impl Backoff {
+impl JitteredBackoff {
     /// The next pause.
     pub(super) fn next(&mut self) -> Duration {
         self.average = (2 * self.average).clamp(MIN_BACKOFF, MAX_BACKOFF);
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_are_spread() {
-        let mut backoff = Backoff::default();
+        let mut backoff = JitteredBackoff::default();
         for average in [0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0] {
             let pause = backoff.next().as_secs_f64();
             assert!((0.5 * average..1.5 * average).contains(&pause), "{pause} around {average}");

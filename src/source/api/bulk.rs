@@ -1,6 +1,5 @@
-//! What the server sends much of, decoded in one pass over the text: lists and events whose objects are
-//! all Services or EndpointSlices, and good ones. Whatever else comes is `None` here, and taken apart
-//! piece by piece, so that what is wrong with it can be told.
+//! Fast path: decodes lists and events of valid Services and EndpointSlices in one pass. Anything else is
+//! `None` here and goes to the lenient decoder, which finds out what is wrong with it.
 
 use std::marker::PhantomData;
 
@@ -8,7 +7,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::uids::Uid;
-use super::wire::{Event, ListMeta, Page, Received, key, text};
+use super::wire::{ListMeta, Page, Received, WatchEvent, key, text};
 use crate::source::convert::{self, Converted, InvalidField};
 use crate::source::object::{EndpointSlice, Metadata, Service};
 use crate::source::{Kind, decode};
@@ -47,14 +46,14 @@ impl<'a> Common<'a> for EndpointSlice<'a> {
 
 /// An object that says which it is and of which version, converted as soon as it is decoded: a list may
 /// be long.
-struct Decoded<T> {
+struct BulkObject<T> {
     listed: Received,
     uid: Option<Uid>,
     version: String,
     of: PhantomData<T>,
 }
 
-impl<'de, T: Common<'de>> Deserialize<'de> for Decoded<T> {
+impl<'de, T: Common<'de>> Deserialize<'de> for BulkObject<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let object = T::deserialize(deserializer)?;
         let metadata = object.metadata().ok_or_else(|| D::Error::missing_field("metadata"))?;
@@ -71,11 +70,11 @@ impl<'de, T: Common<'de>> Deserialize<'de> for Decoded<T> {
 pub(super) fn page<'a, T: Common<'a>>(json: &'a str) -> Option<Page> {
     #[derive(Deserialize)]
     #[serde(bound(deserialize = "T: Common<'de>"))]
-    struct List<T> {
+    struct BulkList<T> {
         metadata: ListMeta,
-        items: Vec<Decoded<T>>,
+        items: Vec<BulkObject<T>>,
     }
-    let list: List<T> = serde_json::from_str(json).ok()?;
+    let list: BulkList<T> = serde_json::from_str(json).ok()?;
     Some(
         list.metadata
             .page(list.items.into_iter().map(|object| (object.listed, object.uid)).collect()),
@@ -83,19 +82,19 @@ pub(super) fn page<'a, T: Common<'a>>(json: &'a str) -> Option<Page> {
 }
 
 /// An event of a watch.
-pub(super) fn event<'a, T: Common<'a>>(json: &'a str) -> Option<Event> {
+pub(super) fn event<'a, T: Common<'a>>(json: &'a str) -> Option<WatchEvent> {
     #[derive(Deserialize)]
     #[serde(bound(deserialize = "T: Common<'de>"))]
     struct WholeEvent<'a, T> {
         r#type: &'a str,
-        object: Decoded<T>,
+        object: BulkObject<T>,
     }
     let event: WholeEvent<'a, T> = serde_json::from_str(json).ok()?;
-    let Decoded { listed: object, uid, version, .. } = event.object;
+    let BulkObject { listed: object, uid, version, .. } = event.object;
     match event.r#type {
         _ if version.is_empty() => None,
-        "ADDED" | "MODIFIED" => Some(Event::Applied { object, uid, version }),
-        "DELETED" => Some(Event::Deleted { key: object.key, version }),
+        "ADDED" | "MODIFIED" => Some(WatchEvent::Applied { object, uid, version }),
+        "DELETED" => Some(WatchEvent::Deleted { key: object.key, version }),
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! What has changed, for measurements only.
+//! Counts changes of Services and EndpointSlices, for metrics.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The API server, as one task talks to it.
+//! One task's connection to the API server.
 
 use std::io;
 use std::sync::Arc;
@@ -21,20 +21,20 @@ use crate::text;
 
 /// How much of an answer that is a refusal is read. A Status is shorter, and so is the page of a proxy.
 const REFUSAL_LIMIT: usize = 64 << 10;
-/// How much of its message is told, in bytes.
+/// How much of its message is reported, in bytes.
 const MESSAGE_LIMIT: usize = 1024;
 
 type Request = http::Request<Vec<u8>>;
 
 /// A client, and the way to another one with newer credentials. Clones keep to the limits together,
-/// and what one of them finds out about credentials is there for the others.
+/// and share what they find out about credentials.
 #[derive(Clone)]
 pub struct ApiClient {
     made: Made,
-    shared: Arc<Shared>,
+    shared: Arc<ClientState>,
 }
 
-struct Shared {
+struct ClientState {
     access: ClientSource,
     host: String,
     liveness: Liveness,
@@ -56,7 +56,7 @@ impl ApiClient {
         Self::with_liveness(access, limits, Liveness::default()).await
     }
 
-    /// The same, of connections that are told from dead ones so.
+    /// The same, with these settings to detect dead connections.
     pub async fn with_liveness(
         access: ClientSource,
         limits: Limits,
@@ -66,7 +66,7 @@ impl ApiClient {
         let host = access.host().await;
         let newest = Mutex::new(made.clone());
         let (limiter, uids) = (Limiter::new(limits), Uids::default());
-        let shared = Shared { access, host, liveness, limiter, newest, uids };
+        let shared = ClientState { access, host, liveness, limiter, newest, uids };
         Ok(Self { made, shared: Arc::new(shared) })
     }
 
@@ -95,7 +95,7 @@ impl ApiClient {
         self.shared.limiter.wait().await;
     }
 
-    /// The uids of the objects that have been told of.
+    /// The uids of the objects that have been received.
     pub(super) fn uids(&self) -> &Uids {
         &self.shared.uids
     }
@@ -123,7 +123,7 @@ impl ApiClient {
     }
 }
 
-/// What a refusal says: a Status, or the page of something that stands before the server.
+/// The message of a refusal: a Status, or the page of a proxy in front of the server.
 async fn refusal(answer: http::Response<Body>) -> kube::Result<kube::Error> {
     let code = answer.status().as_u16();
     let seconds = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());

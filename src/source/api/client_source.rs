@@ -1,4 +1,4 @@
-//! How to reach the API server, and as whom.
+//! The API server's address and the credentials for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,7 +73,7 @@ impl ClientSource {
         self.client_with(Liveness::default()).await
     }
 
-    /// The same, of connections that are told from dead ones so.
+    /// The same, with these settings to detect dead connections.
     pub(super) async fn client_with(
         &self,
         liveness: Liveness,
@@ -87,7 +87,7 @@ impl ClientSource {
         made.map_err(|error| ClientSourceError::Credentials(Box::new(error)))
     }
 
-    /// The server's host and port, as metrics tell them; empty if they are not known.
+    /// The server's host and port, as metrics show them; empty if they are not known.
     pub(super) async fn host(&self) -> String {
         let url = self.config().await.map(|config| config.cluster_url);
         url.ok().and_then(|url| Some(url.authority()?.to_string())).unwrap_or_default()

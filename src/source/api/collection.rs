@@ -1,4 +1,4 @@
-//! What is watched, with kube-proxy's selectors.
+//! The collections that are watched, with kube-proxy's selectors.
 
 use kube::api::{ListParams, WatchParams};
 use kube::core::Request;

@@ -1,4 +1,4 @@
-//! Kubernetes Events: what a user must know, on the object that it concerns.
+//! Kubernetes Events on the objects that a problem concerns.
 
 mod poster;
 mod queue;
@@ -14,7 +14,7 @@ use super::uids::Uid;
 use crate::source::ObjectKey;
 use crate::text;
 use poster::Poster;
-use queue::Queue;
+use queue::EventQueue;
 
 /// The longest note that the server takes, in bytes (`NoteLengthLimit` of kubernetes'
 /// pkg/apis/core/validation/events.go).
@@ -29,9 +29,9 @@ pub enum Severity {
     Warning,
 }
 
-/// Who has the same to tell.
+/// Which nodes post the same Event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum EventScope {
     /// Each node of the cluster, as of an object that is bad: these Events are spread over a
     /// quarter of a minute.
     Cluster,
@@ -44,11 +44,11 @@ pub enum Scope {
 pub struct Event {
     /// The object that it concerns.
     pub about: ObjectKey,
-    /// Who has the same to tell.
-    pub scope: Scope,
+    /// Which nodes post the same Event.
+    pub scope: EventScope,
     /// Whether somebody should act on it.
     pub severity: Severity,
-    /// Why it is told: one word, for machines.
+    /// The reason: one word, for machines.
     pub reason: &'static str,
     /// What weir was doing: one word, for machines.
     pub action: &'static str,
@@ -69,9 +69,9 @@ pub struct Recorder(Option<Sender>);
 
 #[derive(Clone)]
 struct Sender {
-    queue: Arc<Mutex<Queue>>,
+    queue: Arc<Mutex<EventQueue>>,
     server: ApiClient,
-    /// Tells that something has come into the queue.
+    /// Notified when an Event is queued.
     notice: mpsc::Sender<()>,
 }
 
@@ -82,20 +82,20 @@ impl Recorder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn start(server: ApiClient, node_name: &str) -> Self {
-        let queue = Arc::new(Mutex::new(Queue::new()));
+        let queue = Arc::new(Mutex::new(EventQueue::new()));
         let (notice, noticed) = mpsc::channel(1);
         let poster = Poster::new(server.clone(), node_name);
         tokio::spawn(send_all(poster, queue.clone(), noticed));
         Self(Some(Sender { queue, server, notice }))
     }
 
-    /// Nobody is told.
+    /// Posts nothing.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// Has an event sent, within the bounds of the queue; says whether it is one of its own, and not one
-    /// of many that are alike.
+    /// Queues an Event, within the limits of the queue; returns whether it is one of its own, and not
+    /// one of many that are alike.
     pub fn record(&self, mut event: Event) -> bool {
         let Some(Sender { queue, server, notice }) = &self.0 else { return true };
         if let std::borrow::Cow::Owned(short) = text::cut(&event.note, NOTE_LIMIT) {
@@ -110,7 +110,11 @@ impl Recorder {
     }
 }
 
-async fn send_all(mut poster: Poster, queue: Arc<Mutex<Queue>>, mut noticed: mpsc::Receiver<()>) {
+async fn send_all(
+    mut poster: Poster,
+    queue: Arc<Mutex<EventQueue>>,
+    mut noticed: mpsc::Receiver<()>,
+) {
     let mut is_open = true;
     loop {
         let (ready, next) = {
@@ -134,6 +138,6 @@ async fn send_all(mut poster: Poster, queue: Arc<Mutex<Queue>>, mut noticed: mps
     }
 }
 
-fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {
+fn lock(queue: &Mutex<EventQueue>) -> std::sync::MutexGuard<'_, EventQueue> {
     queue.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Why a list or a watch has come to its end, and what that means for the next.
+//! Why a list or a watch ended, and what the next attempt must do.
 
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::wire::InvalidResponse;
 
 /// Why a list or a watch has come to its end.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum WatchError {
     #[error("the request cannot be made")]
     Request(#[from] kube::core::request::Error),
     #[error("{message} ({code})")]
@@ -43,12 +43,12 @@ pub(super) enum Failure {
     Incomplete,
     #[error("the server closed the watch at once")]
     Short,
-    /// Not said: nobody is there to hear it.
+    /// Never logged: the receiver is gone.
     #[error("nobody wants updates any more")]
     Unwanted,
 }
 
-impl From<kube::Error> for Failure {
+impl From<kube::Error> for WatchError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => {
@@ -57,7 +57,7 @@ impl From<kube::Error> for Failure {
                 let is_too_large = details.is_some_and(|details| {
                     details.causes.iter().any(|cause| cause.reason == "ResourceVersionTooLarge")
                 });
-                Failure::Status {
+                WatchError::Status {
                     code: status.code,
                     retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
                     is_too_large: is_too_large || status.message.contains(TOO_LARGE),
@@ -65,49 +65,49 @@ impl From<kube::Error> for Failure {
                 }
             }
             other if auth_errors::has_no_credentials(&other) => {
-                Failure::Credentials(Box::new(other))
+                WatchError::Credentials(Box::new(other))
             }
-            other if auth_errors::is_tls_failure(&other) => Failure::Untrusted(Box::new(other)),
-            other => Failure::Unreachable(Box::new(other)),
+            other if auth_errors::is_tls_failure(&other) => WatchError::Untrusted(Box::new(other)),
+            other => WatchError::Unreachable(Box::new(other)),
         }
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for WatchError {
     fn from(error: io::Error) -> Self {
-        if transport::is_dead(&error) { Failure::Dead(error) } else { Failure::Broken(error) }
+        if transport::is_dead(&error) { WatchError::Dead(error) } else { WatchError::Broken(error) }
     }
 }
 
 /// What servers before 1.19 say of a version that they have not reached, without a cause.
 const TOO_LARGE: &str = "Too large resource version";
 
-impl Failure {
+impl WatchError {
     /// A word for it in metrics; one of a few.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            Failure::Request(_) => "request",
-            Failure::Status { code: 410, .. } | Failure::Event { code: 410, .. } => "expired",
-            Failure::Status { code: 401 | 403, .. } => "forbidden",
-            Failure::Status { .. } | Failure::Event { .. } => "status",
-            Failure::Unreachable(_) => "unreachable",
-            Failure::Untrusted(_) => "untrusted",
-            Failure::Credentials(_) => "credentials",
-            Failure::Broken(_) => "broken",
-            Failure::Late(_) | Failure::Overdue(_) => "late",
-            Failure::Dead(_) => "silent",
-            Failure::InvalidResponse(_) => "garbage",
-            Failure::Incomplete => "incomplete",
-            Failure::Short => "short",
+            WatchError::Request(_) => "request",
+            WatchError::Status { code: 410, .. } | WatchError::Event { code: 410, .. } => "expired",
+            WatchError::Status { code: 401 | 403, .. } => "forbidden",
+            WatchError::Status { .. } | WatchError::Event { .. } => "status",
+            WatchError::Unreachable(_) => "unreachable",
+            WatchError::Untrusted(_) => "untrusted",
+            WatchError::Credentials(_) => "credentials",
+            WatchError::Broken(_) => "broken",
+            WatchError::Late(_) | WatchError::Overdue(_) => "late",
+            WatchError::Dead(_) => "silent",
+            WatchError::InvalidResponse(_) => "garbage",
+            WatchError::Incomplete => "incomplete",
+            WatchError::Short => "short",
             // Never counted.
-            Failure::Unwanted => "unwanted",
+            WatchError::Unwanted => "unwanted",
         }
     }
 
     /// The status that the server has given, if it has given one.
     pub(super) fn code(&self) -> Option<u16> {
         match self {
-            Failure::Status { code, .. } | Failure::Event { code, .. } => Some(*code),
+            WatchError::Status { code, .. } | WatchError::Event { code, .. } => Some(*code),
             _ => None,
         }
     }
@@ -115,35 +115,38 @@ impl Failure {
     /// Whether somebody has answered: the server, or what stands before it.
     pub(super) fn is_answer(&self) -> bool {
         match self {
-            Failure::Unreachable(_) | Failure::Untrusted(_) | Failure::Late(_) => false,
-            Failure::Broken(_) | Failure::Dead(_) | Failure::Overdue(_) => false,
-            Failure::Request(_) | Failure::Status { .. } | Failure::Event { .. } => true,
-            Failure::Credentials(_) | Failure::InvalidResponse(_) | Failure::Incomplete => true,
-            Failure::Short | Failure::Unwanted => true,
+            WatchError::Unreachable(_) | WatchError::Untrusted(_) | WatchError::Late(_) => false,
+            WatchError::Broken(_) | WatchError::Dead(_) | WatchError::Overdue(_) => false,
+            WatchError::Request(_) | WatchError::Status { .. } | WatchError::Event { .. } => true,
+            WatchError::Credentials(_)
+            | WatchError::InvalidResponse(_)
+            | WatchError::Incomplete => true,
+            WatchError::Short | WatchError::Unwanted => true,
         }
     }
 
     /// How long the server wants to be left alone.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Failure::Status { retry_after, .. } => *retry_after,
+            WatchError::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
     }
 
     /// Whether newer credentials may help.
     pub(super) fn is_for_credentials(&self) -> bool {
-        matches!(self, Failure::Untrusted(_) | Failure::Credentials(_)) || self.code() == Some(401)
+        matches!(self, WatchError::Untrusted(_) | WatchError::Credentials(_))
+            || self.code() == Some(401)
     }
 
-    /// Whether it is one that does not last, of the kind that passes by itself.
+    /// Whether it is transient.
     pub(super) fn is_short(&self) -> bool {
-        matches!(self, Failure::Short | Failure::Broken(_))
+        matches!(self, WatchError::Short | WatchError::Broken(_))
     }
 
     /// Whether it is one of the ways in which a watch ends that was begun well.
     pub(super) fn ends_watch(&self) -> bool {
-        matches!(self, Failure::Broken(_) | Failure::Dead(_) | Failure::Overdue(_))
+        matches!(self, WatchError::Broken(_) | WatchError::Dead(_) | WatchError::Overdue(_))
     }
 
     /// Whether the version that was watched from is of no use any more. After a lost connection it
@@ -151,12 +154,12 @@ impl Failure {
     pub(super) fn voids_version(&self) -> bool {
         match self {
             // 504 is also what a gateway says whose server is slow.
-            Failure::Status { code, is_too_large, .. } => {
+            WatchError::Status { code, is_too_large, .. } => {
                 *is_too_large || matches!(code, 400 | 404 | 410 | 422)
             }
             // A busy server goes on from where it was; after any other the server does not.
-            Failure::Event { code, .. } => *code != 429,
-            Failure::InvalidResponse(_) => true,
+            WatchError::Event { code, .. } => *code != 429,
+            WatchError::InvalidResponse(_) => true,
             _ => false,
         }
     }

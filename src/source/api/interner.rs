@@ -1,4 +1,4 @@
-//! What many objects have alike, kept once.
+//! Interns strings and endpoint locations.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -12,43 +12,43 @@ const FEW: usize = 1024;
 /// Names of ports, and places of endpoints.
 #[derive(Debug, Default)]
 pub(super) struct Interner {
-    ports: Shared<str>,
-    places: Shared<EndpointPlace>,
+    ports: Pool<str>,
+    places: Pool<EndpointPlace>,
 }
 
 impl Interner {
-    /// Gives a slice these instead of its own.
-    pub(super) fn share(&mut self, slice: &mut EndpointSlice) {
-        slice.ports.iter_mut().for_each(|port| self.ports.share(&mut port.name));
+    /// Replaces a slice's strings and locations by interned ones.
+    pub(super) fn intern(&mut self, slice: &mut EndpointSlice) {
+        slice.ports.iter_mut().for_each(|port| self.ports.intern(&mut port.name));
         for endpoint in &mut slice.endpoints {
-            endpoint.place.iter_mut().for_each(|place| self.places.share(place));
+            endpoint.place.iter_mut().for_each(|place| self.places.intern(place));
         }
-        self.ports.tidy();
-        self.places.tidy();
+        self.ports.sweep();
+        self.places.sweep();
     }
 
     /// The same for a Service.
-    pub(super) fn share_ports(&mut self, service: &mut Service) {
-        service.ports.iter_mut().for_each(|port| self.ports.share(&mut port.name));
-        self.ports.tidy();
+    pub(super) fn intern_ports(&mut self, service: &mut Service) {
+        service.ports.iter_mut().for_each(|port| self.ports.intern(&mut port.name));
+        self.ports.sweep();
     }
 }
 
 #[derive(Debug)]
-struct Shared<T: ?Sized> {
+struct Pool<T: ?Sized> {
     all: HashSet<Arc<T>>,
     /// How many were in use when those that are not were thrown away last.
     in_use: usize,
 }
 
-impl<T: ?Sized> Default for Shared<T> {
+impl<T: ?Sized> Default for Pool<T> {
     fn default() -> Self {
         Self { all: HashSet::default(), in_use: 0 }
     }
 }
 
-impl<T: ?Sized + Eq + Hash> Shared<T> {
-    fn share(&mut self, one: &mut Arc<T>) {
+impl<T: ?Sized + Eq + Hash> Pool<T> {
+    fn intern(&mut self, one: &mut Arc<T>) {
         match self.all.get(&**one) {
             Some(known) => *one = Arc::clone(known),
             None => drop(self.all.insert(Arc::clone(one))),
@@ -56,7 +56,7 @@ impl<T: ?Sized + Eq + Hash> Shared<T> {
     }
 
     /// Throws away what nobody has any more, now and then.
-    fn tidy(&mut self) {
+    fn sweep(&mut self) {
         if self.all.len() > 2 * self.in_use.max(FEW) {
             self.all.retain(|one| Arc::strong_count(one) > 1);
             self.in_use = self.all.len();
@@ -87,8 +87,8 @@ mod tests {
     fn equal_names_are_kept_once() {
         let mut names = Interner::default();
         let (mut one, mut other) = (slice("node-a"), slice("node-a"));
-        names.share(&mut one);
-        names.share(&mut other);
+        names.intern(&mut one);
+        names.intern(&mut other);
         assert_eq!(one, slice("node-a"), "they say what they said");
         let all = [&one, &other].map(|slice| &slice.endpoints).into_iter().flatten();
         let first = one.endpoints[0].place.as_ref().unwrap();
@@ -99,12 +99,12 @@ mod tests {
     fn names_that_nobody_has_any_more_are_thrown_away() {
         let mut names = Interner::default();
         let mut kept = slice("kept");
-        names.share(&mut kept);
+        names.intern(&mut kept);
         for number in 0..10 * FEW {
-            names.share(&mut slice(&format!("node-{number}")));
+            names.intern(&mut slice(&format!("node-{number}")));
             assert!(names.places.all.len() <= 2 * FEW + 1);
         }
-        names.share(&mut kept);
+        names.intern(&mut kept);
         assert!(Arc::strong_count(kept.endpoints[0].place.as_ref().unwrap()) > 2, "it is in use");
     }
 }

@@ -1,4 +1,4 @@
-//! The lines of a response that goes on and on.
+//! Splits a streamed response into lines.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What a watch tells of itself.
+//! Metrics of one watch.
 
 use crate::source::Kind;
 use crate::source::api::ApiMetrics;

@@ -1,4 +1,4 @@
-//! Metrics of the source that follows an API server.
+//! Metrics of the API source.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 

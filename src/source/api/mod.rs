@@ -1,7 +1,7 @@
-//! The state of the cluster as a Kubernetes API server tells it.
+//! Follows the cluster through a Kubernetes API server.
 //!
-//! One task watches each of the four collections that a proxy reads and sends [`Update`]s;
-//! [`Store`] applies them. Objects are converted as they come and never kept whole.
+//! One task watches each of the four collections that a proxy reads, and sends [`Update`]s; [`Store`] applies
+//! them. Objects are converted on arrival and never stored in full.
 
 mod auth_errors;
 mod backoff;
@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 pub use change_counters::ChangeCounters;
 pub use client::ApiClient;
 pub use client_source::{ClientSource, ClientSourceError};
-pub use events::{Event, Recorder, Scope, Severity};
+pub use events::{Event, EventScope, Recorder, Severity};
 pub use metrics::ApiMetrics;
 pub(crate) use rate::Bucket;
 pub use store::{Notice, Problem, Store};
@@ -73,7 +73,7 @@ impl Reflectors {
         Self { updates, tasks }
     }
 
-    /// Waits for updates and gives all that are there. Nothing is lost if the wait is given up.
+    /// Waits for updates and returns all that have arrived. Nothing is lost if the wait is given up.
     pub async fn next(&mut self) -> Result<Vec<Update>, Ended> {
         let mut updates = Vec::new();
         tokio::select! {

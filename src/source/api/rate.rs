@@ -1,4 +1,4 @@
-//! A bound on how often the server is asked.
+//! Limits how often the server is asked.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Limiter(Mutex<Bucket>);
 
-/// Tells when something may happen that may happen only so often (the generic cell rate algorithm).
+/// Limits how often something happens (the generic cell rate algorithm).
 #[derive(Debug)]
 pub(crate) struct Bucket {
     /// From one time to the next in the long run.

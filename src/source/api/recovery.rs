@@ -1,12 +1,12 @@
-//! How long to wait after a list or a watch has come to its end, so that changes are missed for as short
-//! as can be and no server is stormed.
+//! Chooses the pause after a list or a watch has ended: short, so that few changes are missed, without a
+//! stampede on the server.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::{Backoff, random};
-use super::failure::Failure;
+use super::backoff::{JitteredBackoff, random};
+use super::failure::WatchError;
 
 /// A watch that ends sooner than this, and has brought nothing, has failed: client-go's "very short
 /// watch" (`handleAnyWatch` of its tools/cache/reflector.go).
@@ -27,18 +27,18 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     /// Between attempts that nobody answers.
-    unreachable: Backoff,
+    unreachable: JitteredBackoff,
     /// Between attempts that are refused.
-    refused: Backoff,
+    refused: JitteredBackoff,
     /// Before lists, where one makes the next one necessary.
-    lists: Backoff,
+    lists: JitteredBackoff,
     /// When a list was last made because a version was lost.
     listed: Option<Instant>,
     silence: Duration,
 }
 
 impl Recovery {
-    /// The server has told something of the kind.
+    /// The server has sent something about the kind.
     pub(super) fn on_progress(&mut self) {
         self.silence = Duration::ZERO;
         self.answered();
@@ -85,7 +85,7 @@ impl Recovery {
     }
 
     /// The pause after a failure.
-    pub(super) fn after_failure(&mut self, failure: &Failure) -> Duration {
+    pub(super) fn after_failure(&mut self, failure: &WatchError) -> Duration {
         let pause = if failure.is_answer() {
             // Whoever was away is back.
             self.unreachable.reset();
@@ -104,21 +104,21 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn status(code: u16) -> Failure {
-        Failure::Status { code, message: String::new(), retry_after: None, is_too_large: false }
+    fn status(code: u16) -> WatchError {
+        WatchError::Status { code, message: String::new(), retry_after: None, is_too_large: false }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_ends_what_an_outage_has_grown_and_refusals_grow_by_themselves() {
         let mut recovery = Recovery::default();
-        let long = |recovery: &mut Recovery, failure: &Failure| {
-            (0..8).map(|_| recovery.after_failure(failure)).last().expect("there are some")
+        let long = |recovery: &mut Recovery, failure: &WatchError| {
+            (0..8).map(|_| recovery.after_failure(failure)).last().expect("the range is not empty")
         };
-        assert!(long(&mut recovery, &Failure::Late(SECOND)) >= 15 * SECOND);
+        assert!(long(&mut recovery, &WatchError::Late(SECOND)) >= 15 * SECOND);
         assert!(recovery.after_failure(&status(500)) < 2 * SECOND);
         assert!(long(&mut recovery, &status(500)) >= 15 * SECOND);
         // A server that is there every other time is not asked every second.
-        assert!(recovery.after_failure(&Failure::Late(SECOND)) < 2 * SECOND);
+        assert!(recovery.after_failure(&WatchError::Late(SECOND)) < 2 * SECOND);
         assert!(recovery.after_failure(&status(500)) >= 15 * SECOND);
         recovery.on_progress();
         assert!(recovery.after_failure(&status(500)) < 2 * SECOND);

@@ -1,4 +1,4 @@
-//! One collection, listed and watched for good.
+//! Lists and watches one collection, for good.
 
 mod requests;
 
@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::backoff::random;
 use super::client::ApiClient;
 use super::collection::Collection;
-use super::failure::Failure;
+use super::failure::WatchError;
 use super::measure::Measure;
 use super::recovery::{Recovery, SHORT_WATCH};
 use super::uids::ListedUids;
@@ -44,8 +44,8 @@ pub(super) struct Reflector {
     no_renewal: Option<String>,
     /// How long the last watch was asked to last.
     asked: Duration,
-    /// When the last list or watch has last told something, if it has.
-    heard: Option<Instant>,
+    /// When the last list or watch last received something, if it did.
+    last_progress: Option<Instant>,
     /// How many times in a row nothing has lasted.
     failures: u32,
     /// What failed last and has been said.
@@ -83,7 +83,7 @@ impl Reflector {
             is_outdated: false,
             no_renewal: None,
             asked: Duration::ZERO,
-            heard: None,
+            last_progress: None,
             failures: 0,
             complaint: None,
         }
@@ -98,7 +98,7 @@ impl Reflector {
                 self.renew().await;
             }
             let start = Instant::now();
-            self.heard = None;
+            self.last_progress = None;
             let is_watch = self.version.is_some() || self.list_by == ListBy::Stream;
             let result = match (&self.version, self.list_by) {
                 (None, ListBy::Stream) => self.watch(None).await,
@@ -110,8 +110,8 @@ impl Reflector {
             };
             let lasted = start.elapsed();
             let result = match result {
-                Ok(()) if is_watch && self.heard.is_none() && lasted < SHORT_WATCH => {
-                    Err(Failure::Short)
+                Ok(()) if is_watch && self.last_progress.is_none() && lasted < SHORT_WATCH => {
+                    Err(WatchError::Short)
                 }
                 other => other,
             };
@@ -121,7 +121,7 @@ impl Reflector {
                     self.watch_ended(lasted)
                 }
                 Ok(()) => Duration::ZERO,
-                Err(Failure::Unwanted) => return,
+                Err(WatchError::Unwanted) => return,
                 Err(failure) => {
                     self.measure.failed(failure.reason());
                     self.recover(&failure, lasted).await
@@ -133,9 +133,10 @@ impl Reflector {
         }
     }
 
-    /// Draws the conclusions from the end of a watch that was begun well; gives how long to wait.
+    /// Handles the end of a watch that had started; returns how long to wait.
     fn watch_ended(&mut self, lasted: Duration) -> Duration {
-        let silence = self.heard.map_or(lasted, |heard| heard.elapsed().min(lasted));
+        let silence =
+            self.last_progress.map_or(lasted, |last_progress| last_progress.elapsed().min(lasted));
         if self.recovery.is_silent(silence) {
             info!(watch = self.collection.name(), "listing again, as the server says nothing");
             self.version = None;
@@ -144,12 +145,15 @@ impl Reflector {
         self.recovery.after_watch(self.asked, lasted)
     }
 
-    /// Draws the conclusions from a failure; gives how long to wait.
-    async fn recover(&mut self, failure: &Failure, lasted: Duration) -> Duration {
+    /// Handles a failure; returns how long to wait.
+    async fn recover(&mut self, failure: &WatchError, lasted: Duration) -> Duration {
         let was_listing = self.version.is_none();
-        if failure.ends_watch() && !was_listing && (self.heard.is_some() || lasted >= SHORT_WATCH) {
+        if failure.ends_watch()
+            && !was_listing
+            && (self.last_progress.is_some() || lasted >= SHORT_WATCH)
+        {
             match failure {
-                Failure::Broken(_) => self.note(failure),
+                WatchError::Broken(_) => self.note(failure),
                 _ => self.complain_of(failure),
             }
             return self.watch_ended(lasted);
@@ -185,8 +189,8 @@ impl Reflector {
     }
 
     /// Takes a kind that the server does not have, or does not let weir read, as one without objects;
-    /// gives how long to wait.
-    async fn take_as_none(&mut self, failure: &Failure) -> Duration {
+    /// returns how long to wait.
+    async fn take_as_none(&mut self, failure: &WatchError) -> Duration {
         self.measure.answered();
         if !std::mem::replace(&mut self.is_taken_as_none, true) {
             self.replace(Vec::new(), ListedUids::default()).await.ok();
@@ -204,13 +208,13 @@ impl Reflector {
         }
     }
 
-    /// Reads the credentials again. If there are none, the server says what it thinks of the old ones.
+    /// Reads the credentials again. If there are none, the server judges the old ones.
     async fn renew(&mut self) {
         self.no_renewal = self.server.renew().await.err().map(|error| chain(&error));
     }
 
     /// How to list after this failure to list; whether that may be tried at once.
-    fn choose_list(&mut self, failure: &Failure) -> bool {
+    fn choose_list(&mut self, failure: &WatchError) -> bool {
         let code = failure.code();
         let (next, at_once) = match (self.list_by, code) {
             // What has to do with the request's kind, not with who asks or when.
@@ -227,7 +231,7 @@ impl Reflector {
 
     /// Whether the server has no such API, as older ones have no ServiceCIDRs; or, which comes to the
     /// same before the first list, does not let kube-proxy's role read them.
-    fn is_absent(&self, failure: &Failure) -> bool {
+    fn is_absent(&self, failure: &WatchError) -> bool {
         self.collection.kind == Kind::ServiceCidr
             && match failure.code() {
                 Some(404) => self.list_by != ListBy::Stream,
@@ -236,13 +240,13 @@ impl Reflector {
             }
     }
 
-    /// Takes note of a complete list.
+    /// Handles a complete list.
     async fn listed(
         &mut self,
         objects: Vec<Received>,
         uids: ListedUids,
         version: String,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), WatchError> {
         self.replace(objects, uids).await?;
         (self.is_listed, self.is_taken_as_none) = (true, false);
         self.on_progress();
@@ -251,19 +255,23 @@ impl Reflector {
     }
 
     /// Sends a complete list.
-    async fn replace(&mut self, objects: Vec<Received>, uids: ListedUids) -> Result<(), Failure> {
+    async fn replace(
+        &mut self,
+        objects: Vec<Received>,
+        uids: ListedUids,
+    ) -> Result<(), WatchError> {
         self.server.uids().replace(self.collection.kind, uids);
         debug!(watch = self.collection.name(), objects = objects.len(), "listed");
         self.send(Update::Received(self.collection.kind, objects)).await
     }
 
-    async fn send(&mut self, update: Update) -> Result<(), Failure> {
-        self.updates.send(update).await.map_err(|_| Failure::Unwanted)
+    async fn send(&mut self, update: Update) -> Result<(), WatchError> {
+        self.updates.send(update).await.map_err(|_| WatchError::Unwanted)
     }
 
-    /// Takes note of a good answer.
+    /// Records a successful answer.
     fn on_progress(&mut self) {
-        self.heard = Some(Instant::now());
+        self.last_progress = Some(Instant::now());
         self.failures = 0;
         self.recovery.on_progress();
         if self.complaint.take().is_some() {
@@ -271,16 +279,16 @@ impl Reflector {
         }
     }
 
-    /// Says it to those who want to know all.
-    fn note(&self, failure: &Failure) {
+    /// Logs it at debug level.
+    fn note(&self, failure: &WatchError) {
         debug!(watch = self.collection.name(), failure = chain(failure), "watching again");
     }
 
-    fn complain_of(&mut self, failure: &Failure) {
+    fn complain_of(&mut self, failure: &WatchError) {
         self.complain(&chain(failure));
     }
 
-    /// Says what is wrong, once.
+    /// Logs what is wrong, once.
     fn complain(&mut self, text: &str) {
         if self.complaint.as_deref() != Some(text) {
             warn!("watching {}: {text}", self.collection.name());

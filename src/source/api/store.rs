@@ -1,4 +1,4 @@
-//! The updates of the API server, applied.
+//! Applies updates from the API server to the cluster.
 
 mod notice;
 
@@ -139,7 +139,7 @@ impl Store {
                 if self.cluster.slices.get(&name) != Some(&slice) {
                     self.changes.slice_put(&slice, trigger);
                     self.change_set.service(&slice.service);
-                    self.names.share(&mut slice);
+                    self.names.intern(&mut slice);
                     if let Some((known, _)) = self.cluster.services.get_key_value(&slice.service) {
                         slice.service = known.clone();
                     }
@@ -168,7 +168,7 @@ impl Store {
     }
 
     fn put_service(&mut self, name: NamespacedName, mut service: Service) {
-        self.names.share_ports(&mut service);
+        self.names.intern_ports(&mut service);
         service.limit_keys(self.cluster.services.max_keys());
         if self.cluster.services.get(&name) == Some(&service) {
             return;
@@ -221,13 +221,13 @@ impl Store {
         self.change_set.environment = true;
     }
 
-    /// An object is bad as a whole.
+    /// An object is invalid and cannot be used at all.
     fn refuse(&mut self, key: &ObjectKey, reason: &str, notices: &mut Vec<Notice>) {
         let outcome = if self.is_live(key) { "its last good state is kept" } else { "left out" };
         self.report(key, format!("{reason}; {outcome}"), notices);
     }
 
-    /// Tells what is wrong with an object, once.
+    /// Reports what is wrong with an object, once.
     fn report(&mut self, key: &ObjectKey, text: String, notices: &mut Vec<Notice>) {
         if self.problems.get(key) != Some(&text) {
             notices.push(Notice::Problem(Problem { key: key.clone(), text: text.clone() }));
@@ -246,7 +246,7 @@ impl Store {
         }
     }
 
-    /// Takes note that nothing is wrong with an object any more.
+    /// Records that nothing is wrong with an object any more.
     fn resolve(&mut self, key: &ObjectKey, notices: &mut Vec<Notice>) {
         if let Some(reason) = self.problems.remove(key) {
             notices.push(Notice::Resolved(format!("{key}: {reason}")));

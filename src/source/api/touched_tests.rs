@@ -1,4 +1,4 @@
-//! What an update touches, and who gets what several claim.
+//! What an update changes, and who wins contested claims.
 
 use std::collections::BTreeMap;
 
@@ -73,7 +73,7 @@ fn update(state: &Store, to: &Cluster, what: u8, index: Index) -> Option<Update>
     }
 }
 
-/// The Services as they were last told of, without those that are bad now.
+/// The Services as they were last received, without those that are invalid now.
 fn follow(last: &mut BTreeMap<NamespacedName, Service>, update: &Update) {
     let objects = match update {
         Update::Received(Kind::Service, objects) => {

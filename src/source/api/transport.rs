@@ -1,4 +1,4 @@
-//! Connections to the API server, and how one is told that has died without a word.
+//! Connections to the API server, with detection of ones that died silently.
 
 use std::error::Error;
 use std::io;
@@ -11,8 +11,8 @@ use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
 use tower::{BoxError, ServiceBuilder};
 
-/// How the kernel tells a dead connection: one whose other side, or the network to it, is gone without
-/// a word. A server has nothing to say for minutes, so that silence tells nothing.
+/// How the kernel detects a dead connection: one whose other side, or the network to it, has vanished
+/// silently. A server may have nothing to send for minutes, so silence alone proves nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Liveness {
     /// For how long nothing may come until the kernel asks the other side (TCP_KEEPIDLE).

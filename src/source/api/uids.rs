@@ -1,4 +1,4 @@
-//! The uids of objects, as the watches tell them, for the Events that concern these.
+//! The uids of objects, needed for Events about them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,14 +27,14 @@ pub(super) struct Uids {
 pub(super) struct ListedUids(Vec<(u64, Uid)>);
 
 impl Uids {
-    /// Takes note of an object of a list.
+    /// Records an object of a list.
     pub(super) fn list(&self, list: &mut ListedUids, object: &Received, uid: Option<Uid>) {
         list.0.extend(
             uid.filter(|_| may_be_told_of(object)).map(|uid| (self.hash(&object.key), uid)),
         );
     }
 
-    /// These are all that there are of a kind.
+    /// These are all objects of a kind.
     pub(super) fn replace(&self, kind: Kind, list: ListedUids) {
         let uids = list.0.into_iter().collect();
         self.of.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, uids);
@@ -67,7 +67,7 @@ impl Uids {
         of.get(&key.kind)?.get(&self.hash(key)).copied()
     }
 
-    /// Two objects of one hash would be told with one uid; of 2^64 hashes that is nothing to mind.
+    /// Two objects with one hash would share a uid; with 2^64 hashes that can be ignored.
     fn hash(&self, key: &ObjectKey) -> u64 {
         self.hashes.hash_one(&key.name)
     }

@@ -1,4 +1,4 @@
-//! What the server sends, taken apart.
+//! Decodes what the server sends.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::source::object::{Annotations, EndpointSlice, Service, Text};
 use crate::source::{Kind, ObjectKey};
 use crate::text as texts;
 
-/// How much of what is wrong with an object is told, in bytes: it may quote a field of any length.
+/// How much of an object's error is reported, in bytes: it may quote a field of any length.
 const REASON_LIMIT: usize = 512;
 
 /// A change of one kind's objects.
@@ -47,7 +47,7 @@ pub(super) struct Page {
 /// An event of a watch.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
-pub(super) enum Event {
+pub(super) enum WatchEvent {
     Applied { object: Received, uid: Option<Uid>, version: String },
     Deleted { key: ObjectKey, version: String },
     Bookmark { version: String, ends_initial_events: bool },
@@ -108,7 +108,7 @@ struct RawEvent<'a> {
 }
 
 #[derive(Deserialize)]
-struct Head<'a> {
+struct ObjectEnvelope<'a> {
     #[serde(borrow)]
     metadata: HeadMeta<'a>,
 }
@@ -135,7 +135,7 @@ pub(super) fn page(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     page.map_or_else(|| page_by_object(kind, json), Ok)
 }
 
-/// A page, each object by itself, so that bad ones are told from good ones.
+/// A page, with each object decoded separately, so that one invalid object does not spoil the others.
 fn page_by_object(kind: Kind, json: &str) -> Result<Page, InvalidResponse> {
     let list: RawList<'_> = decode::decode(json)?;
     // `null` where there are none.
@@ -169,7 +169,7 @@ fn is_null_list(json: &str) -> bool {
 }
 
 /// Takes an event of a watch apart.
-pub(super) fn event(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
+pub(super) fn event(kind: Kind, json: &str) -> Result<WatchEvent, InvalidResponse> {
     let event = match kind {
         Kind::Service => bulk::event::<Service<'_>>(json),
         Kind::EndpointSlice => bulk::event::<EndpointSlice<'_>>(json),
@@ -178,8 +178,8 @@ pub(super) fn event(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
     event.map_or_else(|| event_by_parts(kind, json), Ok)
 }
 
-/// An event, each part by itself, so that what is wrong with it can be told.
-fn event_by_parts(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
+/// An event, with each part decoded separately, to find out what is wrong with it.
+fn event_by_parts(kind: Kind, json: &str) -> Result<WatchEvent, InvalidResponse> {
     let event: RawEvent<'_> = decode::decode(json)?;
     let json = event.object.get();
     let versioned = |version: &str| {
@@ -191,26 +191,26 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
     match event.r#type {
         "ADDED" | "MODIFIED" => {
             let (object, uid, version) = object(kind, json)?;
-            Ok(Event::Applied { object, uid, version: versioned(&version)? })
+            Ok(WatchEvent::Applied { object, uid, version: versioned(&version)? })
         }
         "DELETED" => {
-            let Head { metadata } = decode::decode(json)?;
+            let ObjectEnvelope { metadata } = decode::decode(json)?;
             let key = key(kind, &metadata.namespace, &metadata.name)?;
-            Ok(Event::Deleted { key, version: versioned(&metadata.resource_version)? })
+            Ok(WatchEvent::Deleted { key, version: versioned(&metadata.resource_version)? })
         }
         "BOOKMARK" => {
-            let Head { metadata } = decode::decode(json)?;
+            let ObjectEnvelope { metadata } = decode::decode(json)?;
             let ends_initial_events = metadata
                 .annotations
                 .as_ref()
                 .is_some_and(|of| of.initial_events_end.as_deref() == Some("true"));
             let version = versioned(&metadata.resource_version)?;
-            Ok(Event::Bookmark { version, ends_initial_events })
+            Ok(WatchEvent::Bookmark { version, ends_initial_events })
         }
         "ERROR" => {
             let mut status: Status = decode::decode(json)?;
             status.message = texts::cut(&status.message, REASON_LIMIT).into_owned();
-            Ok(Event::Error(status))
+            Ok(WatchEvent::Error(status))
         }
         other => {
             let other = texts::cut(other, 64);
@@ -221,7 +221,7 @@ fn event_by_parts(kind: Kind, json: &str) -> Result<Event, InvalidResponse> {
 
 /// An object, its uid and its version. One that is bad is still an object; one without a name is garbage.
 fn object(kind: Kind, json: &str) -> Result<(Received, Option<Uid>, String), InvalidResponse> {
-    let Head { metadata } = decode::decode(json)?;
+    let ObjectEnvelope { metadata } = decode::decode(json)?;
     let key = key(kind, &metadata.namespace, &metadata.name)?;
     let outcome = decode::object(&key, json).map_err(text);
     let uid = Uid::parse(&metadata.uid);

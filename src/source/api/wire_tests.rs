@@ -91,7 +91,7 @@ fn event_of(r#type: &str, object: &Value) -> String {
     json!({"type": r#type, "object": object}).to_string()
 }
 
-fn show(event: &Event) -> String {
+fn show(event: &WatchEvent) -> String {
     format!("{event:?}")
 }
 
@@ -200,7 +200,7 @@ fn an_object_that_cannot_be_decoded_is_told_by_its_name_and_leaves_the_others() 
     assert!(matches!(page.objects[0].outcome, Ok(Converted { object: Object::Slice(..), .. })));
 }
 
-/// Nothing that an object says but its name can keep it from being told by its name.
+/// Nothing in an object but its name can keep it from being reported by its name.
 #[test]
 fn an_object_with_labels_of_no_sense_leaves_the_others_and_can_go() {
     let label = json!({"kubernetes.io/service-name": 5});
@@ -210,7 +210,7 @@ fn an_object_with_labels_of_no_sense_leaves_the_others_and_can_go() {
     let is_good = page.objects.iter().map(|it| (it.key.name(), it.outcome.is_ok()));
     assert_eq!(is_good.collect::<Vec<_>>(), [("web-1", true), ("bad", false)]);
     let gone = event(Kind::EndpointSlice, &event_of("DELETED", &bad)).expect("a good event");
-    assert!(matches!(gone, Event::Deleted { key, .. } if key.name() == "bad"));
+    assert!(matches!(gone, WatchEvent::Deleted { key, .. } if key.name() == "bad"));
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn what_is_no_object_is_told() {
 
     let status = json!({"kind": "Status", "status": "Failure", "code": 410, "message": "too old"});
     let error = event(Kind::Service, &event_of("ERROR", &status)).expect("a good event");
-    assert!(matches!(error, Event::Error(Status { code: 410, .. })), "{error:?}");
+    assert!(matches!(error, WatchEvent::Error(Status { code: 410, .. })), "{error:?}");
 
     let unversioned = with(full_service(), "/metadata/resourceVersion", json!(""));
     let nameless = with(full_service(), "/metadata/name", json!(""));

@@ -1,4 +1,4 @@
-//! The scalars of Kubernetes objects, checked.
+//! Checks scalar fields of Kubernetes objects.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -81,7 +81,7 @@ struct Entries {
 const MAX_NAMED: usize = 3;
 
 impl LeftOut {
-    /// Gives a good value, or takes note of why it is left out.
+    /// Returns a valid value, or records why it is left out.
     pub(super) fn good<T>(&mut self, value: Result<T, InvalidField>) -> Option<T> {
         match value {
             Ok(value) => Some(value),

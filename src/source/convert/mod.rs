@@ -1,4 +1,4 @@
-//! From one Kubernetes object to what weir keeps of it, read as kube-proxy reads it.
+//! Converts Kubernetes objects to weir's compact types, as kube-proxy interprets them.
 
 mod field;
 pub(super) use field::Quoted;
@@ -35,7 +35,7 @@ pub struct Converted {
 pub enum Object {
     /// A Service with a virtual address, and the Pods that it selects.
     Service(Service, Option<Box<PodSelection>>),
-    /// An EndpointSlice of a Service, and when the latest change that it tells of happened.
+    /// An EndpointSlice of a Service, and when the latest change in it happened.
     Slice(EndpointSlice, Option<Timestamp>),
     /// The proxy's own Node, and whether it is to stay.
     Node(Node, NodeFuture),

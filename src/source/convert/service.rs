@@ -22,7 +22,7 @@ const MAX_AFFINITY_SECONDS: u32 = 86_400;
 /// The longest name of a port or namespace: a DNS label.
 const LABEL_LENGTH: usize = 63;
 
-/// What a Service says about the Pods behind it. EndpointSlices, where there are any, say it better.
+/// The selector and ports of a Service. EndpointSlices, if any, are more precise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSelection {
     /// `spec.selector`: labels that a Pod must have, at least one.

@@ -28,7 +28,7 @@ fn accepted(change: Value) -> Service {
     }
 }
 
-/// What is wrong with it, whether it is left out as a whole or in part.
+/// What is wrong with it, whether it is left out entirely or in part.
 fn bad(change: Value) -> String {
     converted(spec(change)).map_or_else(|bad| bad.to_string(), |it| it.left_out.to_string())
 }

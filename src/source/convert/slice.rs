@@ -54,8 +54,8 @@ pub fn slice(
     })
 }
 
-/// When the first change happened that this version of the slice tells of. One that makes no sense is
-/// none: nothing but a measurement depends on it.
+/// When the first change in this version of the slice happened. A time that makes no sense is none:
+/// nothing but a measurement depends on it.
 fn trigger_time(slice: &object::EndpointSlice<'_>) -> Option<Timestamp> {
     let annotations = slice.metadata.as_ref()?.annotations.as_ref()?;
     annotations.trigger_time.as_deref()?.parse().ok()

@@ -1,13 +1,13 @@
-//! The objects of all files to one cluster: one object of each identity.
+//! Merges the objects of all files into one cluster, one for each identity.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use weir_rules::cluster::{Cluster, Service};
 
-use super::decode::{Decoded, Entry};
+use super::decode::{DecodedObject, DecodedObjects};
 use super::derive;
-use super::problem::{Place, Problem, Reason};
+use super::problem::{DocumentPosition, ManifestProblem, Reason};
 use crate::source::convert::{Converted, Object};
 use crate::source::{Kind, ObjectKey};
 
@@ -17,19 +17,19 @@ pub(super) struct File {
     /// The file, as it was named.
     pub(super) name: Arc<str>,
     /// Its objects and problems.
-    pub(super) content: Decoded,
+    pub(super) content: DecodedObjects,
 }
 
 /// The objects that stand: at most one of each identity.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Accepted {
-    pub(super) objects: BTreeMap<ObjectKey, Kept>,
+pub(super) struct AcceptedObjects {
+    pub(super) objects: BTreeMap<ObjectKey, AcceptedObject>,
 }
 
 /// An object that stands.
 #[derive(Debug, Clone)]
-pub(super) struct Kept {
-    pub(super) place: Place,
+pub(super) struct AcceptedObject {
+    pub(super) place: DocumentPosition,
     pub(super) value: Arc<Converted>,
 }
 
@@ -41,10 +41,10 @@ pub(super) struct Kept {
 pub(super) fn assemble(
     files: &[Arc<File>],
     all_listed: bool,
-    before: &Accepted,
-) -> (Accepted, Vec<Problem>) {
+    before: &AcceptedObjects,
+) -> (AcceptedObjects, Vec<ManifestProblem>) {
     let mut assembly = Assembly::default();
-    let mut places: BTreeMap<&ObjectKey, Vec<(usize, &Entry)>> = BTreeMap::new();
+    let mut places: BTreeMap<&ObjectKey, Vec<(usize, &DecodedObject)>> = BTreeMap::new();
     for (rank, file) in files.iter().enumerate() {
         let problems = file.content.problems.iter();
         assembly.problems.extend(problems.map(|problem| (rank, problem.clone())));
@@ -55,12 +55,12 @@ pub(super) fn assemble(
 
     for (key, places) in &places {
         let last = before.objects.get(*key);
-        let stays = |(rank, _): &(usize, &Entry)| {
+        let stays = |(rank, _): &(usize, &DecodedObject)| {
             last.is_some_and(|last| last.place.file == files[*rank].name)
         };
         let chosen = places.iter().position(stays).unwrap_or(0);
         let (rank, entry) = places[chosen];
-        let place = Place { file: files[rank].name.clone(), document: entry.document };
+        let place = DocumentPosition { file: files[rank].name.clone(), document: entry.document };
         for (index, (rank, other)) in places.iter().enumerate() {
             if index != chosen {
                 assembly.refuse_duplicate(&files[*rank].name, *rank, other, &place);
@@ -72,7 +72,7 @@ pub(super) fn assemble(
                 assembly.keep(key, last);
             }
             Ok(value) => {
-                assembly.accept(key, Kept { place, value: value.clone() });
+                assembly.accept(key, AcceptedObject { place, value: value.clone() });
             }
         }
     }
@@ -97,26 +97,32 @@ pub(super) fn assemble(
 
 #[derive(Default)]
 struct Assembly {
-    accepted: Accepted,
+    accepted: AcceptedObjects,
     /// The problems, each with the rank of its file.
-    problems: Vec<(usize, Problem)>,
+    problems: Vec<(usize, ManifestProblem)>,
 }
 
 impl Assembly {
-    fn accept(&mut self, key: &ObjectKey, kept: Kept) {
+    fn accept(&mut self, key: &ObjectKey, kept: AcceptedObject) {
         self.accepted.objects.insert(key.clone(), kept);
     }
 
-    fn keep(&mut self, key: &ObjectKey, last: Option<&Kept>) {
+    fn keep(&mut self, key: &ObjectKey, last: Option<&AcceptedObject>) {
         if let Some(last) = last {
             self.accept(key, last.clone());
         }
     }
 
-    fn refuse_duplicate(&mut self, file: &Arc<str>, rank: usize, entry: &Entry, place: &Place) {
+    fn refuse_duplicate(
+        &mut self,
+        file: &Arc<str>,
+        rank: usize,
+        entry: &DecodedObject,
+        place: &DocumentPosition,
+    ) {
         let problem = match &entry.outcome {
             Err(problem) => (**problem).clone(),
-            Ok(_) => Problem {
+            Ok(_) => ManifestProblem {
                 file: file.clone(),
                 document: Some(entry.document),
                 object: Some(entry.key.clone()),
@@ -128,7 +134,7 @@ impl Assembly {
     }
 }
 
-impl Accepted {
+impl AcceptedObjects {
     /// The cluster that these objects are, in which each Service has so many keys at most.
     pub(super) fn into_cluster(self, max_service_keys: usize) -> Cluster {
         let mut cluster = Cluster::default();

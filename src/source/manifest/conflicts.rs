@@ -1,30 +1,30 @@
-//! Claims that two Services of the same manifests make: whoever prints or applies them should know.
+//! Finds claims that two Services of the same manifests make, so that `weir print` and `weir apply` can warn.
 
 use std::collections::HashMap;
 
 use weir_rules::cluster::claims::{Claim, ClaimKind};
 use weir_rules::cluster::{Cluster, NamespacedName};
 
-use super::assemble::Accepted;
-use super::problem::{Place, Problem, Reason};
+use super::assemble::AcceptedObjects;
+use super::problem::{DocumentPosition, ManifestProblem, Reason};
 use crate::source::{Kind, ObjectKey};
 
 /// Where each Service is.
-pub(super) struct Places(HashMap<NamespacedName, Place>);
+pub(super) struct Places(HashMap<NamespacedName, DocumentPosition>);
 
 impl Places {
-    pub(super) fn new(accepted: &Accepted) -> Self {
+    pub(super) fn new(accepted: &AcceptedObjects) -> Self {
         let services = accepted.objects.iter().filter(|(key, _)| key.kind == Kind::Service);
         Self(services.map(|(key, kept)| (key.name.clone(), kept.place.clone())).collect())
     }
 
     /// One problem for each Service that claims what another has: the first such claim.
-    pub(super) fn conflicts(&self, cluster: &Cluster) -> Vec<Problem> {
+    pub(super) fn conflicts(&self, cluster: &Cluster) -> Vec<ManifestProblem> {
         let losers = cluster.services.losers();
         let problem = |(name, claim, kind): (&NamespacedName, Claim, ClaimKind)| {
             let owner = cluster.services.owner(&claim)?;
             let place = self.0.get(name)?;
-            Some(Problem {
+            Some(ManifestProblem {
                 file: place.file.clone(),
                 document: Some(place.document),
                 object: Some(ObjectKey::of(Kind::Service, name)),

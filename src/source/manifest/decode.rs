@@ -1,4 +1,4 @@
-//! JSON text to objects: the kind first, then the object of that kind with the path of what is wrong.
+//! Decodes JSON text: the kind first, then the object of that kind, with the path of what is wrong.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::problem::{Problem, Reason};
+use super::problem::{ManifestProblem, Reason};
 use crate::source::convert::Converted;
 use crate::source::decode::{Undecodable, checked_object, decode};
 use crate::source::{Kind, ObjectKey};
@@ -16,25 +16,25 @@ const LIST_DEPTH_LIMIT: usize = 8;
 
 /// What some text holds.
 #[derive(Debug, Default)]
-pub(super) struct Decoded {
+pub(super) struct DecodedObjects {
     /// Objects of the kinds that weir reads, good and bad.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<DecodedObject>,
     /// What is wrong where no object is known.
-    pub(super) problems: Vec<Problem>,
+    pub(super) problems: Vec<ManifestProblem>,
     /// How many objects there are of each other kind.
     pub(super) others: BTreeMap<String, usize>,
 }
 
 /// An object in a document.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DecodedObject {
     pub(super) key: ObjectKey,
     pub(super) document: usize,
-    pub(super) outcome: Result<Arc<Converted>, Box<Problem>>,
+    pub(super) outcome: Result<Arc<Converted>, Box<ManifestProblem>>,
 }
 
-impl Decoded {
-    pub(super) fn append(&mut self, mut other: Decoded) {
+impl DecodedObjects {
+    pub(super) fn append(&mut self, mut other: DecodedObjects) {
         self.entries.append(&mut other.entries);
         self.problems.append(&mut other.problems);
         for (kind, count) in other.others {
@@ -73,7 +73,7 @@ impl ListKind {
 /// What every object has.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Head<'a> {
+struct ObjectHead<'a> {
     api_version: Option<String>,
     kind: Option<String>,
     metadata: Option<HeadMetadata>,
@@ -96,8 +96,8 @@ pub(super) struct Decoder<'a> {
 
 impl Decoder<'_> {
     /// Decodes a document.
-    pub(super) fn document(&self, json: &str) -> Decoded {
-        let mut decoded = Decoded::default();
+    pub(super) fn document(&self, json: &str) -> DecodedObjects {
+        let mut decoded = DecodedObjects::default();
         self.value(json, None, "", 0, &mut decoded);
         decoded
     }
@@ -108,8 +108,8 @@ impl Decoder<'_> {
         list: &ListKind,
         first: usize,
         items: impl IntoIterator<Item = &'j RawValue>,
-    ) -> Decoded {
-        let mut decoded = Decoded::default();
+    ) -> DecodedObjects {
+        let mut decoded = DecodedObjects::default();
         self.list(list, first, items, "", 0, &mut decoded);
         decoded
     }
@@ -121,7 +121,7 @@ impl Decoder<'_> {
         items: impl IntoIterator<Item = &'j RawValue>,
         path: &str,
         depth: usize,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedObjects,
     ) {
         for (index, item) in items.into_iter().enumerate() {
             let path = format!("{path}items[{}].", first + index);
@@ -136,7 +136,7 @@ impl Decoder<'_> {
         implied: Option<&TypeMeta>,
         path: &str,
         depth: usize,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedObjects,
     ) {
         if let Err(bad) = self.try_value(json, implied, path, depth, decoded) {
             let field = match bad.field {
@@ -157,7 +157,7 @@ impl Decoder<'_> {
         implied: Option<&TypeMeta>,
         path: &str,
         depth: usize,
-        decoded: &mut Decoded,
+        decoded: &mut DecodedObjects,
     ) -> Result<(), Undecodable> {
         let missing = |field: &str, message: &str| Undecodable {
             field: Some(field.to_owned()),
@@ -166,7 +166,7 @@ impl Decoder<'_> {
         if !json.trim_start().starts_with('{') {
             return Err(Undecodable { field: None, message: "not a Kubernetes object".to_owned() });
         }
-        let head: Head<'_> = decode(json)?;
+        let head: ObjectHead<'_> = decode(json)?;
         let implied_kind = implied.map(|implied| implied.kind.as_str());
         let implied_version = implied.map(|implied| implied.api_version.as_str());
         let kind = head.kind.as_deref().or(implied_kind);
@@ -217,7 +217,7 @@ impl Decoder<'_> {
         let outcome = checked_object(&key, json).map(Arc::new).map_err(|bad| {
             Box::new(self.problem(Some(key.clone()), bad.field, Reason::Invalid(bad.message)))
         });
-        decoded.entries.push(Entry { key, document: self.document, outcome });
+        decoded.entries.push(DecodedObject { key, document: self.document, outcome });
         Ok(())
     }
 
@@ -227,8 +227,14 @@ impl Decoder<'_> {
         object: Option<ObjectKey>,
         field: Option<String>,
         reason: Reason,
-    ) -> Problem {
-        Problem { file: self.file.clone(), document: Some(self.document), object, field, reason }
+    ) -> ManifestProblem {
+        ManifestProblem {
+            file: self.file.clone(),
+            document: Some(self.document),
+            object,
+            field,
+            reason,
+        }
     }
 }
 

@@ -1,5 +1,5 @@
-//! EndpointSlices for Services that have none, from the Pods that they select: what a cluster's
-//! control plane does, for those who try a Service without one.
+//! Derives EndpointSlices from Pods for Services that have none, as a control plane would, so that a Service
+//! can be tried without one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! A directory of manifests that is read again and again.
+//! Rereads a directory of manifests.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::error::Error;
@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use weir_rules::cluster::Cluster;
 
-use super::assemble::{Accepted, File, assemble};
-use super::decode::Decoded;
+use super::assemble::{AcceptedObjects, File, assemble};
+use super::decode::DecodedObjects;
 use super::files::{self, Listing};
 use super::notes::notes;
-use super::parse::{Text, parse};
-use super::problem::Problem;
+use super::parse::{FileText, parse};
+use super::problem::ManifestProblem;
 
 /// The last good state of a directory of manifests.
 ///
@@ -28,9 +28,9 @@ pub struct Directory {
     max_service_keys: usize,
     /// The files that were read last, and a hash of the text of each.
     files: HashMap<Arc<str>, (u64, Arc<File>)>,
-    accepted: Accepted,
+    accepted: AcceptedObjects,
     /// The standing problems, by their text.
-    problems: BTreeMap<String, Problem>,
+    problems: BTreeMap<String, ManifestProblem>,
     left_out: HashSet<String>,
     notes: HashSet<String>,
 }
@@ -41,9 +41,9 @@ pub struct Reload {
     /// The last good state of everything.
     pub cluster: Cluster,
     /// Problems that were not there the last time, or were others.
-    pub new_problems: Vec<Problem>,
+    pub new_problems: Vec<ManifestProblem>,
     /// Problems that were there the last time and no longer are.
-    pub resolved: Vec<Problem>,
+    pub resolved: Vec<ManifestProblem>,
     /// What is no file although it has a manifest's name, and was not there the last time, one line each.
     pub left_out: Vec<String>,
     /// Notes that were not there the last time.
@@ -58,7 +58,7 @@ impl Directory {
             node_name: node_name.into(),
             max_service_keys: usize::MAX,
             files: HashMap::new(),
-            accepted: Accepted::default(),
+            accepted: AcceptedObjects::default(),
             problems: BTreeMap::new(),
             left_out: HashSet::new(),
             notes: HashSet::new(),
@@ -103,7 +103,7 @@ impl Directory {
         let mut before = std::mem::take(&mut self.files);
         let mut files: Vec<Option<Arc<File>>> = Vec::new();
         let mut changed: Vec<(usize, u64)> = Vec::new();
-        let mut texts: Vec<Text> = Vec::new();
+        let mut texts: Vec<FileText> = Vec::new();
         for path in paths {
             match files::read_listed(path) {
                 Ok(None) => {}
@@ -123,7 +123,8 @@ impl Directory {
                 }
                 Err(problem) => {
                     let name = problem.file.clone();
-                    let content = Decoded { problems: vec![*problem], ..Decoded::default() };
+                    let content =
+                        DecodedObjects { problems: vec![*problem], ..DecodedObjects::default() };
                     files.push(Some(Arc::new(File { name, content })));
                 }
             }
@@ -138,7 +139,10 @@ impl Directory {
     }
 
     /// The problems that are new, and those that are gone.
-    fn compare(&mut self, problems: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
+    fn compare(
+        &mut self,
+        problems: Vec<ManifestProblem>,
+    ) -> (Vec<ManifestProblem>, Vec<ManifestProblem>) {
         let mut standing = BTreeMap::new();
         let mut new = Vec::new();
         for problem in problems {
@@ -156,10 +160,10 @@ impl Directory {
     }
 }
 
-/// What was not told before of what is told now, which becomes what was told.
-fn new(told: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
-    let new = now.iter().filter(|line| !told.contains(*line)).cloned().collect();
-    *told = now.into_iter().collect();
+/// The notes that are new since the last call; all current ones count as reported afterwards.
+fn new(reported: &mut HashSet<String>, now: Vec<String>) -> Vec<String> {
+    let new = now.iter().filter(|line| !reported.contains(*line)).cloned().collect();
+    *reported = now.into_iter().collect();
     new
 }
 

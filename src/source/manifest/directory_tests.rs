@@ -39,7 +39,7 @@ impl Fixture {
         let services =
             services.map(|(name, service)| format!("{} {}", name.name(), service.cluster_ips[0]));
         let root = format!("{}/", self.files.path().display());
-        let texts = |problems: Vec<Problem>| {
+        let texts = |problems: Vec<ManifestProblem>| {
             problems.iter().map(|problem| problem.to_string().replace(&root, "")).collect()
         };
         (services.collect(), texts(reload.new_problems), texts(reload.resolved))

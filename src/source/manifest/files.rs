@@ -1,4 +1,4 @@
-//! The files that hold manifests.
+//! Finds the files that hold manifests.
 
 use std::fs;
 use std::io::{self, Read};
@@ -6,8 +6,8 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::parse::Text;
-use super::problem::{Problem, Reason};
+use super::parse::FileText;
+use super::problem::{ManifestProblem, Reason};
 
 /// The ends of the names of manifest files in a directory.
 pub(super) const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -41,7 +41,7 @@ pub(super) struct Listing {
 /// What of a directory is a manifest by its name.
 ///
 /// What is hidden stays so, which leaves of a mounted ConfigMap the links and not what is behind them.
-pub(super) fn list(directory: &Path) -> Result<Listing, Box<Problem>> {
+pub(super) fn list(directory: &Path) -> Result<Listing, Box<ManifestProblem>> {
     let list = || -> io::Result<Listing> {
         let mut listing = Listing::default();
         let paths = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path()));
@@ -79,7 +79,7 @@ pub fn is_manifest(path: &Path) -> bool {
 
 /// Reads a file of a directory; `None` if there is none of this name any more. What has become something
 /// else since it was listed is not waited for, as opening a FIFO would.
-pub(super) fn read_listed(path: &Path) -> Result<Option<Text>, Box<Problem>> {
+pub(super) fn read_listed(path: &Path) -> Result<Option<FileText>, Box<ManifestProblem>> {
     let read = || {
         let mut file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         if !file.metadata()?.is_file() {
@@ -92,13 +92,16 @@ pub(super) fn read_listed(path: &Path) -> Result<Option<Text>, Box<Problem>> {
     content(path, read())
 }
 
-/// Reads what was named by itself: a file, or a pipe, as a shell gives it for `<(command)`. `None` if there
-/// is nothing of this name.
-pub(super) fn read_named(path: &Path) -> Result<Option<Text>, Box<Problem>> {
+/// Reads what was named by itself: a file, or a pipe, as a shell passes it for `<(command)`. `None` if
+/// there is nothing of this name.
+pub(super) fn read_named(path: &Path) -> Result<Option<FileText>, Box<ManifestProblem>> {
     content(path, fs::read(path))
 }
 
-fn content(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Option<Text>, Box<Problem>> {
+fn content(
+    path: &Path,
+    bytes: io::Result<Vec<u8>>,
+) -> Result<Option<FileText>, Box<ManifestProblem>> {
     match bytes {
         Ok(bytes) => text(&path.display().to_string(), bytes).map(Some),
         Err(error)
@@ -111,7 +114,7 @@ fn content(path: &Path, bytes: io::Result<Vec<u8>>) -> Result<Option<Text>, Box<
 }
 
 /// Reads standard input to its end.
-pub(super) fn read_stdin() -> Result<Text, Box<Problem>> {
+pub(super) fn read_stdin() -> Result<FileText, Box<ManifestProblem>> {
     let mut bytes = Vec::new();
     match io::stdin().lock().read_to_end(&mut bytes) {
         Ok(_) => text("-", bytes),
@@ -119,18 +122,18 @@ pub(super) fn read_stdin() -> Result<Text, Box<Problem>> {
     }
 }
 
-fn text(name: &str, bytes: Vec<u8>) -> Result<Text, Box<Problem>> {
+fn text(name: &str, bytes: Vec<u8>) -> Result<FileText, Box<ManifestProblem>> {
     let name = Arc::from(name);
     match String::from_utf8(bytes) {
-        Ok(text) => Ok(Text { name, text }),
+        Ok(text) => Ok(FileText { name, text }),
         Err(error) => Err(file_problem(name, Reason::NotUtf8(error.utf8_error().valid_up_to()))),
     }
 }
 
-pub(super) fn unreadable(path: &Path, error: io::Error) -> Box<Problem> {
+pub(super) fn unreadable(path: &Path, error: io::Error) -> Box<ManifestProblem> {
     file_problem(Arc::from(path.display().to_string()), Reason::Read(Arc::new(error)))
 }
 
-fn file_problem(file: Arc<str>, reason: Reason) -> Box<Problem> {
-    Box::new(Problem { file, document: None, object: None, field: None, reason })
+fn file_problem(file: Arc<str>, reason: Reason) -> Box<ManifestProblem> {
+    Box::new(ManifestProblem { file, document: None, object: None, field: None, reason })
 }

@@ -14,7 +14,7 @@ pub(super) fn load_all(texts: &[&str]) -> Loaded {
 /// The same, where each Service has so many keys at most.
 pub(super) fn load_limited(texts: &[&str], max_service_keys: usize) -> Loaded {
     let sources = texts.iter().zip('a'..).map(|(text, name)| {
-        Ok(Text { name: Arc::from(format!("{name}.yaml")), text: (*text).to_owned() })
+        Ok(FileText { name: Arc::from(format!("{name}.yaml")), text: (*text).to_owned() })
     });
     load_texts(sources.collect(), "node-1", max_service_keys)
 }

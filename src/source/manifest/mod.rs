@@ -24,15 +24,15 @@ use std::sync::Arc;
 
 use weir_rules::cluster::Cluster;
 
-use self::assemble::{Accepted, File, assemble};
+use self::assemble::{AcceptedObjects, File, assemble};
 use self::conflicts::Places;
-use self::decode::Decoded;
-use self::parse::{Text, parse};
+use self::decode::DecodedObjects;
+use self::parse::{FileText, parse};
 
 pub use self::directory::{Directory, Reload};
 pub use self::files::{Input, is_manifest};
 pub(crate) use self::notes::note;
-pub use self::problem::{Place, Problem, Reason};
+pub use self::problem::{DocumentPosition, ManifestProblem, Reason};
 
 /// What manifests hold.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Loaded {
     /// The cluster, without the objects that are bad.
     pub cluster: Cluster,
     /// What is wrong, in the order of the input. That two Services claim the same is wrong, too.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ManifestProblem>,
     /// What is good and may not be expected, one line each.
     pub notes: Vec<String>,
     /// Whether there was no text at all to read, not even an empty List.
@@ -79,13 +79,16 @@ pub fn load(inputs: &[Input], node_name: &str, max_service_keys: usize) -> Loade
 const ENOENT: i32 = 2;
 
 /// A file that must be there.
-fn present(path: &Path, read: Result<Option<Text>, Box<Problem>>) -> Result<Text, Box<Problem>> {
+fn present(
+    path: &Path,
+    read: Result<Option<FileText>, Box<ManifestProblem>>,
+) -> Result<FileText, Box<ManifestProblem>> {
     let missing = || files::unreadable(path, std::io::Error::from_raw_os_error(ENOENT));
     read?.ok_or_else(missing)
 }
 
 fn load_texts(
-    sources: Vec<Result<Text, Box<Problem>>>,
+    sources: Vec<Result<FileText, Box<ManifestProblem>>>,
     node_name: &str,
     max_service_keys: usize,
 ) -> Loaded {
@@ -110,12 +113,12 @@ fn load_texts(
             None => parsed.next().map(|(text, content)| File { name: text.name, content }),
             Some(problem) => Some(File {
                 name: problem.file.clone(),
-                content: Decoded { problems: vec![*problem], ..Decoded::default() },
+                content: DecodedObjects { problems: vec![*problem], ..DecodedObjects::default() },
             }),
         })
         .map(Arc::new)
         .collect();
-    let (accepted, mut problems) = assemble(&files, true, &Accepted::default());
+    let (accepted, mut problems) = assemble(&files, true, &AcceptedObjects::default());
     let notes = notes::notes(&files, &accepted);
     let order: HashMap<Arc<str>, usize> =
         files.iter().enumerate().map(|(rank, file)| (file.name.clone(), rank)).collect();

@@ -1,16 +1,16 @@
-//! What a user may want to know about manifests that are good, in few lines.
+//! Hints about valid manifests that may not do what their author expects.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::assemble::{Accepted, File};
+use super::assemble::{AcceptedObjects, File};
 use crate::source::convert::Advisory;
 
 /// How many objects a note names.
 const NAMES: usize = 3;
 
 /// The notes on what stands, then one on what no one reads.
-pub(super) fn notes(files: &[Arc<File>], accepted: &Accepted) -> Vec<String> {
+pub(super) fn notes(files: &[Arc<File>], accepted: &AcceptedObjects) -> Vec<String> {
     let mut remarked: BTreeMap<Advisory, Vec<String>> = BTreeMap::new();
     for (key, kept) in &accepted.objects {
         for remark in &kept.value.remarks {

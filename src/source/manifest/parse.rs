@@ -1,4 +1,4 @@
-//! The text of files to objects, on all processors.
+//! Parses the text of files into objects, on all processors.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::thread;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::decode::{Decoded, Decoder, ListKind};
+use super::decode::{DecodedObjects, Decoder, ListKind};
 use super::problem::Reason;
 use super::split::{self, Piece};
 use crate::yaml;
@@ -18,7 +18,7 @@ const PIECE_SIZE: usize = 256 << 10;
 
 /// The text of a file.
 #[derive(Debug)]
-pub(super) struct Text {
+pub(super) struct FileText {
     /// The file, as it was named.
     pub(super) name: Arc<str>,
     /// What it holds.
@@ -26,7 +26,7 @@ pub(super) struct Text {
 }
 
 /// A piece of a document, to be parsed on its own.
-struct Unit<'a> {
+struct ParseUnit<'a> {
     file: usize,
     document: usize,
     work: Work<'a>,
@@ -52,13 +52,13 @@ enum Work<'a> {
 }
 
 /// Parses each file.
-pub(super) fn parse(files: &[Text], node_name: &str) -> Vec<Decoded> {
+pub(super) fn parse(files: &[FileText], node_name: &str) -> Vec<DecodedObjects> {
     parse_in_pieces(files, node_name, PIECE_SIZE)
 }
 
-fn parse_in_pieces(files: &[Text], node_name: &str, size: usize) -> Vec<Decoded> {
+fn parse_in_pieces(files: &[FileText], node_name: &str, size: usize) -> Vec<DecodedObjects> {
     let mut units = Vec::new();
-    for (file, Text { text, .. }) in files.iter().enumerate() {
+    for (file, FileText { text, .. }) in files.iter().enumerate() {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         if text.trim_start().starts_with(['{', '[']) {
             json_units(file, text, size, &mut units);
@@ -71,7 +71,7 @@ fn parse_in_pieces(files: &[Text], node_name: &str, size: usize) -> Vec<Decoded>
         0 => 1,
         pieces => thread::available_parallelism().map_or(1, usize::from).min(pieces),
     };
-    let run = |unit: &Unit<'_>| unit.run(&files[unit.file].name, node_name);
+    let run = |unit: &ParseUnit<'_>| unit.run(&files[unit.file].name, node_name);
     let results = in_parallel(&units, threads, run);
 
     // A document of which a piece could not be read on its own is read again in one.
@@ -81,14 +81,14 @@ fn parse_in_pieces(files: &[Text], node_name: &str, size: usize) -> Vec<Decoded>
             whole.insert((unit.file, unit.document), Some(*piece));
         }
     }
-    let mut parsed: Vec<Decoded> = files.iter().map(|_| Decoded::default()).collect();
+    let mut parsed: Vec<DecodedObjects> = files.iter().map(|_| DecodedObjects::default()).collect();
     for (unit, result) in units.iter().zip(results) {
         let into = &mut parsed[unit.file];
         match whole.get_mut(&(unit.file, unit.document)) {
             None => into.append(result.unwrap_or_default()),
             Some(piece) => {
                 if let Some(piece) = piece.take() {
-                    let unit = Unit { work: Work::Yaml(piece), ..*unit };
+                    let unit = ParseUnit { work: Work::Yaml(piece), ..*unit };
                     into.append(run(&unit).unwrap_or_default());
                 }
             }
@@ -132,14 +132,16 @@ fn in_parallel<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-fn yaml_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<'a>>) {
+fn yaml_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<ParseUnit<'a>>) {
     for document in split::documents(text) {
         let whole = document.piece;
         match yaml_list(whole, size) {
-            None => units.push(Unit { file, document: document.number, work: Work::Yaml(whole) }),
+            None => {
+                units.push(ParseUnit { file, document: document.number, work: Work::Yaml(whole) })
+            }
             Some((list, pieces)) => units.extend(pieces.into_iter().map(|(first, piece)| {
                 let work = Work::YamlItems { list: list.clone(), first, piece, whole };
-                Unit { file, document: document.number, work }
+                ParseUnit { file, document: document.number, work }
             })),
         }
     }
@@ -166,7 +168,7 @@ struct ListFrame<'a> {
 }
 
 /// Cuts JSON values that follow one another, and long lists into pieces.
-fn json_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<'a>>) {
+fn json_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<ParseUnit<'a>>) {
     let mut at = 0;
     for document in 1.. {
         let rest = &text[at..];
@@ -187,10 +189,10 @@ fn json_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<
                     units.extend(items.chunks(count).enumerate().map(|(index, items)| {
                         let (list, items) = (list.clone(), items.to_vec());
                         let work = Work::JsonItems { list, first: index * count, items };
-                        Unit { file, document, work }
+                        ParseUnit { file, document, work }
                     }));
                 }
-                _ => units.push(Unit { file, document, work: Work::Json(raw) }),
+                _ => units.push(ParseUnit { file, document, work: Work::Json(raw) }),
             }
             continue;
         }
@@ -198,12 +200,12 @@ fn json_units<'a>(file: usize, text: &'a str, size: usize, units: &mut Vec<Unit<
         match values.next() {
             Some(Ok(value)) => {
                 at += values.byte_offset();
-                units.push(Unit { file, document, work: Work::Json(value.get()) });
+                units.push(ParseUnit { file, document, work: Work::Json(value.get()) });
             }
             Some(Err(error)) => {
                 let lines_before = text[..at].matches('\n').count();
                 let message = json_message(&error, lines_before);
-                units.push(Unit { file, document, work: Work::Bad(message) });
+                units.push(ParseUnit { file, document, work: Work::Bad(message) });
                 return;
             }
             None => return,
@@ -218,17 +220,17 @@ fn json_message(error: &serde_json::Error, lines_before: usize) -> String {
     format!("line {}, column {}: {text}", lines_before + error.line(), error.column())
 }
 
-impl Unit<'_> {
+impl ParseUnit<'_> {
     /// Parses the unit; `None` if its whole document must be parsed in one.
-    fn run(&self, file: &Arc<str>, node_name: &str) -> Option<Decoded> {
+    fn run(&self, file: &Arc<str>, node_name: &str) -> Option<DecodedObjects> {
         let decoder = Decoder { file, document: self.document, node_name };
-        let bad = |reason| Decoded {
+        let bad = |reason| DecodedObjects {
             problems: vec![decoder.problem(None, None, reason)],
-            ..Decoded::default()
+            ..DecodedObjects::default()
         };
         Some(match &self.work {
             Work::Yaml(piece) => match yaml::to_json(piece.text) {
-                Ok(None) => Decoded::default(),
+                Ok(None) => DecodedObjects::default(),
                 Ok(Some(json)) => decoder.document(&json),
                 Err(mut error) => {
                     error.line += piece.lines_before;

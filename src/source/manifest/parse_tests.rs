@@ -4,7 +4,7 @@ use super::*;
 
 /// The objects and problems of a text, one line each.
 fn read(text: &str, size: usize) -> Vec<String> {
-    let files = [Text { name: Arc::from("f"), text: text.to_owned() }];
+    let files = [FileText { name: Arc::from("f"), text: text.to_owned() }];
     let decoded = parse_in_pieces(&files, "node-1", size).remove(0);
     let entries = decoded.entries.iter().map(|entry| match &entry.outcome {
         Ok(_) => format!("{}: {}", entry.document, entry.key),

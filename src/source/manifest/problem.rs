@@ -1,4 +1,4 @@
-//! What can be wrong with manifests, and where.
+//! Problems of manifests, with their position.
 
 use std::error::Error;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::source::ObjectKey;
 /// Its `Display` is one line that begins with the place. The cause of a failed read is in
 /// [`source`](Error::source) only.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct ManifestProblem {
     /// The file, as it was named; `-` for standard input.
     pub file: Arc<str>,
     /// The document within the file, counted from 1.
@@ -47,7 +47,7 @@ pub enum Reason {
     Invalid(String),
     /// The object has been read before.
     #[error("this object is also in {0}")]
-    Duplicate(Place),
+    Duplicate(DocumentPosition),
     /// Another Service has the same address and port.
     #[error("{claim} is already claimed by {owner} in {place}")]
     Claimed {
@@ -56,26 +56,26 @@ pub enum Reason {
         /// The Service that keeps it.
         owner: ObjectKey,
         /// Where that Service is.
-        place: Place,
+        place: DocumentPosition,
     },
 }
 
 /// A document of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct DocumentPosition {
     /// The file, as it was named.
     pub file: Arc<str>,
     /// The document, counted from 1.
     pub document: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DocumentPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, document {}", self.file, self.document)
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ManifestProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.file)?;
         if let Some(document) = self.document {
@@ -91,7 +91,7 @@ impl fmt::Display for Problem {
     }
 }
 
-impl Error for Problem {
+impl Error for ManifestProblem {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.reason.source()
     }

@@ -1,4 +1,4 @@
-//! What the API server refuses is refused in manifests, too, with the file, the object, the field and the
+//! What the API server rejects is rejected in manifests, too, with the file, the object, the field and the
 //! rule. What the API server has let through all the same is used.
 
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Cuts a YAML stream into pieces that can be parsed each on its own, and so on all processors.
+//! Splits a YAML stream into pieces that can be parsed separately, and so on all processors.
 //!
 //! Between documents the cut is exact: a line that begins with `---` or `...` is a marker wherever it
 //! stands, within block scalars and quotes too. Between the items of a List it is a guess that cannot
@@ -22,7 +22,7 @@ pub(super) struct Piece<'a> {
 
 /// A List in block style, cut between items.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct List<'a> {
+pub(super) struct ListPieces<'a> {
     /// The document without its items.
     pub(super) frame: String,
     /// Sequences of items, and the index of the first item of each.
@@ -88,7 +88,7 @@ fn count_lines(text: &str) -> usize {
 
 /// Cuts a document with a block sequence `items` into pieces of about `size` bytes; `None` when it is
 /// shorter or looks otherwise.
-pub(super) fn split_list(document: Piece<'_>, size: usize) -> Option<List<'_>> {
+pub(super) fn split_list(document: Piece<'_>, size: usize) -> Option<ListPieces<'_>> {
     let text = document.text;
     if text.len() <= size {
         return None;
@@ -124,7 +124,7 @@ pub(super) fn split_list(document: Piece<'_>, size: usize) -> Option<List<'_>> {
         return None;
     }
     items.push(cut(text, piece, at));
-    Some(List { frame: format!("{}{}", &text[..first], &text[at..]), items })
+    Some(ListPieces { frame: format!("{}{}", &text[..first], &text[at..]), items })
 }
 
 fn cut(text: &str, piece: (usize, usize, usize), end: usize) -> (usize, Piece<'_>) {

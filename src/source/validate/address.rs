@@ -1,4 +1,4 @@
-//! Addresses that mean something else than a host or a Service.
+//! Recognises addresses that cannot be a host or a Service.
 
 use std::net::IpAddr;
 

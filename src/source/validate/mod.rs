@@ -1,4 +1,4 @@
-//! What the API server refuses, for objects that it has not seen: those of manifests.
+//! Validates manifests as the API server would validate the same objects.
 //!
 //! Whatever is read through the API has passed its checks, or those of a version with other rules, and is
 //! used as far as it makes sense. Manifests are checked as a write to the API would be: names, addresses

@@ -1,4 +1,4 @@
-//! What of a `v1.Pod` comes into the endpoints that are derived from it.
+//! Validates the fields of a `v1.Pod` that derived endpoints use.
 
 use k8s_openapi::api::core::v1;
 

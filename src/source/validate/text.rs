@@ -1,4 +1,5 @@
-//! Texts of a certain form (Kubernetes: staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go).
+//! Validates formats such as DNS labels (Kubernetes:
+//! staging/src/k8s.io/apimachinery/pkg/util/validation/validation.go).
 
 use crate::source::convert::{InvalidField, Quoted};
 
@@ -63,7 +64,7 @@ pub(super) fn one_of(
     if values.contains(&text) {
         return Ok(());
     }
-    let (last, first) = values.split_last().expect("a set of values is not empty");
+    let (last, first) = values.split_last().expect("sets of values are constants and not empty");
     let message = format!("{} is none of {} and {last}", Quoted(text), first.join(", "));
     Err(InvalidField::new(field(), message))
 }

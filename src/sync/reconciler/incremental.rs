@@ -1,4 +1,4 @@
-//! Programming what has changed in the cluster.
+//! Programs queued changes.
 
 use std::collections::HashSet;
 use std::mem;
@@ -6,7 +6,7 @@ use std::mem;
 use weir_rules::cluster::{ChangeSet, Cluster, Family, NamespacedName};
 use weir_rules::config::Config;
 use weir_rules::nft::Ruleset;
-use weir_rules::reconcile::mirror::{Batch, Compiled, Mirror, Object, Plan};
+use weir_rules::reconcile::mirror::{Batch, Compiled, Mirror, Plan, RejectedObject};
 use weir_rules::transaction::Tally;
 use weir_rules::transaction::diff::diff;
 
@@ -69,7 +69,7 @@ impl<K: NfTables> Reconciler<K> {
                 Err(ApplyError::Suspect(error))
             }
             ApplyError::Rejected { object, error } => {
-                let find = |(family, object): &(Family, Object)| {
+                let find = |(family, object): &(Family, RejectedObject)| {
                     plan.owners_of(*family, object, &self.mirror)
                 };
                 let users = object.as_deref().map(find).unwrap_or_default();
@@ -80,7 +80,7 @@ impl<K: NfTables> Reconciler<K> {
     }
 
     /// Takes back what was made in advance for a change of which the kernel has refused the rest, if that
-    /// is only what nothing leads to. Says whether the kernel holds again what it held `before`.
+    /// is only what nothing refers to. Returns whether the kernel holds again what it held `before`.
     fn take_back(
         &mut self,
         scope: &DeltaScope,
@@ -101,8 +101,8 @@ impl<K: NfTables> Reconciler<K> {
         result.is_ok()
     }
 
-    /// All that waits, to be programmed in one piece while these Services are left as they are. Those of
-    /// them that are tried again wait.
+    /// Takes everything that is queued, to be programmed in one batch while these Services are frozen.
+    /// Those of them that are tried again wait.
     pub(super) fn take_queue(&mut self, left: HashSet<NamespacedName>) -> ChangeSet {
         let mut change_set = self.queue.take();
         let waiting = self.quarantine.waiting();

@@ -1,9 +1,9 @@
-//! Whose fault it is that the kernel refuses something.
+//! Quarantines the Services behind a rejected operation.
 
 use std::error::Error;
 
 use weir_rules::cluster::{Family, NamespacedName};
-use weir_rules::reconcile::mirror::Object;
+use weir_rules::reconcile::mirror::RejectedObject;
 
 use super::Reconciler;
 use crate::kernel::CommitError;
@@ -14,12 +14,12 @@ use crate::sync::{NfTables, Quarantined, SyncReport};
 const MAX_USERS: usize = 16;
 
 impl<K: NfTables> Reconciler<K> {
-    /// Sets Services aside that need what the kernel has refused. If these are none, or many, the
-    /// fault is not theirs. After a comparison it is not known what the kernel has of them.
+    /// Quarantines the Services that need what the kernel has rejected. If these are none, or many,
+    /// the fault is not theirs. After a comparison it is not known what the kernel has of them.
     pub(super) fn quarantine_owners(
         &mut self,
         users: Vec<NamespacedName>,
-        object: Option<Box<(Family, Object)>>,
+        object: Option<Box<(Family, RejectedObject)>>,
         error: CommitError,
         is_unknown: bool,
         report: &mut SyncReport,
@@ -33,7 +33,7 @@ impl<K: NfTables> Reconciler<K> {
             if is_unknown {
                 self.mirror.forget(&service);
             }
-            // What it has kept is refused, too: then it keeps nothing.
+            // Its frozen objects are rejected, too: then it keeps none.
             let is_unknown = is_unknown && !kept.contains(&service);
             if self.quarantine.put(&service, &reason, is_unknown) {
                 report.quarantined.push(Quarantined { service, reason: reason.clone() });

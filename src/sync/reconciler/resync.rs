@@ -1,4 +1,4 @@
-//! Comparing what the kernel holds, all of it or what others may have changed.
+//! Compares the kernel's tables with the desired ones: all of them, or what foreign commits may have changed.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_rules::cluster::{ChangeSet, Cluster, Family};
 use weir_rules::config::Config;
-use weir_rules::reconcile::mirror::{Mirror, Object};
+use weir_rules::reconcile::mirror::{Mirror, RejectedObject};
 use weir_rules::transaction::diff::diff;
 
 use super::{Knowledge, Reconciler};
@@ -32,7 +32,7 @@ impl<K: NfTables> Reconciler<K> {
         let names = cluster.services.keys();
         let is_large =
             names.map(|it| estimated_elements(cluster, it)).sum::<usize>() > MAX_ELEMENTS;
-        // What Services have that are set aside can only come from what is desired.
+        // What quarantined Services have is known from the mirror only.
         let may_begin_anew = self.knowledge == Knowledge::Unknown && self.quarantine.len() == 0;
         let is_blank = may_begin_anew && is_large && self.kernel_is_blank(report)?;
         let change_set = match self.knowledge {
@@ -62,8 +62,9 @@ impl<K: NfTables> Reconciler<K> {
                 self.mark_synced(generation, report)
             }
             Err(ApplyError::Rejected { object, error }) => {
-                let find =
-                    |(family, object): &(Family, Object)| self.mirror.owners_of(*family, object);
+                let find = |(family, object): &(Family, RejectedObject)| {
+                    self.mirror.owners_of(*family, object)
+                };
                 let users = object.as_deref().map(find).unwrap_or_default();
                 self.quarantine_owners(users, object, error, true, report)
             }
@@ -101,8 +102,8 @@ impl<K: NfTables> Reconciler<K> {
         self.mark_synced(generation, report)
     }
 
-    /// Desires what has changed in the cluster, which then explains what differs by it. Gives how many Services
-    /// were compiled.
+    /// Applies queued changes to the mirror, which then explain the resulting differences. Returns how many
+    /// Services were compiled.
     fn expect(&mut self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> usize {
         if !self.was_equal {
             return self.mirror.set(cluster, config, change_set);

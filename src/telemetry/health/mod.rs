@@ -1,4 +1,4 @@
-//! Whether this node serves, as load balancers and the kubelet ask for it.
+//! The health of this node, as load balancers and the kubelet ask for it.
 
 mod report;
 
@@ -7,14 +7,14 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-pub use report::{FamilyHealth, FamilyStatus, Report};
+pub use report::{FamilyHealth, FamilyStatus, HealthReport};
 
 /// A point of time on the clock that never jumps, and what the wall clock said.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
     /// What durations are measured by.
     pub at: Instant,
-    /// What is told.
+    /// The status that is served.
     pub wall: Timestamp,
 }
 

@@ -8,18 +8,18 @@ use super::{Health, Moment};
 /// The body of an answer. The order of its fields is kube-proxy's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Report {
+pub struct HealthReport {
     /// When the kernel last held all, or now while all is well. `None` is Go's zero time.
     #[serde(serialize_with = "go_time")]
     pub last_updated: Option<Timestamp>,
     /// Now.
     pub current_time: Timestamp,
-    /// Whether the node is to stay; only /healthz tells.
+    /// Whether the node is to stay; only /healthz depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_eligible: Option<bool>,
     /// Whether all work is done or not late.
     pub healthy: bool,
-    /// Whether something has been programmed besides; only /readyz tells.
+    /// Whether something has been programmed besides; only /readyz depends on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<bool>,
     /// The process for whose end this one waits.
@@ -52,9 +52,9 @@ pub struct FamilyHealth {
     pub healthy: bool,
 }
 
-impl Report {
-    /// What /healthz tells, and whether it is good: of a weir that waits for another it is not, because it does not
-    /// keep the node, and the other tells of it.
+impl HealthReport {
+    /// The report of /healthz, and whether it is healthy. A weir that waits for another is not, because it does
+    /// not manage the node, and the other reports for it.
     pub fn healthz(health: &Health, now: Moment) -> (bool, Self) {
         let mut report = Self::new(health, now, health.is_healthy(now.at));
         let is_good = report.healthy && health.is_eligible() && health.waits_for().is_none();
@@ -62,17 +62,17 @@ impl Report {
         (is_good, report.recent_if(is_good, now))
     }
 
-    /// What /livez tells, and whether it is good: a node that is to go may well be alive, and so may one
-    /// that has much to do, and a weir that waits for another.
+    /// The report of /livez, and whether it is healthy: a node that is to go may well be alive, and so
+    /// may one that has much to do, and a weir that waits for another.
     pub fn livez(health: &Health, now: Moment) -> (bool, Self) {
         let report = Self::new(health, now, health.is_alive(now.at));
         let is_good = report.healthy;
         (is_good, report.recent_if(is_good, now))
     }
 
-    /// What /readyz tells, and whether it is good: whether this weir serves, for those who replace one
-    /// weir by another. kube-proxy has none; its /healthz is bad also on nodes that are to go, and its
-    /// /livez good where the API server has never answered.
+    /// The report of /readyz, and whether it is healthy: whether this weir serves, for those who
+    /// replace one weir by another. kube-proxy has none; its /healthz is bad also on nodes that are to
+    /// go, and its /livez good where the API server has never answered.
     pub fn readyz(health: &Health, now: Moment) -> (bool, Self) {
         let mut report = Self::new(health, now, health.is_healthy(now.at));
         let is_good = report.healthy && health.was_updated() && health.waits_for().is_none();

@@ -10,12 +10,12 @@ fn after(start: Instant, milliseconds: u64) -> Moment {
 }
 
 fn healthz(health: &Health, now: Moment) -> (bool, String) {
-    let (is_good, report) = Report::healthz(health, now);
+    let (is_good, report) = HealthReport::healthz(health, now);
     (is_good, serde_json::to_string(&report).unwrap())
 }
 
 fn livez(health: &Health, now: Moment) -> (bool, String) {
-    let (is_good, report) = Report::livez(health, now);
+    let (is_good, report) = HealthReport::livez(health, now);
     (is_good, serde_json::to_string(&report).unwrap())
 }
 
@@ -119,10 +119,10 @@ fn a_first_sync_that_never_succeeds_is_unhealthy() {
     let start = Instant::now();
     let mut health = Health::new(LIMIT);
     health.queued(start);
-    let (is_good, report) = Report::livez(&health, after(start, 60_000));
+    let (is_good, report) = HealthReport::livez(&health, after(start, 60_000));
     assert!(!is_good && report.status.is_some(), "{report:?}");
     health.settled();
-    assert!(Report::livez(&health, after(start, 60_000)).0);
+    assert!(HealthReport::livez(&health, after(start, 60_000)).0);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_node_is_ready_once_it_was_programmed_and_while_it_is_healthy() {
     let mut health = Health::new(LIMIT);
     let is_ready = |health: &Health, seconds: u64| {
         let now = after(start, 1000 * seconds);
-        (Report::livez(health, now).0, Report::readyz(health, now).0)
+        (HealthReport::livez(health, now).0, HealthReport::readyz(health, now).0)
     };
     assert_eq!(is_ready(&health, 0), (true, false), "nothing is known yet");
     health.updated(after(start, 0));

@@ -1,4 +1,4 @@
-//! What /metrics tells. docs/metrics.md lists it, and a test holds the two together.
+//! What /metrics serves. docs/metrics.md lists it, and a test compares the two.
 
 mod proxy;
 mod record;
@@ -43,7 +43,9 @@ impl Default for Metrics {
             book.gauges("kubernetes_build_info", &names, "Always 1; its labels tell the version.");
         build.with_label_values(&values).set(1);
         let (registry, mut entries) = book.close();
-        registry.register(Box::new(ProcessCollector::for_self())).expect("names of its own");
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("process metrics have names of their own");
 
         let mut slis = MetricsBuilder::default();
         let healthcheck = slis.gauges(
@@ -71,14 +73,14 @@ impl Metrics {
         &self.api
     }
 
-    /// What there is, but for what the process itself tells (`process_*`).
+    /// All metrics but those of the process itself (`process_*`).
     pub fn entries(&self) -> &[Descriptor] {
         &self.entries
     }
 
     /// All values, in Prometheus' text format.
     pub fn text(&self) -> Result<String, prometheus::Error> {
-        // The log counts these for the whole process.
+        // The log counts these for the entire process.
         let dropped = &self.own.dropped_log_lines;
         dropped.inc_by(logging::dropped_lines().saturating_sub(dropped.get()));
         TextEncoder::new().encode_to_string(&self.registry.gather())

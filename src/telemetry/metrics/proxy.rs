@@ -118,7 +118,7 @@ impl Proxy {
         }
     }
 
-    /// Makes the series of a family, so that they are there before there is anything to tell.
+    /// Makes the series of a family, so that they exist before the first value.
     pub(super) fn begin(&self, family: &str) {
         let histograms = [
             &self.sync,

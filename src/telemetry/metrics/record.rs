@@ -1,4 +1,4 @@
-//! What happens, counted.
+//! Updates metrics.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ impl Metrics {
         self.own.foreign_commits.inc_by(commits as u64);
     }
 
-    /// A sync has done this. So many Services are set aside.
+    /// Records a sync, and the number of quarantined Services.
     pub(crate) fn sync_finished(&self, report: &SyncReport, quarantined: usize) {
         let own = &self.own;
         own.recompiled.inc_by(report.recompiled as u64);

@@ -63,11 +63,11 @@ impl WeirMetrics {
             ),
             repairs: book.counter(
                 "weir_repairs_total",
-                "How often weir has undone what somebody else did to its tables.",
+                "How often weir has repaired foreign changes to its tables.",
             ),
             foreign_commits: book.counter(
                 "weir_foreign_commits_total",
-                "Transactions of others that changed weir's tables.",
+                "Foreign transactions that changed weir's tables.",
             ),
             waits: book.gauge(
                 "weir_waits_for_other",
@@ -84,29 +84,29 @@ impl WeirMetrics {
             ),
             refusals: book.counter(
                 "weir_refused_services_total",
-                "How often the kernel has refused a Service for a new reason.",
+                "How often the kernel has rejected a Service for a new reason.",
             ),
             quarantined: book.gauge(
                 "weir_set_aside_services",
-                "Services that the kernel refuses. They stay as they were, and are tried again.",
+                "Quarantined Services: the kernel rejects them. They stay as programmed last, and are retried.",
             ),
             over_limit: book.gauge(
                 "weir_limited_services",
-                "Services that have more addresses with ports, or endpoints, than they may.",
+                "Services that exceed a limit on addresses with ports, or on endpoints.",
             ),
             lost_claims: book.gauges(
                 "weir_lost_claims",
                 &["kind"],
-                "Addresses with a port, and node ports, that a Service claims and another has.",
+                "Addresses with a port, and node ports, that a Service has lost to another.",
             ),
             update: book.histogram(
                 "weir_update_duration_seconds",
                 update_buckets(),
-                "Time from notice of a change to its commit, with all attempts.",
+                "Time from the notification of a change to its commit, with all attempts.",
             ),
             flow_failures: book.counter(
                 "weir_stale_flow_failures_total",
-                "How often stale UDP flows could not be removed; it is tried again.",
+                "How often stale UDP flows could not be removed; removal is retried.",
             ),
             config_is_good: book.gauge(
                 "weir_config_last_reload_successful",

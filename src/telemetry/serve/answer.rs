@@ -1,4 +1,4 @@
-//! Requests and answers, in the words of Go's `net/http`.
+//! Requests and answers, worded as Go's `net/http` words them.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Sockets, and the connections that come to them.
+//! Listening sockets and their connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;

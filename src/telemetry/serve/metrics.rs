@@ -1,4 +1,4 @@
-//! What is served at metricsBindAddress (`serveMetrics` of cmd/kube-proxy/app/server.go).
+//! The server at metricsBindAddress (`serveMetrics` of cmd/kube-proxy/app/server.go).
 
 use std::sync::Arc;
 

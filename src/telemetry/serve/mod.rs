@@ -1,4 +1,4 @@
-//! What weir answers over HTTP, as kube-proxy does: health, metrics, and the health checks of load
+//! weir's HTTP servers, which answer as kube-proxy's do: health, metrics, and the health checks of load
 //! balancers.
 //!
 //! The servers run on the agent's runtime, beside the agent's steps, which block a thread of their
@@ -43,7 +43,7 @@ pub struct Serving {
     pub bind_address_hard_fail: bool,
 }
 
-/// Is told which Service's health check cannot be answered, and why.
+/// Called with the Service whose health check cannot be answered, and why.
 pub type TellFailure = Box<dyn Fn(&NamespacedName, &str) + Send>;
 
 /// An address that cannot be bound.
@@ -65,7 +65,8 @@ pub struct Servers {
 
 impl Servers {
     /// Starts to serve. Fails if an address cannot be bound and that is to be fatal; otherwise it is
-    /// tried again and again. Health checks of Services that cannot be answered are logged and told.
+    /// tried again and again. Health checks of Services that cannot be answered are logged and
+    /// reported.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

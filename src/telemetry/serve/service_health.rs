@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 use weir_rules::cluster::NamespacedName;
-use weir_rules::facts::health_checks::Check;
+use weir_rules::facts::health_checks::HealthCheck;
 
 use super::answer::{Answer, Handler, JSON, answer, with};
 use super::listen::{Families, listen, serve};
@@ -77,7 +77,7 @@ impl CheckServers {
         }
     }
 
-    fn open_one(&mut self, address: SocketAddr, check: &Check) {
+    fn open_one(&mut self, address: SocketAddr, check: &HealthCheck) {
         let service = &check.service;
         let listener = match listen(address, Families::Own) {
             Ok(listener) => listener,
@@ -99,7 +99,7 @@ impl CheckServers {
         self.open.insert(address, self.tasks.spawn(serve(listener, handler)));
     }
 
-    /// Says that a health check cannot be answered.
+    /// Reports that a health check cannot be answered.
     fn tell(&self, service: &NamespacedName, address: SocketAddr, reason: &str) {
         let what = format!("cannot listen on {address} for the health check: {reason}");
         let why = format!(
@@ -125,8 +125,8 @@ fn handler(address: SocketAddr, observed: &Arc<AgentStatus>) -> Handler {
     })
 }
 
-fn tell(check: &Check, is_healthy: bool) -> Answer {
-    let Check { service, local_endpoints: count, .. } = check;
+fn tell(check: &HealthCheck, is_healthy: bool) -> Answer {
+    let HealthCheck { service, local_endpoints: count, .. } = check;
     let (namespace, name) = (service.namespace(), service.name());
     let is_good = *count > 0 && is_healthy;
     let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

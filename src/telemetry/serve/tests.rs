@@ -40,7 +40,7 @@ fn start(handler: Handler) -> (SocketAddr, JoinSet<()>) {
     (address, tasks)
 }
 
-/// Asks with a method and a path; gives the whole answer, but for its date and its end of lines.
+/// Asks with a method and a path; returns the complete answer, except for its date and its line ends.
 async fn ask(address: SocketAddr, method: &str, path: &str) -> std::io::Result<String> {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
     let talk = move || {

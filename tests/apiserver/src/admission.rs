@@ -1,4 +1,4 @@
-//! Who may ask, and for what.
+//! Authentication and authorisation.
 
 use serde_json::Value;
 use tokio_rustls::rustls::pki_types::CertificateDer;

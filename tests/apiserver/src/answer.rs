@@ -1,4 +1,4 @@
-//! The text of answers.
+//! Texts of responses.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Connections: where they come in, and what they speak.
+//! Accepts connections and negotiates their protocol.
 
 use std::io;
 use std::net::TcpListener;

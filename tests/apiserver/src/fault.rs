@@ -1,4 +1,4 @@
-//! What goes wrong, on command.
+//! Faults on command.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Handles a request.
 
 use std::io;
 use std::sync::Arc;

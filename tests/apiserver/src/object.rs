@@ -1,5 +1,5 @@
-//! An object as the server keeps it: as text, because of a large cluster that takes a twentieth of the
-//! memory, and what selectors ask for.
+//! An object as the server stores it: its text, which takes a twentieth of the memory of parsed JSON, and the
+//! fields that selectors need.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! The server: what tests hold in their hands.
+//! The server as tests use it.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! The objects and how they came to be what they are.
+//! The objects and their history.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Connections break where they are told to.
+//! Connections break where a test asks for it.
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

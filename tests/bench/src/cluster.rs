@@ -1,4 +1,4 @@
-//! The cluster as weir keeps it, for what is asked of weir's code directly.
+//! The cluster as weir stores it, for measurements of weir's code alone.
 
 use std::net::Ipv4Addr;
 

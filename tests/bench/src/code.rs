@@ -1,4 +1,4 @@
-//! What criterion has measured of parts of the code, as a table.
+//! Tabulates criterion's measurements of parts of the code.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Many measurements of one thing, in few numbers.
+//! Summaries of many measurements.
 
 use std::fmt;
 use std::time::Duration;

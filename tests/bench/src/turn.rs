@@ -1,5 +1,4 @@
-//! How long the kernel is busy with others' transactions, from outside: how long another must wait for
-//! its turn.
+//! Measures from outside how long a writer waits while the kernel commits another's transaction.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! What a process has used.
+//! The resources that a process has used.
 
 use std::fs;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The cluster: so many Services with so many endpoints each, and how they change.
+//! The cluster under test, its size and its changes.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

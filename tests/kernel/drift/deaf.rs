@@ -1,4 +1,4 @@
-//! weir cannot listen to nf_tables any more behind a large transaction of its own.
+//! weir loses its nf_tables subscription behind a large transaction of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What others do to weir's tables, and what the running weir does about it.
+//! Foreign changes to weir's tables, and how the running weir repairs them.
 
 use std::time::{Duration, Instant};
 
@@ -153,7 +153,7 @@ fn who_has_changed_the_tables_is_in_the_log_and_in_an_event_on_the_node() {
     };
     wait_for("an Event", LIMIT, || !events().is_empty());
     let [event] = &events()[..] else { panic!("one for all: {:#?}", events()) };
-    assert_eq!(event["note"], "nft has changed weir's tables; they are as they were again");
+    assert_eq!(event["note"], "nft has changed weir's tables; weir has restored them");
     assert_eq!((&event["type"], &event["action"]), (&json!("Warning"), &json!("SyncProxyRules")));
     assert_eq!(event["regarding"]["kind"], "Node");
     assert_eq!(event["regarding"]["name"], "node-a");

@@ -1,4 +1,4 @@
-//! Others that do not leave weir's tables alone, or never rest beside them.
+//! Foreign writers that keep changing weir's tables, or never rest beside them.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

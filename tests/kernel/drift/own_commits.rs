@@ -1,4 +1,4 @@
-//! weir's own commits are never taken for somebody else's: on the real kernel, which tells of all.
+//! weir's own commits are never taken for foreign ones, on the real kernel and with all of its notifications.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! Any changes of the cluster, on the real kernel with nobody else in its network namespace.
+//! Random changes of the cluster, on the real kernel with no other writer in its network namespace.
 
 use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};

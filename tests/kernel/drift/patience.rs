@@ -1,4 +1,4 @@
-//! When weir does nothing though something happens.
+//! Events to which weir does not react.
 
 use std::fs;
 use std::io::Write;

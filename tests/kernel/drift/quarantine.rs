@@ -1,4 +1,4 @@
-//! A Service that the kernel refuses, and what weir tells of it.
+//! A Service that the kernel rejects, and how weir reports it.
 
 use serde_json::{Value, json};
 use weir_testbed::wait_for;

@@ -1,4 +1,4 @@
-//! Two weirs in one network namespace: one keeps the tables, the other waits for its end.
+//! Two weirs in one network namespace: one manages the tables, the other waits until it ends.
 
 use std::fs;
 use std::path::Path;

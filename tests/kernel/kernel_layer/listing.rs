@@ -1,4 +1,4 @@
-//! What nft lists, in a form that can be compared.
+//! nft's listings, normalised for comparison.
 
 use std::process::Output;
 

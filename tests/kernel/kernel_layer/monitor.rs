@@ -1,4 +1,4 @@
-//! Hearing what others do to weir's tables, told by the real kernel.
+//! Notifications of foreign changes, from the real kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -303,11 +303,14 @@ fn its_descriptor_wakes_whoever_waits_for_each_commit() {
         let waker = node.monitor.waker().expect("a descriptor");
         let mut notice = Notice::new(waker).expect("it can be waited for");
         for count in 1..=3 {
-            let told = timeout(Duration::from_millis(1), notice.told()).await;
+            let told = timeout(Duration::from_millis(1), notice.readable()).await;
             assert!(told.is_err(), "nothing was told before commit {count}");
             node.nft("add table ip other");
             node.nft("delete table ip other");
-            timeout(LIMIT, notice.told()).await.expect("it wakes in time").expect("it can wait");
+            timeout(LIMIT, notice.readable())
+                .await
+                .expect("it wakes in time")
+                .expect("it can wait");
             let foreign = node.monitor.drain();
             assert_eq!(foreign.generation, node.kernel.generation().ok(), "commit {count}");
         }

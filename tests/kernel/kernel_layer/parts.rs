@@ -1,4 +1,4 @@
-//! Reading parts of weir's tables from the real kernel.
+//! Partial dumps of weir's tables from the real kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};

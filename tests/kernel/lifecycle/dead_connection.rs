@@ -1,4 +1,4 @@
-//! The network between a node and its API server goes away without a word: no RST, no FIN.
+//! The network between a node and its API server fails silently: no RST, no FIN.
 
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

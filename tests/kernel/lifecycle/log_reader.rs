@@ -1,4 +1,4 @@
-//! Whoever reads the log has stopped, and the pipe to him is full. And SIGHUP.
+//! The reader of the log has stopped, and the pipe to it is full. Also SIGHUP.
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;

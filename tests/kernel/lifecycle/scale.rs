@@ -1,5 +1,4 @@
-//! What a change costs where there are many Services: numbers of things done, which hold on any
-//! machine.
+//! The cost of a change among many Services, counted in operations, which are the same on any machine.
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;

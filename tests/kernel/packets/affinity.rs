@@ -1,4 +1,4 @@
-//! Session affinity: what the kernel learns, for how long, and what weir makes of it.
+//! Session affinity: what the kernel learns, for how long, and what weir keeps of it.
 
 use std::collections::BTreeSet;
 use std::io::Write;

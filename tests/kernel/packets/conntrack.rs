@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use weir::netlink::addresses::own_addresses;
-use weir::netlink::conntrack::Table;
+use weir::netlink::conntrack::ConntrackTable;
 use weir_rules::facts::stale_flows::Flow;
 use weir_testbed::{Family, Netns, Outcome, Process, SILENCE, Testbed, wait_for};
 
@@ -251,7 +251,7 @@ fn clients_that_were_there_before_the_service_reach_its_first_endpoint() {
             scope.spawn(|| assert_eq!(client.ask(SILENCE).server(), None, "{}", client.name));
         }
     });
-    let early = bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+    let early = bed.node().run(|| ConntrackTable::open().unwrap().select(is_udp)).unwrap();
     assert_eq!(early.len(), 12, "{early:?}");
     apply(&bed, &manifests(FULL, &[("b1", "")]));
     clients.iter().for_each(|client| client.is_answered_by("b1"));
@@ -350,7 +350,7 @@ fn what_is_not_weirs_stays() {
     }
     // The test's own premise: forgotten, they go to b2.
     bed.node().run(|| {
-        let mut table = Table::open().unwrap();
+        let mut table = ConntrackTable::open().unwrap();
         for entry in table.select(is_udp).unwrap() {
             assert!(table.delete(&entry).unwrap());
         }
@@ -378,7 +378,7 @@ fn in_whatever_zone_a_flow_is_tracked_it_leaves_an_endpoint_that_goes() {
         apply(&bed, &manifests(FULL, &[("b1", "")]));
         let clients = clients(&bed);
         clients.iter().for_each(|client| client.is_answered_by("b1"));
-        let entries = bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let entries = bed.node().run(|| ConntrackTable::open().unwrap().select(is_udp)).unwrap();
         let zoned = entries.iter().filter(|entry| !entry.as_ref().is_in_default_zone);
         assert_eq!(zoned.count(), 12, "the premise, with {set}: {entries:?}");
         let said = apply(&bed, &manifests(FULL, &[("b2", "")]));
@@ -401,7 +401,7 @@ fn what_a_neighbour_tracks_in_a_zone_and_nobody_has_translated_stays() {
                 scope.spawn(|| assert_eq!(client.ask(SILENCE).server(), None, "{}", client.name));
             }
         });
-        let entries = || bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+        let entries = || bed.node().run(|| ConntrackTable::open().unwrap().select(is_udp)).unwrap();
         let before = entries();
         assert_eq!(before.len(), 12, "{set}");
         let said = apply(&bed, &manifests(FULL, &[("b1", "")]));
@@ -420,7 +420,7 @@ fn an_entry_is_deleted_in_its_own_zone() {
     use_zone(&bed, ZONES[0]);
     clients.iter().for_each(|client| client.is_answered_by("b1"));
     bed.node().run(|| {
-        let mut table = Table::open().unwrap();
+        let mut table = ConntrackTable::open().unwrap();
         let zoned = |flow: &Flow| is_udp(flow) && !flow.is_in_default_zone;
         let plain = |flow: &Flow| is_udp(flow) && flow.is_in_default_zone;
         let plain_entries = table.select(plain).unwrap();
@@ -442,7 +442,7 @@ fn an_entry_is_deleted_once_and_alone() {
     let clients = clients(&bed);
     clients.iter().for_each(|client| client.is_answered_by("b1"));
     bed.node().run(|| {
-        let mut table = Table::open().unwrap();
+        let mut table = ConntrackTable::open().unwrap();
         let entries = table.select(is_udp).unwrap();
         assert_eq!(entries.len(), 12);
         for (gone, entry) in entries.iter().enumerate() {
@@ -468,7 +468,7 @@ fn a_long_table_is_read_whole() {
         socket.set_read_timeout(Some(LIMIT)).expect("it is not zero");
         socket.recv(&mut [0; 512]).expect("b1 answers");
     }
-    let flows = bed.node().run(|| Table::open().unwrap().select(is_udp)).unwrap();
+    let flows = bed.node().run(|| ConntrackTable::open().unwrap().select(is_udp)).unwrap();
     let mut ports: Vec<u16> = flows.iter().map(|entry| entry.as_ref().source.port()).collect();
     let mut sent: Vec<u16> = sockets.iter().map(|s| s.local_addr().unwrap().port()).collect();
     ports.sort_unstable();
@@ -479,7 +479,7 @@ fn a_long_table_is_read_whole() {
 #[test]
 fn a_namespace_in_which_nothing_is_tracked_has_nothing_to_remove() {
     let ns = Netns::new("empty");
-    assert_eq!(ns.run(|| Table::open().unwrap().select(|_| true)).unwrap(), []);
+    assert_eq!(ns.run(|| ConntrackTable::open().unwrap().select(|_| true)).unwrap(), []);
     let loopback: [IpAddr; 2] = [[127, 0, 0, 1].into(), "::1".parse().unwrap()];
     assert_eq!(ns.run(|| own_addresses().unwrap()), loopback.into());
 }

@@ -1,4 +1,4 @@
-//! What the host's network lacks is said, once, and again when it changes.
+//! Missing settings of the host's network are logged once, and again when they change.
 
 use std::fs;
 use std::process::Stdio;

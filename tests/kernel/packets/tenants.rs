@@ -1,4 +1,4 @@
-//! What one Service may not do to another, or to the node.
+//! Isolation: what one Service cannot do to another, or to the node.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Clients: one connection or datagram, and what came of it.
+//! Clients: one connection or datagram, and its outcome.
 
 use std::io::{self, ErrorKind, Read};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};

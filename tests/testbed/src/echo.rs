@@ -1,4 +1,4 @@
-//! Servers that say who they are and whom they see.
+//! Servers that answer with their own name and the client's address.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};

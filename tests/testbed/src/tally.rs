@@ -1,4 +1,4 @@
-//! Many questions, counted by who answered.
+//! Many questions, counted by the server that answered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A node in small: its pods on one side, a router and hosts beyond it on the other.
+//! A miniature node: its pods on one side, a router and hosts beyond it on the other.
 //!
 //! ```text
 //!  pod ──veth── ┌──────┐          ┌───────┐ ──veth── outside host

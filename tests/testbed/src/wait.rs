@@ -1,4 +1,4 @@
-//! Waiting for an effect, within a bound.
+//! Waits for an effect, with a timeout.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What a change means for UDP flows.
+//! The effect of a committed transaction on UDP flows.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

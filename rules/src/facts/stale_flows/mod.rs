@@ -1,4 +1,4 @@
-//! Which connection-tracking entries hold a UDP flow away from where it should go.
+//! Finds stale UDP conntrack entries.
 //!
 //! The kernel asks the ruleset about the first packet of a flow only, and a UDP client that does
 //! not pause never has a second first packet. So entries have to go when what they say is no
@@ -28,7 +28,7 @@ pub use serving::ServedDestinations;
 
 use crate::cluster::{Family, Protocol};
 
-/// What an entry of the connection-tracking table says of a flow.
+/// A flow as a conntrack entry describes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
     /// The protocol.

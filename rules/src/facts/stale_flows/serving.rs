@@ -1,4 +1,4 @@
-//! Who may go on answering UDP flows.
+//! The endpoints that may go on answering established UDP flows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -53,7 +53,7 @@ enum AnsweringPolicy {
 /// Which sources are Pods.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum Pods {
-    /// An entry does not tell, for it has no interface. Any source could be one.
+    /// An entry does not show that, because it has no interface. Any source could be one.
     #[default]
     Unknown,
     /// Those in these networks.
@@ -73,8 +73,8 @@ impl ServedDestinations {
         serving
     }
 
-    /// Takes note of a Service as it is now, if there still is one of this name, and of what it has
-    /// lost to others, on a node of that name; gives what its changes mean.
+    /// Records a Service as it is now, if one of this name still exists, without the claims that it
+    /// has lost to others, on a node of that name; returns the effect of its changes on flows.
     pub(crate) fn update(
         &mut self,
         name: &NamespacedName,
@@ -104,7 +104,7 @@ impl ServedDestinations {
         effect
     }
 
-    /// Takes note of what a Service is to have, of which a part is programmed: until it is
+    /// Records the target state of a Service that is programmed in part: until it is
     /// [updated](Self::update), who may answer before or after may answer.
     pub(crate) fn arrive(
         &mut self,
@@ -117,7 +117,7 @@ impl ServedDestinations {
         self.arriving.get_or_insert_default().update(name, service, lost, slices, node);
     }
 
-    /// No longer is just a part programmed of a Service. Says whether it was.
+    /// Records that a Service is no longer programmed in part. Returns whether it was.
     fn arrived(&mut self, name: &NamespacedName) -> bool {
         let Some(arriving) = &mut self.arriving else { return false };
         let has_arrived = arriving.of_service.contains_key(name);
@@ -157,7 +157,7 @@ impl ServedDestinations {
         destinations.any(|destination| self.destinations[destination].len() > 1)
     }
 
-    /// Takes note of the node and the settings as they are now; gives what their changes mean.
+    /// Records the node and the settings as they are now; returns the effect of their changes on flows.
     pub(crate) fn surround(&mut self, cluster: &Cluster, config: &Config) -> FlowImpact {
         let networks =
             Family::ALL.into_iter().flat_map(|family| node_port_networks(family, cluster, config));

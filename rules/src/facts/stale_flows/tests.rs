@@ -391,7 +391,7 @@ fn removed_tables_and_maps_count() {
 
     let mut without_map = full.clone();
     let table = without_map.tables.get_mut(&Family::Ipv6).unwrap();
-    table.sets.remove(names::NO_ENDPOINT_SERVICES).expect("it is there");
+    table.sets.remove(names::NO_ENDPOINT_SERVICES).expect("every table declares this map");
     let effect = FlowImpact::of(&diff(&full, &without_map));
     assert_eq!(effect.removed, [at("fd00:96::10")].into());
 }

@@ -1,4 +1,4 @@
-//! What changes for some Services, as much of it as one transaction should take.
+//! Plans changes to Services in batches that fit one transaction each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
@@ -7,7 +7,7 @@ use super::compiled::Compiled;
 use super::delta::Delta;
 use super::owners::destination;
 use super::partial::{distance, towards};
-use super::{Mirror, Plan, State, TablePlan, index};
+use super::{Mirror, Plan, TableMirror, TablePlan, index};
 use crate::cluster::{Cluster, Family, NamespacedName};
 use crate::compile::{Entry, Fragment, Skeleton};
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// All of what changes for these Services, in one piece.
+    /// Everything that changes for these Services, in one batch.
     pub(super) fn all(services: &BTreeSet<NamespacedName>, environment: bool) -> Self {
         Self {
             services: services.iter().cloned().collect(),
@@ -74,7 +74,7 @@ impl Mirror {
         plan
     }
 
-    /// A plan that does not tell what differs.
+    /// A plan without `before` and `after`.
     pub(super) fn compile_batch(
         &self,
         cluster: &Cluster,
@@ -95,7 +95,7 @@ impl Mirror {
             && self.is_split(&drafts, cluster, batch, compiled, &mut plan, &mut known);
         let mut room = batch.max_elements;
         for name in &batch.services {
-            if self.left.contains(name) {
+            if self.frozen.contains(name) {
                 plan.finished.push(name.clone());
                 continue;
             }
@@ -151,8 +151,8 @@ impl Mirror {
         plan
     }
 
-    /// Whether a Service of the batch gets what another has that does not go in it as a whole. Where all
-    /// goes that gives something up, nothing has to be left to anybody. What was compiled for that is `known`.
+    /// Whether a Service of the batch gets what another has that is not planned in full. Where all goes that
+    /// gives something up, nothing has to be left to anybody. What was compiled for that is `known`.
     fn is_split<'a>(
         &self,
         drafts: &[Draft<'_>; 2],
@@ -163,7 +163,7 @@ impl Mirror {
         known: &mut HashMap<&'a NamespacedName, Changes>,
     ) -> bool {
         let (mut whole, mut room) = (HashSet::new(), batch.max_elements);
-        let services = batch.services.iter().filter(|name| !self.left.contains(*name));
+        let services = batch.services.iter().filter(|name| !self.frozen.contains(*name));
         for name in services {
             let changes = changes(drafts, name, cluster, compiled, plan);
             let cost = cost(&changes);
@@ -175,7 +175,7 @@ impl Mirror {
             whole.insert(name);
         }
         let owners = known.keys().filter_map(|name| batch.contested.get(*name)).flatten();
-        owners.into_iter().any(|owner| !whole.contains(owner) && !self.left.contains(owner))
+        owners.into_iter().any(|owner| !whole.contains(owner) && !self.frozen.contains(owner))
     }
 }
 
@@ -204,7 +204,7 @@ fn cost(changes: &Changes) -> usize {
 
 /// A change of a family's table, as far as it is compiled.
 struct Draft<'a> {
-    state: Option<&'a State>,
+    state: Option<&'a TableMirror>,
     /// `None` if it stays.
     new_frame: Option<Skeleton>,
     fragments: Vec<(NamespacedName, Fragment)>,
@@ -216,7 +216,7 @@ struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     fn new(
-        state: Option<&'a State>,
+        state: Option<&'a TableMirror>,
         family: Family,
         cluster: &Cluster,
         config: &Config,
@@ -230,7 +230,7 @@ impl<'a> Draft<'a> {
 
     fn frame(&self) -> &Skeleton {
         let frame = self.new_frame.as_ref().or(self.state.map(|state| &state.frame));
-        frame.expect("one of the two is there")
+        frame.expect("a table that stays has its old skeleton, any other a new one")
     }
 
     /// What a Service adds now.
@@ -249,7 +249,7 @@ impl<'a> Draft<'a> {
         self.fragments.push((name.clone(), after));
     }
 
-    /// Leaves to others what they still have; says whether that is anything.
+    /// Leaves to others what they still have; returns whether there is anything.
     fn leave_to(
         &self,
         owners: &BTreeSet<NamespacedName>,

@@ -1,7 +1,7 @@
-//! What a Service adds, in few bytes.
+//! A compact encoding of fragments.
 //!
-//! A list of endpoints is most of it. Its elements differ in slot and endpoint only, so that it is
-//! written as one destination, its first slot, and endpoint after endpoint.
+//! Most of a fragment is lists of endpoints. The elements of a list differ in slot and endpoint only, so a list
+//! is written as its destination, its first slot, and one endpoint after the other.
 
 use super::owners::destination;
 use crate::compile::{Balancer, Entry, Fragment, Map};
@@ -18,11 +18,11 @@ const JUMP: u8 = 1;
 const DROP: u8 = 2;
 const RETURN: u8 = 3;
 
-/// Writes a fragment behind `bytes`, one record after the other: what it is, and its content. Gives
+/// Writes a fragment behind `bytes`, one record after the other: its kind, and its content. Returns
 /// what few Services have, for which there are no records.
 pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
     let Fragment { elements, shared, balancers, own, learns } = fragment;
-    let mut records = Writer(bytes);
+    let mut records = FragmentWriter(bytes);
     let rest = elements.chunk_by(goes_on).filter(|list| !records.put_list(list));
     let rest = rest.flatten().cloned().collect();
     for (map, key) in shared {
@@ -42,7 +42,7 @@ pub(super) fn pack(fragment: Fragment, bytes: &mut Vec<u8>) -> Fragment {
 pub(super) fn unpack(bytes: &[u8], rest: Fragment) -> Fragment {
     let (mut elements, mut balancers) = (Vec::new(), Vec::from(rest.balancers));
     let mut shared = Vec::new();
-    let mut records = Reader(bytes);
+    let mut records = FragmentReader(bytes);
     while let Some(kind) = records.number() {
         match kind {
             BALANCER => balancers.extend(Balancer::shared(&Name::new(records.text()))),
@@ -84,10 +84,10 @@ fn slot(map: Map, key: &RawKey) -> Option<u32> {
     map.has_slots().then(|| key.last_slot())?
 }
 
-struct Writer<'a>(&'a mut Vec<u8>);
+struct FragmentWriter<'a>(&'a mut Vec<u8>);
 
-impl Writer<'_> {
-    /// Says whether there are records for such elements.
+impl FragmentWriter<'_> {
+    /// Returns whether there are records for such elements.
     fn put_list(&mut self, list: &[Entry]) -> bool {
         let Some((map, key, first)) = list.first() else { return true };
         match &first.data {
@@ -136,14 +136,14 @@ impl Writer<'_> {
 
     /// At most 255 bytes.
     fn put(&mut self, bytes: &[u8]) {
-        self.put_number(u8::try_from(bytes.len()).expect("it is short"));
+        self.put_number(u8::try_from(bytes.len()).expect("keys and texts have at most 255 bytes"));
         self.0.extend(bytes);
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct FragmentReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> FragmentReader<'a> {
     fn elements(&mut self, map: Map, elements: &mut Vec<Entry>) {
         let key = self.key();
         let Some(first) = slot(map, &key) else {
@@ -151,11 +151,14 @@ impl<'a> Reader<'a> {
             let comment = Some(self.text()).filter(|text| !text.is_empty()).map(Box::from);
             return elements.push((map, key, Element { data, comment }));
         };
-        let destination = destination(map, &key).expect("it has a slot");
-        let count = u32::from_be_bytes(self.take(4).try_into().expect("four")) as usize;
+        let destination =
+            destination(map, &key).expect("`pack` writes only slotted maps in this form");
+        let count = u32::from_be_bytes(
+            self.take(4).try_into().expect("`take` returns the requested length"),
+        ) as usize;
         let length = usize::from(self.take(1)[0]);
         for slot in (first..=u32::MAX).take(count) {
-            let endpoint = RawValue::from_bytes(self.take(length)).expect("it was one");
+            let endpoint = RawValue::from_bytes(self.take(length)).expect("`pack` wrote a key");
             elements.push((map, destination.slot(slot), Element::new(Data::Values(endpoint))));
         }
     }
@@ -170,11 +173,11 @@ impl<'a> Reader<'a> {
     }
 
     fn key(&mut self) -> RawKey {
-        RawKey::from_bytes(self.bytes()).expect("it was one")
+        RawKey::from_bytes(self.bytes()).expect("`pack` wrote a key")
     }
 
     fn text(&mut self) -> &'a str {
-        std::str::from_utf8(self.bytes()).expect("it was text")
+        std::str::from_utf8(self.bytes()).expect("`pack` wrote UTF-8")
     }
 
     fn bytes(&mut self) -> &'a [u8] {
@@ -188,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, length: usize) -> &'a [u8] {
-        self.0.split_off(..length).expect("all that was written can be read")
+        self.0.split_off(..length).expect("records are read as they were written")
     }
 }
 

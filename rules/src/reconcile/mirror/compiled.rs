@@ -1,4 +1,4 @@
-//! What was compiled of a Service that takes several batches.
+//! Caches the compiled fragment of a Service that takes several batches.
 
 use super::owners::destination;
 use crate::cluster::{ChangeSet, NamespacedName};
@@ -8,13 +8,13 @@ use crate::nft::Data;
 /// What a Service that takes several batches is to add, so that it is compiled once and not for each.
 ///
 /// It is good for as long as nothing has changed that it follows from: the Service, its EndpointSlices,
-/// which of its claims are another's, and the surroundings. Each change of these is a [`ChangeSet`], and
-/// other surroundings are seen where a batch is planned.
+/// which of its claims belong to others, and the node's environment. Each change of these is a
+/// [`ChangeSet`], and a changed environment is detected when a batch is planned.
 #[derive(Debug, Default)]
 pub struct Compiled(Option<(NamespacedName, [Fragment; 2])>);
 
 impl Compiled {
-    /// What was touched is compiled anew.
+    /// Drops what has changed, which is then compiled again.
     pub fn invalidate(&mut self, change_set: &ChangeSet) {
         let is_touched =
             |(name, _): &mut _| change_set.environment || change_set.services.contains(name);

@@ -1,8 +1,8 @@
-//! What differs between a table as it is and as it should be, as two small tables.
+//! The delta of a planned change: one partial table before, one after.
 
 use std::collections::HashMap;
 
-use super::{Shared, State, TablePlan, each_shared};
+use super::{SharedObject, TableMirror, TablePlan, each_shared};
 use crate::compile::{Fragment, Map, Skeleton, learning};
 use crate::nft::{Data, Element, Name, RawKey, Set, Table};
 
@@ -13,10 +13,10 @@ pub(super) struct Delta {
 }
 
 impl Delta {
-    /// The two sides of a change of a table; none on the side where there is no table, and on both
-    /// if nothing changes.
+    /// The delta of a table: its parts before and after. There is none where there is no table, and
+    /// on both if nothing changes.
     pub(super) fn compare(
-        state: Option<&State>,
+        state: Option<&TableMirror>,
         plan: &TablePlan,
     ) -> (Option<Table>, Option<Table>) {
         let old = state.map(|state| &state.frame);
@@ -29,7 +29,7 @@ impl Delta {
         sides.after.comment.clone_from(&new.base.comment);
         let frames = Frames { old: old.unwrap_or(new), new };
 
-        let mut changes: HashMap<Shared, isize> = HashMap::new();
+        let mut changes: HashMap<SharedObject, isize> = HashMap::new();
         for (name, after) in &plan.fragments {
             let whole;
             let (before, after) = match &plan.step {
@@ -43,7 +43,7 @@ impl Delta {
             each_shared(before, |shared| *changes.entry(shared).or_default() -= 1);
             each_shared(after, |shared| *changes.entry(shared).or_default() += 1);
         }
-        let count = |shared: &Shared| {
+        let count = |shared: &SharedObject| {
             state.and_then(|s| s.refcounts.get(shared)).map_or(0, |&n| n as isize)
         };
         for (shared, change) in &changes {
@@ -55,9 +55,10 @@ impl Delta {
             }
         }
         if old.is_some_and(|old| old.is_from_pod != new.is_from_pod) {
-            let stays = |shared: &&Shared| count(shared) + changes.get(shared).unwrap_or(&0) > 0;
+            let stays =
+                |shared: &&SharedObject| count(shared) + changes.get(shared).unwrap_or(&0) > 0;
             for shared in state.into_iter().flat_map(|state| state.refcounts.keys()).filter(stays) {
-                if matches!(shared, Shared::Chain(_)) {
+                if matches!(shared, SharedObject::Chain(_)) {
                     sides.add_shared(shared, frames, true, true);
                 }
             }
@@ -73,7 +74,7 @@ impl Delta {
 
     fn add_fragments(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         before.differences(after, |map, key, old, new| {
-            self.declare(map, frame);
+            self.declare_set(map, frame);
             if let Some(old) = old {
                 insert(&mut self.before, map, *key, old.clone());
             }
@@ -88,12 +89,12 @@ impl Delta {
         }
     }
 
-    /// What tells which clients are still good: besides the rules that learn, all of the lists, and
-    /// the maps that hold the clients.
+    /// What decides which learned clients are still valid: besides the rules that learn, all of the
+    /// lists, and the maps that hold the clients.
     fn add_affinity(&mut self, before: &Fragment, after: &Fragment, frame: &Skeleton) {
         let members = before.members().chain(after.members());
         if members.count() > 0 {
-            self.declare(Map::AffinityEndpoints, frame);
+            self.declare_set(Map::AffinityEndpoints, frame);
         }
         for (side, fragment) in [(&mut self.before, before), (&mut self.after, after)] {
             for (map, key, element) in fragment.members() {
@@ -115,14 +116,14 @@ impl Delta {
         }
     }
 
-    fn add_shared(&mut self, shared: &Shared, frames: Frames<'_>, before: bool, after: bool) {
+    fn add_shared(&mut self, shared: &SharedObject, frames: Frames<'_>, before: bool, after: bool) {
         match shared {
-            Shared::Element(map, key) => {
-                self.declare(*map, frames.new);
+            SharedObject::Element(map, key) => {
+                self.declare_set(*map, frames.new);
                 let side = if before { &mut self.before } else { &mut self.after };
                 insert(side, *map, *key, Element::new(Data::Nothing));
             }
-            Shared::Chain(balancer) => {
+            SharedObject::Chain(balancer) => {
                 let sides =
                     [(&mut self.before, frames.old, before), (&mut self.after, frames.new, after)];
                 for (side, frame, _) in sides.into_iter().filter(|(_, _, is_there)| *is_there) {
@@ -130,7 +131,7 @@ impl Delta {
                     side.chains.insert(balancer.name(), chain);
                 }
             }
-            Shared::Learning => {
+            SharedObject::Learning => {
                 let learning = learning();
                 let (here, there) = if before {
                     (&mut self.before, &mut self.after)
@@ -143,8 +144,8 @@ impl Delta {
         }
     }
 
-    /// Has a map on both sides.
-    fn declare(&mut self, map: Map, frame: &Skeleton) {
+    /// Declares a map on both sides.
+    fn declare_set(&mut self, map: Map, frame: &Skeleton) {
         if !self.before.sets.contains_key(map.name()) || !self.after.sets.contains_key(map.name()) {
             let set = Set::new(frame.spec(map));
             for side in [&mut self.before, &mut self.after] {
@@ -161,7 +162,7 @@ struct Frames<'a> {
 }
 
 fn insert(table: &mut Table, map: Map, key: RawKey, element: Element) {
-    let set = table.sets.get_mut(map.name()).expect("declared before");
+    let set = table.sets.get_mut(map.name()).expect("`declare_set` put the set into this table");
     set.elements.insert(key, element);
 }
 

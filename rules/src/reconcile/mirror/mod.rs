@@ -1,9 +1,9 @@
-//! What a cluster asks for, kept up to date at the cost of each change.
+//! A mirror of the ruleset that the kernel holds, updated incrementally.
 //!
-//! A change of some Services is planned first: they are compiled, and what then differs makes two
-//! small rulesets, one with what is there now and one with what should be. Once the difference of
-//! the two has been committed, the plan is accepted. So what is kept here is what the kernel holds,
-//! as long as nobody else changes it.
+//! A change to some Services is planned first: they are compiled, and what differs is split into two partial
+//! rulesets, one with what is there now and one with what should be. Once the difference between the two has
+//! been committed, the plan is accepted. So the mirror equals the kernel's tables as long as nobody else
+//! changes these.
 //!
 //! No two Services have the same destination: [`crate::cluster::claims`] sees to that.
 
@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub use self::batch::Batch;
 pub use self::compiled::Compiled;
-pub use self::owners::Object;
+pub use self::owners::RejectedObject;
 pub use self::select::Selection;
 use self::store::FragmentStore;
 use crate::cluster::{ChangeSet, Cluster, Family, NamespacedName};
@@ -31,28 +31,28 @@ use crate::config::Config;
 use crate::nft::{RawKey, Ruleset, Table};
 use crate::transaction::Tally;
 
-/// What a cluster asks for. At first nothing: not even tables.
+/// The desired ruleset, as it was last committed. Empty at first, without tables.
 #[derive(Debug, Clone, Default)]
 pub struct Mirror {
-    tables: [Option<State>; 2],
-    /// Services that are not compiled.
-    left: HashSet<NamespacedName>,
+    tables: [Option<TableMirror>; 2],
+    /// Frozen Services, which are not compiled.
+    frozen: HashSet<NamespacedName>,
 }
 
 /// The table of a family.
 #[derive(Debug, Clone)]
-struct State {
+struct TableMirror {
     frame: Skeleton,
     /// What each Service adds.
     store: FragmentStore,
-    refcounts: HashMap<Shared, usize>,
+    refcounts: HashMap<SharedObject, usize>,
     /// What there is beside the frame.
     tally: Tally,
 }
 
-/// What several Services may use.
+/// An object that several Services may use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Shared {
+enum SharedObject {
     Element(Map, RawKey),
     Chain(Balancer),
     /// What affinity needs.
@@ -88,14 +88,14 @@ struct TablePlan {
 }
 
 impl Mirror {
-    /// Plans what has changed in the cluster. Other settings touch the surroundings.
+    /// Plans what has changed in the cluster. Changed settings are part of the environment.
     pub fn plan(&self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> Plan {
         let services = self.concerned(cluster, config, change_set);
         let batch = Batch::all(&services, change_set.environment);
         self.plan_batch(cluster, config, &batch, &mut Compiled::default())
     }
 
-    /// Takes note of what has changed in the cluster, whatever it was before. Gives how many Services
+    /// Applies what has changed in the cluster, whatever it was before. Returns how many Services
     /// were compiled.
     pub fn set(&mut self, cluster: &Cluster, config: &Config, change_set: &ChangeSet) -> usize {
         let services = self.concerned(cluster, config, change_set);
@@ -106,8 +106,8 @@ impl Mirror {
         recompiled
     }
 
-    /// The Services that have to be compiled for what was touched: all of them, where the surroundings
-    /// have changed in a way that concerns each.
+    /// The Services that have to be compiled for a change: all of them, if the environment has changed
+    /// in a way that affects each.
     pub fn concerned(
         &self,
         cluster: &Cluster,
@@ -128,7 +128,7 @@ impl Mirror {
         services
     }
 
-    /// Takes note that a plan is carried out. It must have been made of this.
+    /// Records that a plan was committed. It must have been made of this.
     pub fn accept(&mut self, plan: Plan) {
         for (state, table) in self.tables.iter_mut().zip(plan.tables) {
             let Some(TablePlan { frame, fragments, mut step }) = table else { continue };
@@ -136,11 +136,11 @@ impl Mirror {
                 (Some(state), None) => state,
                 (Some(state), Some(frame)) => {
                     state.frame = frame;
-                    // Where Pods are told from others, shared chains have a rule more.
+                    // Where Pods are distinguished from others, shared chains have one more rule.
                     state.tally.rules = state.count_rules();
                     state
                 }
-                (state, Some(frame)) => state.insert(State::new(frame)),
+                (state, Some(frame)) => state.insert(TableMirror::new(frame)),
                 (None, None) => continue,
             };
             for (name, fragment) in fragments {
@@ -192,7 +192,7 @@ impl Mirror {
     pub fn objects(&self) -> [Tally; 2] {
         self.tables
             .each_ref()
-            .map(|state| state.as_ref().map_or_else(Tally::default, State::objects))
+            .map(|state| state.as_ref().map_or_else(Tally::default, TableMirror::objects))
     }
 }
 
@@ -212,8 +212,8 @@ impl Plan {
     }
 }
 
-/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them. Says
-/// whether any has another.
+/// Puts a Service's endpoints into the slots that they have in a table, as far as it has them.
+/// Returns whether any has another.
 fn accept_slots(fragment: &mut Fragment, table: &Table) -> bool {
     let mut is_other = false;
     for (map, key, element) in fragment.elements.iter_mut().filter(|entry| entry.0.has_slots()) {
@@ -231,7 +231,7 @@ fn index(family: Family) -> usize {
     usize::from(family == Family::Ipv6)
 }
 
-impl State {
+impl TableMirror {
     fn new(frame: Skeleton) -> Self {
         Self {
             frame,
@@ -296,18 +296,18 @@ impl State {
 /// Adds to a tally, or takes from it, what several Services use.
 fn count_shared(
     tally: &mut Tally,
-    it: &Shared,
+    it: &SharedObject,
     frame: &Skeleton,
     change: fn(usize, usize) -> usize,
 ) {
     match it {
-        Shared::Element(..) => tally.elements = change(tally.elements, 1),
-        Shared::Chain(balancer) => {
+        SharedObject::Element(..) => tally.elements = change(tally.elements, 1),
+        SharedObject::Chain(balancer) => {
             let rules = balancer.chain(frame.is_from_pod.as_ref()).rules.len();
             tally.chains = change(tally.chains, 1);
             tally.rules = change(tally.rules, rules);
         }
-        Shared::Learning => count_table(tally, &learning(), change),
+        SharedObject::Learning => count_table(tally, &learning(), change),
     }
 }
 
@@ -327,11 +327,11 @@ fn count_table(tally: &mut Tally, table: &Table, change: fn(usize, usize) -> usi
     tally.elements = change(tally.elements, held.elements);
 }
 
-fn each_shared(fragment: &Fragment, mut each: impl FnMut(Shared)) {
-    fragment.shared.iter().for_each(|(map, key)| each(Shared::Element(*map, *key)));
-    fragment.balancers.iter().for_each(|balancer| each(Shared::Chain(balancer.clone())));
+fn each_shared(fragment: &Fragment, mut each: impl FnMut(SharedObject)) {
+    fragment.shared.iter().for_each(|(map, key)| each(SharedObject::Element(*map, *key)));
+    fragment.balancers.iter().for_each(|balancer| each(SharedObject::Chain(balancer.clone())));
     if fragment.learns {
-        each(Shared::Learning);
+        each(SharedObject::Learning);
     }
 }
 

@@ -1,8 +1,8 @@
-//! Which Services a refused operation is for, and what they keep that are left as they are.
+//! Attributes a rejected object to its Services, and freezes quarantined ones.
 
 use std::collections::HashSet;
 
-use super::{Mirror, Plan, State, index};
+use super::{Mirror, Plan, TableMirror, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::list_of_client;
 use crate::compile::{Entry, Fragment, Map, names};
@@ -11,34 +11,34 @@ use crate::transaction::{Action, Operation};
 
 /// Something in a table of which an operation is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Object {
+pub enum RejectedObject {
     /// An element of a set.
     Element(Name, RawKey),
     /// A set or chain, or a rule of the chain.
     Named(Name),
 }
 
-impl Object {
+impl RejectedObject {
     /// What a part of an operation is about, as [`Operation::command`] counts them. Of elements the
     /// first stands for all.
     pub fn of(operation: &Operation, part: usize) -> Option<Self> {
         match &operation.action {
             Action::AddElements { set, elements, .. }
             | Action::DeleteElements { set, elements, .. } => {
-                elements.keys().nth(part).map(|key| Object::Element(set.clone(), *key))
+                elements.keys().nth(part).map(|key| RejectedObject::Element(set.clone(), *key))
             }
             Action::AddSet { name, .. }
             | Action::DeleteSet { name, .. }
             | Action::AddChain { name, .. }
-            | Action::DeleteChain { name, .. } => Some(Object::Named(name.clone())),
-            Action::ReplaceRules { chain, .. } => Some(Object::Named(chain.clone())),
+            | Action::DeleteChain { name, .. } => Some(RejectedObject::Named(name.clone())),
+            Action::ReplaceRules { chain, .. } => Some(RejectedObject::Named(chain.clone())),
             Action::AddTable { .. } | Action::DeleteTable { .. } => None,
         }
     }
 }
 
 impl Fragment {
-    fn needs(&self, object: &Object) -> bool {
+    fn needs(&self, object: &RejectedObject) -> bool {
         let has_own = |name: &Name| {
             let own = |table: &crate::nft::Table| {
                 table.sets.contains_key(name) || table.chains.contains_key(name)
@@ -46,7 +46,7 @@ impl Fragment {
             self.own.as_deref().is_some_and(own)
         };
         match object {
-            Object::Element(set, key) => {
+            RejectedObject::Element(set, key) => {
                 let is_it = |name: &str, other: &RawKey| name == set.as_str() && other == key;
                 self.elements.iter().any(|(map, other, _)| is_it(map.name(), other))
                     || self.shared.iter().any(|(map, other)| is_it(map.name(), other))
@@ -55,7 +55,7 @@ impl Fragment {
                         && list_of_client(key)
                             .is_some_and(|list| self.client_lists().any(|other| other == list))
             }
-            Object::Named(name) => {
+            RejectedObject::Named(name) => {
                 has_own(name) || self.balancers.iter().any(|balancer| balancer.name() == *name)
             }
         }
@@ -67,7 +67,7 @@ impl Plan {
     pub fn owners_of(
         &self,
         family: Family,
-        object: &Object,
+        object: &RejectedObject,
         before: &Mirror,
     ) -> Vec<NamespacedName> {
         let Some(table) = &self.tables[index(family)] else { return Vec::new() };
@@ -77,36 +77,35 @@ impl Plan {
         };
         let users =
             table.fragments.iter().filter(|(name, after)| after.needs(object) || needed(name));
-        // Who gives way asks for nothing.
-        let users = users.filter(|(name, _)| !before.left.contains(name));
+        // A Service that yields asks for nothing.
+        let users = users.filter(|(name, _)| !before.frozen.contains(name));
         users.map(|(name, _)| name.clone()).collect()
     }
 }
 
 impl Mirror {
     /// The Services that need an object. This walks all fragments.
-    pub fn owners_of(&self, family: Family, object: &Object) -> Vec<NamespacedName> {
+    pub fn owners_of(&self, family: Family, object: &RejectedObject) -> Vec<NamespacedName> {
         let store = self.tables[index(family)].iter().flat_map(|state| state.store.iter());
         let users = store.filter(|(_, fragment)| fragment.needs(object));
         users.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Leaves these Services as they are from now on, whatever touches them; no others.
+    /// Freezes exactly these Services: they stay as they are, whatever changes.
     pub fn freeze(&mut self, services: HashSet<NamespacedName>) {
-        self.left = services;
+        self.frozen = services;
     }
 
-    /// What Services that are left as they are keep, of those that have a destination which another
-    /// comes to have.
+    /// The fragments of frozen Services that have a destination which another comes to have.
     pub(super) fn yield_contested(
         &self,
-        state: &State,
+        state: &TableMirror,
         others: &[(NamespacedName, Fragment)],
     ) -> Vec<(NamespacedName, Fragment)> {
-        let left = self.left.iter().map(|name| (name, state.store.get(name)));
-        let left = left.filter(|(_, fragment)| !fragment.is_empty());
-        let left: Vec<_> = left.collect();
-        if left.is_empty() {
+        let frozen = self.frozen.iter().map(|name| (name, state.store.get(name)));
+        let frozen = frozen.filter(|(_, fragment)| !fragment.is_empty());
+        let frozen: Vec<_> = frozen.collect();
+        if frozen.is_empty() {
             return Vec::new();
         }
         let elements = others.iter().flat_map(|(_, other)| &other.elements);
@@ -114,7 +113,7 @@ impl Mirror {
             elements.filter_map(|(map, key, _)| destination(*map, key)).collect();
         let is_taken =
             |(map, key, _): &Entry| destination(*map, key).is_some_and(|it| taken.contains(&it));
-        let concerned = left.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
+        let concerned = frozen.into_iter().filter(|(_, of)| of.elements.iter().any(is_taken));
         let kept = concerned.map(|(name, mut fragment)| {
             let elements = fragment.elements.into_iter().filter(|entry| !is_taken(entry));
             fragment.elements = elements.collect();
@@ -123,7 +122,7 @@ impl Mirror {
         kept.collect()
     }
 
-    /// Desires nothing of a Service any more, until it is touched again.
+    /// Drops a Service from the mirror until it changes again.
     pub fn forget(&mut self, name: &NamespacedName) {
         let states = self.tables.iter_mut().flatten();
         states.for_each(|state| state.put(name.clone(), Fragment::default()));

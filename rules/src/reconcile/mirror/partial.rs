@@ -1,4 +1,4 @@
-//! A part of what changes for one Service, where all of it is too much for one transaction.
+//! Selects part of one Service's change, when all of it is too large for one transaction.
 
 use std::collections::BTreeSet;
 

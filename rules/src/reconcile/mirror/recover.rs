@@ -1,14 +1,14 @@
-//! What Services keep of which it is not known what the kernel has.
+//! Recovers a quarantined Service's last programmed objects from a kernel dump.
 //!
-//! The kernel refuses what such a Service should have now. What it has from before was good once,
-//! and is better than nothing. It is found where a ruleset was read: sets and chains of a Service's
-//! own have its name in theirs, and destinations in their comment. What makes no sense beside the
-//! rest is not kept: what leads nowhere, and a destination that another comes to have.
+//! The kernel rejects what such a Service should have now. What it had before was valid once, and is better
+//! than nothing. Sets and chains of a Service carry its name in theirs, destinations in their comment. What no
+//! longer fits is dropped: chains and elements with a missing target, and destinations that now belong to
+//! another Service.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::owners::destination;
-use super::{Mirror, State, index};
+use super::{Mirror, TableMirror, index};
 use crate::cluster::{Family, NamespacedName};
 use crate::compile::lists::{list_of_member, lists_of};
 use crate::compile::{Balancer, Fragment, Map, Skeleton, chain_for, learning, own_spec};
@@ -30,14 +30,14 @@ impl Mirror {
     }
 }
 
-impl State {
+impl TableMirror {
     /// What these Services have in a table.
     fn kept<'a>(
         &self,
         services: &'a HashSet<NamespacedName>,
         table: &Table,
     ) -> Vec<(&'a NamespacedName, Fragment)> {
-        let mut all: Vec<_> = services.iter().map(|_| Kept::default()).collect();
+        let mut all: Vec<_> = services.iter().map(|_| RecoveredParts::default()).collect();
         let numbers: HashMap<_, _> = services.iter().map(|it| it.to_string()).zip(0..).collect();
         let number_of = |name: &Name| numbers.get(&owner(name)?).copied();
         for (name, set) in &table.sets {
@@ -98,7 +98,7 @@ impl State {
         for map in [Map::ClusterIps, Map::HairpinConnections] {
             all.iter_mut().for_each(|kept| kept.add_shared(map, elements(map)));
         }
-        services.iter().zip(all.into_iter().map(Kept::into_fragment)).collect()
+        services.iter().zip(all.into_iter().map(RecoveredParts::into_fragment)).collect()
     }
 
     /// The destinations that Services have.
@@ -131,14 +131,14 @@ fn commented(comment: &str, numbers: &HashMap<String, usize>) -> Option<usize> {
 
 /// What a Service keeps.
 #[derive(Debug, Default)]
-struct Kept {
+struct RecoveredParts {
     elements: BTreeMap<(Map, RawKey), Element>,
     shared: BTreeSet<(Map, RawKey)>,
     balancers: BTreeMap<Balancer, Name>,
     own: Table,
 }
 
-impl Kept {
+impl RecoveredParts {
     fn add_set(&mut self, name: &Name, set: &Set) {
         // To change what defines a set or chain, the kernel has to make the table anew.
         if own_spec(name).as_ref() == Some(&set.spec) {
@@ -187,7 +187,7 @@ impl Kept {
         }
     }
 
-    /// Says whether it is kept.
+    /// Returns whether it is kept.
     fn add_verdict(&mut self, map: Map, key: &RawKey, element: &Element, frame: &Skeleton) -> bool {
         let Data::Verdict(verdict) = &element.data else { return false };
         if let Some(chain) = verdict.chain() {

@@ -1,8 +1,8 @@
-//! Parts of what is desired, to be compared with the same parts of the kernel's tables.
+//! Selects parts of the desired tables, to compare them with the same parts of the kernel's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Mirror, Shared, State};
+use super::{Mirror, SharedObject, TableMirror};
 use crate::cluster::Family;
 use crate::compile::learning;
 use crate::nft::{Data, Element, Name, RawKey, Ruleset, Set, SetSpec, Table};
@@ -38,7 +38,7 @@ impl Mirror {
     }
 }
 
-impl State {
+impl TableMirror {
     fn part(&self, part: &Selection) -> Table {
         let mut table = Table::default();
         if part.structure {
@@ -56,7 +56,7 @@ impl State {
         };
         let nothing = Element::new(Data::Nothing);
         for shared in self.refcounts.keys() {
-            if let Shared::Element(map, key) = shared {
+            if let SharedObject::Element(map, key) = shared {
                 add(map.name(), key, &nothing);
             }
         }
@@ -72,7 +72,7 @@ impl State {
         table
     }
 
-    /// Interval sets are read whole.
+    /// Interval sets are read in full.
     fn add_intervals(&self, part: &Selection, table: &mut Table) {
         for other in self.store.own().chain([&self.frame.base]) {
             for (name, set) in other.sets.iter().filter(|(_, set)| set.spec.interval) {
@@ -93,11 +93,11 @@ impl State {
         };
         add(&self.frame.base);
         self.store.own().for_each(&mut add);
-        if self.refcounts.contains_key(&Shared::Learning) {
+        if self.refcounts.contains_key(&SharedObject::Learning) {
             add(&learning());
         }
         for shared in self.refcounts.keys() {
-            if let Shared::Chain(balancer) = shared {
+            if let SharedObject::Chain(balancer) = shared {
                 let chain = balancer.chain(self.frame.is_from_pod.as_ref());
                 table.chains.insert(balancer.name(), chain);
             }
@@ -108,7 +108,7 @@ impl State {
     /// Adds a set that there is, without elements.
     fn declare(&self, name: &Name, table: &mut Table) {
         let of = |other: &Table| other.sets.get(name).map(|set| Set::new(set.spec.clone()));
-        let learning = || self.refcounts.contains_key(&Shared::Learning).then(learning);
+        let learning = || self.refcounts.contains_key(&SharedObject::Learning).then(learning);
         let own = || self.store.own().find_map(of);
         let found = of(&self.frame.base).or_else(|| of(&learning()?)).or_else(own);
         table.sets.extend(found.map(|set| (name.clone(), set)));

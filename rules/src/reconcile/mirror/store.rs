@@ -1,8 +1,7 @@
-//! What each Service adds to a table, kept in few bytes.
+//! Stores the fragment of every Service, encoded, in one buffer.
 //!
-//! There is a fragment for each Service for as long as it is there, and most are of a hundred bytes.
-//! So all are in one piece of memory, one behind the other: with pieces of their own, what it takes
-//! to find and to keep these would be a third on top.
+//! Fragments live as long as their Service, and most are about a hundred bytes. An allocation for each would
+//! cost a third more memory.
 
 use std::collections::HashMap;
 
@@ -11,28 +10,28 @@ use crate::cluster::NamespacedName;
 use crate::compile::Fragment;
 use crate::nft::Table;
 
-/// So many bytes may be left over at least before it is tidied up.
+/// How much garbage the buffer may always hold before it is compacted, in bytes.
 const FEW: usize = 64 * 1024;
 
 /// Fragments by Service; none that is empty.
 #[derive(Debug, Clone, Default)]
 pub(super) struct FragmentStore {
-    places: HashMap<NamespacedName, Place>,
+    places: HashMap<NamespacedName, ByteRange>,
     bytes: Vec<u8>,
-    /// How many of the bytes are nobody's any more.
+    /// How many of the bytes belong to no fragment any more.
     garbage: usize,
-    /// What few Services have, which is not in the bytes.
+    /// Rare records, which have no encoding.
     rest: HashMap<NamespacedName, Fragment>,
 }
 
 /// Where the bytes of one fragment are.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct ByteRange {
     start: u32,
     length: u32,
 }
 
-impl Place {
+impl ByteRange {
     fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.start as usize..][..self.length as usize]
     }
@@ -48,7 +47,7 @@ impl FragmentStore {
         self.places.get(name).map_or(0, |place| place.length as usize / 10)
     }
 
-    /// What a Service adds.
+    /// A Service's fragment.
     pub(super) fn get(&self, name: &NamespacedName) -> Fragment {
         self.places.get(name).map(|place| self.unpack(name, *place)).unwrap_or_default()
     }
@@ -65,12 +64,15 @@ impl FragmentStore {
             if !rest.is_empty() {
                 self.rest.insert(name.clone(), rest);
             }
-            let number = |bytes: usize| u32::try_from(bytes).expect("they are less than 4 GiB");
-            let place = Place { start: number(start), length: number(self.bytes.len() - start) };
+            let number = |bytes: usize| {
+                u32::try_from(bytes).expect("all fragments together have less than 4 GiB")
+            };
+            let place =
+                ByteRange { start: number(start), length: number(self.bytes.len() - start) };
             self.places.insert(name, place);
         }
         if self.garbage > FEW.max(self.bytes.len() / 4) {
-            self.tidy();
+            self.compact();
         }
     }
 
@@ -89,12 +91,12 @@ impl FragmentStore {
         self.rest.values().filter_map(|rest| rest.own.as_deref())
     }
 
-    fn unpack(&self, name: &NamespacedName, place: Place) -> Fragment {
+    fn unpack(&self, name: &NamespacedName, place: ByteRange) -> Fragment {
         let rest = self.rest.get(name).cloned().unwrap_or_default();
         unpack(place.of(&self.bytes), rest)
     }
 
-    fn tidy(&mut self) {
+    fn compact(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len() - self.garbage);
         for place in self.places.values_mut() {
             let start = bytes.len() as u32;

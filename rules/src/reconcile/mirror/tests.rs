@@ -102,7 +102,7 @@ fn a_chain_goes_with_its_last_user() {
     assert_eq!(chains(&desired.plan(&cluster, &config, &change_set(&[2]))), (2, 0));
 }
 
-/// Pods are told from other sources in chains that Services share.
+/// Pods are distinguished from other sources in chains that Services share.
 #[test]
 fn the_networks_of_pods_change_chains_and_no_service() {
     let mut config = Config { detect_local: DetectLocal::NodeCidr, ..Config::new("node-a") };

@@ -1,4 +1,4 @@
-//! Which changes must stay together.
+//! Groups changes that must be committed together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,8 @@ impl Unit {
     /// it is.
     pub(super) fn of_key(family: Family, set: &Name, key: &RawKey) -> Option<Self> {
         let begin = |length: usize| {
-            RawKey::from_bytes(&key.as_bytes()[..length]).expect("shorter than a key")
+            RawKey::from_bytes(&key.as_bytes()[..length])
+                .expect("a prefix of a key is shorter than a key")
         };
         match set.as_str() {
             names::CLUSTER_IPS
@@ -65,9 +66,9 @@ impl Unit {
 /// Service's, and a port's behind it. Only such a name has a slash.
 pub(crate) fn owner(name: &Name) -> Option<String> {
     let (head, tail) = name.as_str().split_once('/')?;
-    let sides = ["external-", "local-", "nodeport-"];
+    let prefixes = ["external-", "local-", "nodeport-"];
     let kinds = ["affinity-", "learn-", "endpoints-", "firewall-", "source-ranges-"];
-    let head = sides.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
+    let head = prefixes.iter().fold(head, |head, side| head.strip_prefix(side).unwrap_or(head));
     let namespace = kinds.iter().find_map(|kind| head.strip_prefix(kind)).unwrap_or(head);
     let service = tail.split('/').next().unwrap_or(tail);
     Some(format!("{namespace}/{service}"))
@@ -77,12 +78,12 @@ pub(crate) fn owner(name: &Name) -> Option<String> {
 #[derive(Debug, Default)]
 pub(super) struct Units {
     indices: BTreeMap<Unit, usize>,
-    nodes: Vec<Node>,
+    nodes: Vec<ForestNode>,
 }
 
 /// A node of a union-find forest.
 #[derive(Debug)]
-struct Node {
+struct ForestNode {
     parent: usize,
     weight: usize,
 }
@@ -93,7 +94,7 @@ impl Units {
         let next = self.nodes.len();
         let index = *self.indices.entry(part).or_insert(next);
         if index == next {
-            self.nodes.push(Node { parent: index, weight: 0 });
+            self.nodes.push(ForestNode { parent: index, weight: 0 });
         }
         let root = self.root(index);
         self.nodes[root].weight += weight;
@@ -122,7 +123,7 @@ impl Units {
 
     /// Joins destinations to the lists whose clients come to them, before and after.
     ///
-    /// Their verdicts need not change, so that they do not tell. But where a list changes, that is
+    /// Their verdicts need not change, so they do not show it. But where a list changes, that is
     /// because of an endpoint that came or went, and all destinations that have the list change by
     /// the same. Those that only share such an endpoint may be joined too, which does no harm.
     pub(super) fn join_by_endpoints(&mut self, transaction: &Transaction) {
@@ -145,7 +146,7 @@ impl Units {
                 let index = self.add(part, 0);
                 // All of them become one with the first destination, and stay so.
                 while lists.len() > 1 {
-                    let list = lists.pop_first().expect("there are two");
+                    let list = lists.pop_first().expect("the loop runs while there are two");
                     self.join(index, list);
                 }
                 lists.iter().for_each(|&list| self.join(index, list));
@@ -174,7 +175,8 @@ impl Units {
         found
     }
 
-    /// Gives every part the number that its weight, together with all that is one with it, gets.
+    /// Assigns to every part the number of the transaction that it goes into, together with all
+    /// that is joined to it.
     pub(super) fn distribute(
         mut self,
         mut number: impl FnMut(usize) -> usize,

@@ -1,4 +1,4 @@
-//! Sends Events to the server, one after the other.
+//! Posts Events to the server, one after the other.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{Event, NOTE_LIMIT, Occurrence, Severity};
 use crate::error::chain;
 use crate::source::Kind;
 use crate::source::api::auth_errors;
-use crate::source::api::backoff::Backoff;
+use crate::source::api::backoff::JitteredBackoff;
 use crate::source::api::client::ApiClient;
 use crate::source::api::uids::Uid;
 use crate::text;
@@ -41,7 +41,7 @@ impl Poster {
 
     /// Whether there is no use in sending it again.
     pub(super) async fn send(&mut self, event: &Event, of: Occurrence) -> bool {
-        let mut backoff = Backoff::default();
+        let mut backoff = JitteredBackoff::default();
         for _ in 0..ATTEMPTS {
             let Err(error) = self.try_send(event, of).await else { return true };
             match error {
@@ -100,7 +100,7 @@ impl Poster {
                 namespace: full(about.namespace()),
                 name: Some(about.name().to_owned()),
                 uid: uid.map(|uid| uid.to_string()).or_else(|| {
-                    // As the kubelet tells of a Node; `kubectl describe` looks for both.
+                    // As the kubelet posts Events on a Node; `kubectl describe` looks for both.
                     (about.kind == Kind::Node).then(|| about.name().to_owned())
                 }),
                 ..ObjectReference::default()

@@ -1,4 +1,4 @@
-//! Which Events are sent, and when: however often an object turns bad, it is a few.
+//! Queues Events and limits how many an object gets, however often it turns bad.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Event, Occurrence, Scope};
+use super::{Event, EventScope, Occurrence};
 use crate::source::ObjectKey;
 use crate::source::api::backoff::random;
 use crate::source::api::rate::Bucket;
@@ -29,27 +29,27 @@ const SPREAD: Duration = Duration::from_secs(15);
 const MAX_SUBJECTS: usize = 1024;
 /// The shortest time from one look for subjects that can be forgotten to the next.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-/// How often an object is told of, in the log alone, of which nothing more can be known.
+/// How often an object is logged that the queue has no room to track.
 const OVERFLOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How many Events may wait.
 const MAX_WAITING: usize = 256;
 
 /// Events that wait, and what is known of those that have been sent.
 #[derive(Debug)]
-pub(super) struct Queue {
-    subjects: HashMap<Subject, Told>,
+pub(super) struct EventQueue {
+    subjects: HashMap<EventSubject, Told>,
     waiting: VecDeque<Waiting>,
     cluster: Bucket,
     hashes: RandomState,
     /// When it was last looked for subjects that can be forgotten.
     swept: Option<Instant>,
-    /// When a subject too many was last told of.
+    /// When a subject over the limit was last logged.
     overflowed: Option<Instant>,
 }
 
 /// What Events of one kind are about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Subject {
+struct EventSubject {
     about: ObjectKey,
     reason: &'static str,
 }
@@ -72,7 +72,7 @@ struct Waiting {
     similar: u64,
 }
 
-impl Queue {
+impl EventQueue {
     pub(super) fn new() -> Self {
         let cluster = Bucket::new(CLUSTER_INTERVAL, CLUSTER_BURST);
         Self {
@@ -85,11 +85,11 @@ impl Queue {
         }
     }
 
-    /// Has an event wait for its time, if there is room; says whether it is one of its own. It is not if it
-    /// has been told already, takes the place of one that waits and is like it, or is one of too many that
-    /// nothing is known of.
+    /// Queues an Event until it is due, if there is room; returns whether it is one of its own. It is not
+    /// if it has been sent already, takes the place of one that waits and is like it, or is one of too many
+    /// that nothing is known of.
     pub(super) fn offer(&mut self, event: Event, occurrence: Occurrence, now: Instant) -> bool {
-        let subject = Subject { about: event.about.clone(), reason: event.reason };
+        let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         let note = self.hashes.hash_one(&event.note);
         if !self.make_room(&subject, now) {
             let may_tell = self.overflowed.is_none_or(|last| last + OVERFLOW_INTERVAL <= now);
@@ -117,7 +117,7 @@ impl Queue {
         }
         let is_full = self.waiting.len() >= MAX_WAITING;
         let mut due = told.bucket.take(now);
-        if event.scope == Scope::Cluster && !is_full {
+        if event.scope == EventScope::Cluster && !is_full {
             due = due.max(self.cluster.take(now)) + SPREAD.mul_f64(random());
         }
         if told.notes.len() >= BURST as usize {
@@ -148,16 +148,16 @@ impl Queue {
         Some((event, occurrence))
     }
 
-    /// An event could not be sent: it may be told again.
+    /// An Event could not be sent: it may be queued again.
     pub(super) fn failed(&mut self, event: &Event) {
-        let subject = Subject { about: event.about.clone(), reason: event.reason };
+        let subject = EventSubject { about: event.about.clone(), reason: event.reason };
         if let Some(told) = self.subjects.get_mut(&subject) {
             told.notes.clear();
         }
     }
 
     /// Whether something may be known of this subject, too.
-    fn make_room(&mut self, subject: &Subject, now: Instant) -> bool {
+    fn make_room(&mut self, subject: &EventSubject, now: Instant) -> bool {
         let is_full = self.subjects.len() >= MAX_SUBJECTS;
         let may_sweep = self.swept.is_none_or(|swept| swept + SWEEP_INTERVAL <= now);
         if is_full && may_sweep && !self.subjects.contains_key(subject) {

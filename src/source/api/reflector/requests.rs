@@ -1,4 +1,4 @@
-//! A list, a watch, and what comes of each.
+//! The requests of a reflector: a list, a watch, and their results.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{ListBy, Reflector};
 use crate::source::api::backoff::random;
-use crate::source::api::failure::Failure;
+use crate::source::api::failure::WatchError;
 use crate::source::api::line_reader::Lines;
 use crate::source::api::uids::ListedUids;
-use crate::source::api::wire::{self, Event, Received, Status, Update};
+use crate::source::api::wire::{self, Received, Status, Update, WatchEvent};
 
 /// How many objects a page of a list has, as client-go asks for.
 const PAGE_SIZE: u32 = 500;
@@ -22,12 +22,12 @@ const PAGE_LIMIT: Duration = Duration::from_secs(60);
 /// asks (`defaultMinWatchTimeout` of its tools/cache/reflector.go).
 const WATCH_SECONDS: f64 = 300.0;
 /// How long after that time a server may end it. One that does not, while the connection lives, is gone
-/// behind something that keeps connections alive: no kernel tells of that.
+/// behind something that keeps connections alive: no kernel reports that.
 const GRACE: Duration = Duration::from_secs(30);
 
 impl Reflector {
     /// Lists everything, page by page.
-    pub(super) async fn list(&mut self) -> Result<(), Failure> {
+    pub(super) async fn list(&mut self) -> Result<(), WatchError> {
         let limit = (self.list_by != ListBy::Whole).then_some(PAGE_SIZE);
         let (mut objects, mut uids) = (Vec::new(), ListedUids::default());
         let mut token = None;
@@ -35,7 +35,7 @@ impl Reflector {
         loop {
             let request = self.collection.list(limit, token)?;
             let answer = timeout(PAGE_LIMIT, self.server.text(request)).await;
-            let text = self.measured(answer.map_err(|_| Failure::Late(PAGE_LIMIT)))?;
+            let text = self.measured(answer.map_err(|_| WatchError::Late(PAGE_LIMIT)))?;
             let page = wire::page(self.collection.kind, &text)?;
             for (object, uid) in page.objects.iter().zip(page.uids) {
                 self.server.uids().list(&mut uids, object, uid);
@@ -43,7 +43,7 @@ impl Reflector {
             objects.extend(page.objects);
             token = page.continue_token;
             if token.is_none() {
-                let version = page.version.ok_or(Failure::Incomplete)?;
+                let version = page.version.ok_or(WatchError::Incomplete)?;
                 self.listed(objects, uids, version).await?;
                 self.list_by = ListBy::Stream;
                 return Ok(());
@@ -52,7 +52,7 @@ impl Reflector {
     }
 
     /// Watches from a version on; from none, all objects come first.
-    pub(super) async fn watch(&mut self, from: Option<String>) -> Result<(), Failure> {
+    pub(super) async fn watch(&mut self, from: Option<String>) -> Result<(), WatchError> {
         // Spread, so that the watches of many nodes do not end at the same time.
         let seconds = (WATCH_SECONDS * (1.0 + random())) as u32;
         self.asked = Duration::from_secs(seconds.into());
@@ -60,28 +60,28 @@ impl Reflector {
         self.server.turn().await;
         let end = Instant::now() + self.asked + GRACE;
         let answer = timeout(ANSWER_LIMIT, self.server.stream(request)).await;
-        let answer = answer.map_err(|_| Failure::Late(ANSWER_LIMIT));
+        let answer = answer.map_err(|_| WatchError::Late(ANSWER_LIMIT));
         let mut lines = Lines::new(self.measured(answer)?);
         if from.is_none() {
             self.initial_events(&mut lines).await?;
         }
         loop {
             let line = timeout_at(end, lines.next()).await;
-            let Some(line) = line.map_err(|_| Failure::Overdue(self.asked))?? else {
+            let Some(line) = line.map_err(|_| WatchError::Overdue(self.asked))?? else {
                 return Ok(());
             };
             let (update, version) = match wire::event(self.collection.kind, line)? {
-                Event::Applied { object, uid, version } => {
+                WatchEvent::Applied { object, uid, version } => {
                     self.server.uids().apply(&object, uid);
                     (Some(Update::Applied(object)), version)
                 }
-                Event::Deleted { key, version } => {
+                WatchEvent::Deleted { key, version } => {
                     self.server.uids().delete(&key);
                     (Some(Update::Deleted(key)), version)
                 }
-                Event::Bookmark { version, .. } => (None, version),
-                Event::Error(status) => {
-                    return Err(Failure::Event { code: status.code, message: status.message });
+                WatchEvent::Bookmark { version, .. } => (None, version),
+                WatchEvent::Error(status) => {
+                    return Err(WatchError::Event { code: status.code, message: status.message });
                 }
             };
             if let Some(update) = update {
@@ -93,8 +93,8 @@ impl Reflector {
     }
 
     /// Counts a request by its answer.
-    fn measured<T>(&self, answer: Result<kube::Result<T>, Failure>) -> Result<T, Failure> {
-        let answer = answer.and_then(|answer| answer.map_err(Failure::from));
+    fn measured<T>(&self, answer: Result<kube::Result<T>, WatchError>) -> Result<T, WatchError> {
+        let answer = answer.and_then(|answer| answer.map_err(WatchError::from));
         self.measure.requested(match &answer {
             Ok(_) => Some(200),
             Err(failure) => failure.code(),
@@ -106,26 +106,26 @@ impl Reflector {
     async fn initial_events(
         &mut self,
         lines: &mut Lines<impl AsyncBufRead + Unpin>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), WatchError> {
         let mut objects: Vec<Received> = Vec::new();
         let mut uids = ListedUids::default();
         loop {
             let line = timeout(ANSWER_LIMIT, lines.next()).await;
-            let line = line.map_err(|_| Failure::Late(ANSWER_LIMIT))??;
-            match wire::event(self.collection.kind, line.ok_or(Failure::Incomplete)?)? {
-                Event::Applied { object, uid, .. } => {
+            let line = line.map_err(|_| WatchError::Late(ANSWER_LIMIT))??;
+            match wire::event(self.collection.kind, line.ok_or(WatchError::Incomplete)?)? {
+                WatchEvent::Applied { object, uid, .. } => {
                     self.server.uids().list(&mut uids, &object, uid);
                     objects.push(object);
                 }
-                Event::Deleted { key, .. } => objects.retain(|object| object.key != key),
-                Event::Bookmark { version, ends_initial_events: true } => {
+                WatchEvent::Deleted { key, .. } => objects.retain(|object| object.key != key),
+                WatchEvent::Bookmark { version, ends_initial_events: true } => {
                     self.listed(objects, uids, version).await?;
                     return Ok(());
                 }
-                Event::Bookmark { .. } => {}
-                Event::Error(Status { code, message }) => {
+                WatchEvent::Bookmark { .. } => {}
+                WatchEvent::Error(Status { code, message }) => {
                     let (retry_after, is_too_large) = (None, false);
-                    return Err(Failure::Status { code, message, retry_after, is_too_large });
+                    return Err(WatchError::Status { code, message, retry_after, is_too_large });
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What users must know of the objects of their cluster.
+//! Problems of objects that their users must know about.
 
 use std::fmt;
 

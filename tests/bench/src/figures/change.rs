@@ -1,4 +1,4 @@
-//! From a change to its commit, and to the packet that meets it.
+//! Measures the time from a change to its commit, and to the first packet that meets it.
 
 use std::net::Ipv4Addr;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What the kernel alone takes for the same, in the tables that weir has left behind.
+//! Measures the kernel's own share, in the tables that weir has left behind.
 
 use std::net::Ipv4Addr;
 use std::thread;

@@ -1,4 +1,4 @@
-//! Many changes at once, and many a second for long.
+//! Measures bursts of changes, and a sustained rate of them.
 
 use std::net::Ipv4Addr;
 use std::thread;

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The measurements.
 
 pub(crate) mod change;
 pub(crate) mod kernel;

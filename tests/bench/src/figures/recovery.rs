@@ -1,4 +1,4 @@
-//! Restarts, and what somebody else has changed.
+//! Measures restarts and repairs.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What weir holds and does while nothing happens.
+//! Measures an idle weir.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A cluster that changes all the time, and what may be observed of it.
+//! A cluster that changes constantly, and what clients may observe of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! Who served what when, in numbers of writes to the API server.
+//! Which endpoint served when, counted in writes to the API server.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What goes and what stays.
+//! What a take-over removes and what it leaves.
 
 use std::process::Command;
 use std::thread;
