@@ -198,13 +198,16 @@ pub(crate) fn learning() -> Table {
     };
     let list = [slot_selector(); 3];
     let members = SetSpec::new([&list[..], &[Selector::Daddr]].concat(), SetData::Nothing)
-        .comment("list and endpoint that clients may stay with");
+        .comment("endpoints that may be learned, by list");
     let sets = [
         (
             names::AFFINITY_SERVICES,
-            verdicts(&VIRTUAL_ADDRESS, "original destinations whose clients stay"),
+            verdicts(&VIRTUAL_ADDRESS, "original destinations with session affinity"),
         ),
-        (names::AFFINITY_NODEPORTS, verdicts(&NODE_PORT, "original node ports whose clients stay")),
+        (
+            names::AFFINITY_NODEPORTS,
+            verdicts(&NODE_PORT, "original node ports with session affinity"),
+        ),
         (names::AFFINITY_ENDPOINTS, Set::new(members)),
     ];
     table.sets.extend(sets.map(|(name, set)| (Name::from(name), set)));
@@ -212,7 +215,7 @@ pub(crate) fn learning() -> Table {
         [&[slot_selector()], &list[..]].concat(),
         SetData::Values(vec![Selector::Daddr]),
     );
-    let clients = clients.dynamic(MAX_CLIENTS).comment("client and list to endpoint");
+    let clients = clients.dynamic(MAX_CLIENTS).comment("learned endpoint of each client, by list");
     for number in 0..CLIENT_MAPS {
         table.sets.insert(client_map_name(number), Set::new(clients.clone()));
     }
@@ -231,7 +234,7 @@ pub(crate) fn learning() -> Table {
             rules.push(Rule::new([Statement::ProtocolIs(protocol), verdict_map(key, map)]));
         }
     }
-    add_chain(&mut table, LEARN_CHAIN, "learns which endpoint a client has", rules);
+    add_chain(&mut table, LEARN_CHAIN, "learns the endpoint of each client", rules);
 
     // Packets to endpoints on the node's own network do not leave. `ct status dnat` would miss
     // endpoints that have the very address and port that was asked for.
@@ -239,7 +242,15 @@ pub(crate) fn learning() -> Table {
         [("affinity-input", Hook::Input), ("affinity-postrouting", Hook::Postrouting)]
     {
         let rules = vec![Rule::new([Statement::CtStateNew, jump(LEARN_CHAIN)])];
-        add_base(&mut table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
+        add_base(
+            &mut table,
+            name,
+            ChainKind::Filter,
+            hook,
+            PRIORITY_FILTER,
+            "session affinity: learns from new connections",
+            rules,
+        );
     }
     table
 }

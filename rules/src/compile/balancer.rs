@@ -192,7 +192,29 @@ impl Balancer {
                 from_pod.into_iter().chain(from_node).chain(to_local).collect()
             }
         };
-        Chain { base: None, comment: None, rules }
+        Chain { base: None, comment: self.comment(), rules }
+    }
+
+    /// The chain's job, for whoever lists the ruleset. Chains of a port have names that show it.
+    /// It depends on the balancer alone: to give a chain another comment, its table is made anew.
+    fn comment(&self) -> Option<String> {
+        if self.affinity.is_some() {
+            return None;
+        }
+        let others = |local| if local > 0 { "local ones" } else { "none" };
+        Some(match self.choice {
+            Choice::Cluster(1) => "translates to the only endpoint".to_owned(),
+            Choice::Cluster(n) => format!("picks 1 of {n} endpoints"),
+            Choice::Local(1) => "translates to the only local endpoint".to_owned(),
+            Choice::Local(n) => format!("picks 1 of {n} local endpoints"),
+            Choice::External(_) => "external traffic: marks for masquerade".to_owned(),
+            Choice::ExternalLocal { local, .. } => {
+                format!(
+                    "policy Local: node and known Pods to all endpoints, others to {}",
+                    others(local)
+                )
+            }
+        })
     }
 
     /// To the endpoint that the client has, else to any.
@@ -212,7 +234,8 @@ impl Balancer {
     /// before it and draw a slot that has gone with it: such a one gets the first, which a list
     /// keeps for as long as it has any.
     fn pick(&self, count: u32, first: u32) -> Vec<Rule> {
-        let fallback = || self.dnat(1, first).comment("the slot has just gone");
+        let fallback =
+            || self.dnat(1, first).comment("fallback if the endpoint list shrank mid-flight");
         let fallback = (count > 1).then(fallback);
         [self.dnat(count, first)].into_iter().chain(fallback).collect()
     }

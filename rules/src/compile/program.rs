@@ -32,7 +32,7 @@ const SERVICES_CHAIN: &str = "services";
 const SERVICE_ENDPOINTS_CHECK: &str = "service-endpoints-check";
 const NODEPORT_ENDPOINTS_CHECK: &str = "nodeport-endpoints-check";
 const FIREWALL_CHECK: &str = "firewall-check";
-/// Drops whom a load balancer does not allow.
+/// Drops sources outside loadBalancerSourceRanges.
 pub(super) const FIREWALL_DROP: &str = "firewall-drop";
 const CLUSTER_IPS_CHECK: &str = "cluster-ips-check";
 const UNALLOCATED_CHECK: &str = "unallocated-check";
@@ -49,9 +49,7 @@ pub(super) const ENDPOINT: [Selector; 2] = [Selector::Daddr, Selector::Dport];
 /// The table without any Service.
 pub(super) fn table(family: Family, cluster: &Cluster, config: &Config) -> Table {
     let mut table = Table {
-        comment: Some(
-            "Kubernetes Services; weir keeps this table, changes to it are undone".into(),
-        ),
+        comment: Some("Kubernetes Services; managed by weir, foreign changes are reverted".into()),
         ..Table::default()
     };
     add_sets(&mut table);
@@ -70,16 +68,16 @@ fn add_sets(table: &mut Table) {
 
     let specs = [
         (names::CLUSTER_IPS, set(&[Selector::Daddr]).comment("ClusterIPs in use")),
-        (names::CLUSTER_CIDRS, set(&[Selector::Saddr]).interval().comment("networks of Pods")),
-        (
-            names::SERVICE_CIDRS,
-            set(&[Selector::Daddr]).interval().comment("networks of ClusterIPs"),
-        ),
+        (names::CLUSTER_CIDRS, set(&[Selector::Saddr]).interval().comment("Pod networks")),
+        (names::SERVICE_CIDRS, set(&[Selector::Daddr]).interval().comment("ClusterIP networks")),
         (
             names::NODEPORT_ADDRESSES,
-            set(&[Selector::Daddr]).interval().comment("where node ports are served"),
+            set(&[Selector::Daddr]).interval().comment("addresses that serve node ports"),
         ),
-        (names::HAIRPIN_CONNECTIONS, set(&hairpin).comment("from a local endpoint to itself")),
+        (
+            names::HAIRPIN_CONNECTIONS,
+            set(&hairpin).comment("hairpin: from a local endpoint to itself"),
+        ),
         (
             names::SERVICES,
             verdicts(&VIRTUAL_ADDRESS).counter().comment("virtual addresses; counts connections"),
@@ -106,12 +104,13 @@ fn add_sets(table: &mut Table) {
         ),
         (
             names::FIREWALL_IPS,
-            verdicts(&VIRTUAL_ADDRESS).comment("load-balancer addresses not for everybody"),
+            verdicts(&VIRTUAL_ADDRESS)
+                .comment("load-balancer addresses with loadBalancerSourceRanges"),
         ),
         (
             names::NODEPORTS_IN_USE,
             verdicts(&NODE_PORT)
-                .comment("node ports, for which no other Service's source ranges are"),
+                .comment("node ports in use; source ranges of other Services do not apply"),
         ),
     ];
     table.sets.extend(specs.map(|(name, spec)| (Name::from(name), Set::new(spec))));
@@ -205,9 +204,18 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
         ChainKind::Nat,
         Hook::Prerouting,
         PRIORITY_DSTNAT,
+        "incoming connections to Services",
         to_services(),
     );
-    add_base(table, "nat-output", ChainKind::Nat, Hook::Output, PRIORITY_DSTNAT, to_services());
+    add_base(
+        table,
+        "nat-output",
+        ChainKind::Nat,
+        Hook::Output,
+        PRIORITY_DSTNAT,
+        "the node's own connections to Services",
+        to_services(),
+    );
 
     let mut services = Vec::new();
     services.extend(masquerade_to_cluster_ips(table, config));
@@ -215,11 +223,11 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
     // nobody answers there, for which the map has `return`.
     services.push(at_node_port([verdict_map(&NODE_PORT, names::NODEPORTS)]));
     services.push(Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::SERVICES)]));
-    add_chain(table, SERVICES_CHAIN, "where a new connection meets its Service", services);
+    add_chain(table, SERVICES_CHAIN, "finds the Service of a new connection", services);
     add_chain(
         table,
         MARK_FOR_MASQUERADE,
-        "asks nat-postrouting to masquerade",
+        "marks for masquerade in nat-postrouting",
         vec![Rule::new([Statement::SetMark(MarkOp::Or, mark)])],
     );
 
@@ -240,6 +248,7 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
         ChainKind::Nat,
         Hook::Postrouting,
         PRIORITY_SRCNAT,
+        "masquerades marked and hairpin connections",
         postrouting,
     );
     // The mark is taken off so that the packet is not masqueraded once more when it passes
@@ -248,7 +257,7 @@ fn add_nat_chains(table: &mut Table, config: &Config) {
         Rule::new([Statement::SetMark(MarkOp::Xor, mark)]),
         Rule::new([Statement::Masquerade]),
     ];
-    add_chain(table, MASQUERADE_MARKED, "masquerades", masquerade);
+    add_chain(table, MASQUERADE_MARKED, "clears the mark and masquerades", masquerade);
 }
 
 /// A Pod elsewhere could not answer a client outside the Pod network by way of this node, unless
@@ -273,12 +282,20 @@ fn add_filter_chains(table: &mut Table) {
     ];
     for (name, hook) in pre_dnat {
         let rules = vec![check(FIREWALL_CHECK)];
-        add_base(table, name, ChainKind::Filter, hook, PRIORITY_PRE_DNAT, rules);
+        add_base(
+            table,
+            name,
+            ChainKind::Filter,
+            hook,
+            PRIORITY_PRE_DNAT,
+            "source ranges, checked before DNAT",
+            rules,
+        );
     }
     add_chain(
         table,
         FIREWALL_CHECK,
-        "where a load balancer says whom it allows",
+        "checks loadBalancerSourceRanges",
         vec![Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::FIREWALL_IPS)])],
     );
     // A load balancer's address may be the node's own, and there a node port comes first: it is
@@ -286,7 +303,7 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(
         table,
         FIREWALL_DROP,
-        "drops whom a load balancer does not allow",
+        "drops sources outside loadBalancerSourceRanges",
         vec![
             at_node_port([verdict_map(&NODE_PORT, names::NODEPORTS_IN_USE)]),
             Rule::new([Statement::Verdict(Verdict::Drop)]),
@@ -303,7 +320,15 @@ fn add_filter_chains(table: &mut Table) {
     ];
     for (name, hook, checks) in hooks {
         let rules = checks.iter().map(|chain| check(chain)).collect();
-        add_base(table, name, ChainKind::Filter, hook, PRIORITY_FILTER, rules);
+        add_base(
+            table,
+            name,
+            ChainKind::Filter,
+            hook,
+            PRIORITY_FILTER,
+            "rejects or drops connections that no endpoint serves",
+            rules,
+        );
     }
     // What a Service has translated has met its Service: the endpoint's address says nothing, even if
     // somebody without endpoints has it among their externalIPs.
@@ -312,7 +337,7 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(
         table,
         SERVICE_ENDPOINTS_CHECK,
-        "refuses virtual addresses without endpoints",
+        "rejects virtual addresses without endpoints",
         vec![
             is_on_its_way(),
             Rule::new([verdict_map(&VIRTUAL_ADDRESS, names::NO_ENDPOINT_SERVICES)]),
@@ -321,7 +346,7 @@ fn add_filter_chains(table: &mut Table) {
     add_chain(
         table,
         NODEPORT_ENDPOINTS_CHECK,
-        "refuses node ports without endpoints",
+        "rejects node ports without endpoints",
         vec![
             is_on_its_way(),
             at_node_port([verdict_map(&NODE_PORT, names::NO_ENDPOINT_NODEPORTS)]),
@@ -333,7 +358,12 @@ fn add_filter_chains(table: &mut Table) {
             .comment("unused port of a ClusterIP"),
         Rule::new([in_set(&[Selector::Daddr], names::SERVICE_CIDRS), goto(UNALLOCATED_CHECK)]),
     ];
-    add_chain(table, CLUSTER_IPS_CHECK, "stops what no Service took", cluster_ips);
+    add_chain(
+        table,
+        CLUSTER_IPS_CHECK,
+        "rejects unused ports of ClusterIPs, drops unallocated ones",
+        cluster_ips,
+    );
     // A network of ClusterIPs may be as large as somebody likes. What a Service has taken is on its way
     // to an endpoint, and what the node has itself needs no Service.
     let verdict = |verdict| Statement::Verdict(verdict);
@@ -342,8 +372,8 @@ fn add_filter_chains(table: &mut Table) {
         Rule::new([Statement::DestinationIsLocal, verdict(Verdict::Return)]),
         Rule::new([verdict(Verdict::Drop)]).comment("unallocated ClusterIP"),
     ];
-    add_chain(table, UNALLOCATED_CHECK, "drops what is nowhere", unallocated);
-    add_chain(table, REJECT, "refuses", vec![Rule::new([Statement::Reject])]);
+    add_chain(table, UNALLOCATED_CHECK, "drops unallocated ClusterIPs", unallocated);
+    add_chain(table, REJECT, "rejects", vec![Rule::new([Statement::Reject])]);
 }
 
 /// What happens at the addresses at which this node serves node ports: those of the node's own that are
@@ -365,10 +395,12 @@ pub(super) fn add_base(
     kind: ChainKind,
     hook: Hook,
     priority: i32,
+    comment: &str,
     rules: Vec<Rule>,
 ) {
     let base = Some(BaseChain { kind, hook, priority, drop: false });
-    table.chains.insert(Name::from(name), Chain { base, comment: None, rules });
+    let comment = Some(comment.to_owned());
+    table.chains.insert(Name::from(name), Chain { base, comment, rules });
 }
 
 pub(super) fn add_chain(table: &mut Table, name: &str, comment: &str, rules: Vec<Rule>) {
