@@ -135,7 +135,7 @@ pub struct Service {
     /// `metadata.creationTimestamp` in seconds since 1970, if there is one. Of two Services that claim
     /// one address and port in the same way, the older has it.
     pub created: Option<u32>,
-    /// How many of its keys were left out because it has more than it may ([`limits`](crate::cluster::limits)).
+    /// How many of its keys were left out because it has more than it may ([`limits`]).
     pub excess_keys: u32,
 }
 

@@ -55,7 +55,7 @@ impl Mirror {
     /// or is named in [`Batch::contested`].
     ///
     /// `compiled` caches the fragment of a Service that is planned in part; it must have been notified of
-    /// all that has changed since ([`Compiled::touch`]).
+    /// all that has changed since ([`Compiled::invalidate`]).
     pub fn plan_batch(
         &self,
         cluster: &Cluster,

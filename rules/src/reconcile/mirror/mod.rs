@@ -186,8 +186,8 @@ impl Mirror {
 }
 
 impl Plan {
-    /// Puts endpoints into the slots that they have in what is programmed of it, as
-    /// [`assign_slots`](crate::transaction::slots::align) ensures that: where a destination passes from one
+    /// Assigns endpoints the slots that they have in what is programmed. The result is that of
+    /// [`assign_slots`](crate::transaction::slots::assign_slots): where a destination passes from one
     /// Service to another, the endpoints of both are in one list.
     pub fn accept_slots(&mut self, programmed: &Ruleset) {
         for (family, plan) in Family::ALL.into_iter().zip(&mut self.tables) {
