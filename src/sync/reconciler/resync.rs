@@ -57,6 +57,8 @@ impl<K: NfTables> Reconciler<K> {
                     self.mirror.accept_slots(&aligned);
                 }
                 self.quarantine.mark_all_known();
+                // All of every Service is there; what was compiled of a large one is of no more use.
+                self.compiled.clear();
                 self.queue.only_begun(&self.quarantine.services().cloned().collect());
                 self.settle(since, before, report);
                 self.mark_synced(generation, report)

@@ -14,7 +14,7 @@ pub use report::{FamilyHealth, FamilyStatus, HealthReport};
 pub struct Moment {
     /// What durations are measured by.
     pub at: Instant,
-    /// The status that is served.
+    /// What is reported.
     pub wall: Timestamp,
 }
 

@@ -72,16 +72,17 @@ fn repairs_do_not_hold_changes_back() {
                 node.nft("flush map ip weir endpoints");
             }
         });
+        let start = Instant::now();
         let is_in = weir_testbed::eventually(LIMIT, || {
             (metric(&running, pending) == Some(0.0)).then_some(())
         });
-        let log = running.log();
+        let (took, log) = (start.elapsed(), running.log());
         is_over.store(true, Ordering::Relaxed);
         assert!(is_in.is_some(), "{log}");
-        // Repairs come 0, 1, 3 and 7 s after the first, and the change at 5 s brings one with it. Five
-        // seconds behind a repair there is time only when the pauses are 8 s and more.
+        // Repairs come 0, 1, 3 and 7 s after the first. Five seconds behind a repair there is time only
+        // when the pauses are 8 s and more: 12 s after the first.
         assert!(log.contains("cause=\"repair\""), "nothing was repaired in the meantime:\n{log}");
-        assert!(!log.contains("only 16 s later"), "the change had to wait for the repairs:\n{log}");
+        assert!(took < Duration::from_secs(9), "{took:?}: the change waited for repairs:\n{log}");
     });
     wait_for("the change", LIMIT, || running.ask().server() == Some("b2"));
 }

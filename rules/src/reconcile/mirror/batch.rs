@@ -1,7 +1,9 @@
 //! Plans changes to Services in batches that fit one transaction each.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
+use std::rc::Rc;
 
 use super::compiled::Compiled;
 use super::delta::Delta;
@@ -202,6 +204,9 @@ fn cost(changes: &Changes) -> usize {
     changes.iter().map(|(before, after)| distance(before, after)).sum()
 }
 
+/// Destinations that a Service serves.
+type Destinations = Rc<HashSet<RawKey>>;
+
 /// A change of a family's table, as far as it is compiled.
 struct Draft<'a> {
     state: Option<&'a TableMirror>,
@@ -212,6 +217,8 @@ struct Draft<'a> {
     step: Option<(NamespacedName, (Fragment, Fragment))>,
     /// Where each is among these.
     places: HashMap<NamespacedName, usize>,
+    /// What Services serve, by whether that is as planned or as before.
+    served: RefCell<HashMap<(NamespacedName, bool), Destinations>>,
 }
 
 impl<'a> Draft<'a> {
@@ -225,7 +232,14 @@ impl<'a> Draft<'a> {
         let new_frame = (environment || state.is_none())
             .then(|| Skeleton::new(family, cluster, config))
             .filter(|new| state.is_none_or(|state| state.frame != *new));
-        Self { state, new_frame, fragments: Vec::new(), step: None, places: HashMap::new() }
+        Self {
+            state,
+            new_frame,
+            fragments: Vec::new(),
+            step: None,
+            places: HashMap::new(),
+            served: RefCell::default(),
+        }
     }
 
     fn frame(&self) -> &Skeleton {
@@ -249,6 +263,19 @@ impl<'a> Draft<'a> {
         self.fragments.push((name.clone(), after));
     }
 
+    /// What a Service serves as it is planned so far. It is unpacked once for all who gain of it: one
+    /// edit may have a thousand Services wait for a large one.
+    fn served_by(&self, owner: &NamespacedName) -> Destinations {
+        let place = self.places.get(owner).copied();
+        let key = (owner.clone(), place.is_some());
+        let mut served = self.served.borrow_mut();
+        let destinations = || match place {
+            Some(place) => destinations(&self.fragments[place].1),
+            None => destinations(&self.before(owner)),
+        };
+        Rc::clone(served.entry(key).or_insert_with(|| Rc::new(destinations())))
+    }
+
     /// Leaves to others what they still have; returns whether there is anything.
     fn leave_to(
         &self,
@@ -258,16 +285,13 @@ impl<'a> Draft<'a> {
     ) -> bool {
         let (has, gains) = (destinations(before), destinations(after));
         let gains: HashSet<_> = gains.difference(&has).copied().collect();
-        let mut left = HashSet::new();
+        let mut left: HashSet<RawKey> = HashSet::new();
         for owner in owners {
             if gains.is_empty() {
                 break;
             }
-            let has = match self.places.get(owner) {
-                Some(place) => destinations(&self.fragments[*place].1),
-                None => destinations(&self.before(owner)),
-            };
-            left.extend(has.into_iter().filter(|has| gains.contains(has)));
+            let has = self.served_by(owner);
+            left.extend(gains.iter().filter(|gained| has.contains(*gained)));
         }
         if left.is_empty() {
             return false;
@@ -284,4 +308,26 @@ impl<'a> Draft<'a> {
 /// All that a fragment serves.
 fn destinations(fragment: &Fragment) -> HashSet<RawKey> {
     fragment.elements.iter().filter_map(|(map, key, _)| destination(*map, key)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::ChangeSet;
+    use crate::testing::scale::large;
+
+    #[test]
+    fn what_a_service_serves_is_unpacked_once_for_all_who_gain_of_it() {
+        let (cluster, config) = (large(1, 3), Config::new("node"));
+        let mut mirror = Mirror::default();
+        mirror.set(&cluster, &config, &ChangeSet::all(&cluster));
+        let state = mirror.tables[index(Family::Ipv4)].as_ref();
+        let mut draft = Draft::new(state, Family::Ipv4, &cluster, &config, false);
+        let owner = NamespacedName::new("default", "svc-0");
+        let before = draft.served_by(&owner);
+        assert_eq!(before.len(), 1);
+        assert!(Rc::ptr_eq(&before, &draft.served_by(&owner)));
+        draft.begin(&owner, Fragment::default());
+        assert!(draft.served_by(&owner).is_empty(), "as it is planned");
+    }
 }

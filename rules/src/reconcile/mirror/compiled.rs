@@ -22,7 +22,7 @@ impl Compiled {
     }
 
     /// Everything is compiled anew.
-    pub(super) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.0 = None;
     }
 
@@ -33,16 +33,16 @@ impl Compiled {
         compile: impl Fn() -> [Fragment; 2],
     ) -> ([Fragment; 2], bool) {
         match self.0.take_if(|(of, _)| of == name) {
-            Some((_, store)) => {
-                debug_assert!(store.iter().zip(&compile()).all(|(a, b)| serves_the_same(a, b)));
-                (store, false)
+            Some((_, fragments)) => {
+                debug_assert!(fragments.iter().zip(&compile()).all(|(a, b)| serves_the_same(a, b)));
+                (fragments, false)
             }
             None => (compile(), true),
         }
     }
 
-    pub(super) fn put(&mut self, name: &NamespacedName, store: [Fragment; 2]) {
-        self.0 = Some((name.clone(), store));
+    pub(super) fn put(&mut self, name: &NamespacedName, fragments: [Fragment; 2]) {
+        self.0 = Some((name.clone(), fragments));
     }
 }
 
