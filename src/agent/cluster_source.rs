@@ -77,8 +77,8 @@ impl ClusterSource {
 fn apply(state: &mut api::Store, updates: Vec<Update>, events: &Events) {
     // Many objects at once may have the same to be remarked.
     let mut remarks = std::collections::BTreeMap::<_, Vec<String>>::new();
-    for notices in updates.into_iter().flat_map(|update| state.apply(update)) {
-        match notices {
+    for notice in updates.into_iter().flat_map(|update| state.apply(update)) {
+        match notice {
             Notice::Problem(problem) => {
                 let text = problem.to_string();
                 if events.bad_object(problem) {

@@ -15,25 +15,25 @@ pub fn apply(args: &ManifestArgs, verbose: bool) -> Result<ExitCode, CommandErro
     let desired = input::desired(args)?;
     let mut kernel = Kernel::open()?;
     let start = Instant::now();
-    let changes = reconcile(&mut kernel, desired.ruleset)?;
+    let commits = reconcile(&mut kernel, desired.ruleset)?;
     let elapsed = start.elapsed();
     let mut flows = Flows::new(LiveConnections::default());
-    changes.iter().for_each(|change| flows.note(change.effect.clone()));
+    commits.iter().for_each(|commit| flows.note(commit.effect.clone()));
     let cleaned = flows.clean(&desired.serving);
     write_out(|out| {
-        if changes.is_empty() {
+        if commits.is_empty() {
             writeln!(out, "nothing to change")?;
         }
-        for change in &changes {
+        for commit in &commits {
             if verbose {
-                for (sign, line) in change.transaction.iter().flat_map(|it| it.lines()) {
+                for (sign, line) in commit.transaction.iter().flat_map(|it| it.lines()) {
                     writeln!(out, "{sign} {line}")?;
                 }
             }
-            let (counts, bytes) = (&change.counts, change.bytes);
+            let (counts, bytes) = (&commit.counts, commit.bytes);
             writeln!(out, "{counts} (one transaction of {bytes} bytes)")?;
         }
-        if !changes.is_empty() {
+        if !commits.is_empty() {
             let elapsed_ms = 1e3 * elapsed.as_secs_f64();
             writeln!(out, "the kernel took and confirmed it in {elapsed_ms:.1} ms")?;
         }

@@ -57,8 +57,8 @@ pub(super) fn commit(
     generation: &mut Option<u32>,
     commits: &mut Vec<Commit>,
 ) -> Result<(), ApplyError> {
-    let split = split(transaction, MAX_ELEMENTS).into_iter();
-    let mut queue: VecDeque<_> = split.flat_map(split_new_chains).collect();
+    let parts = split(transaction, MAX_ELEMENTS).into_iter();
+    let mut queue: VecDeque<_> = parts.flat_map(split_new_chains).collect();
     if !kernel.frees_chains_at_once() {
         queue = queue.into_iter().flat_map(split_chain_deletions).collect();
     }

@@ -75,7 +75,7 @@ pub(super) fn converge(
         let before = commits.len();
         let mut reached = generation;
         let result = commit(kernel, transaction, &mut reached, commits);
-        let committed = commits[before..].iter().filter_map(|change| change.transaction.as_deref());
+        let committed = commits[before..].iter().filter_map(|commit| commit.transaction.as_deref());
         committed.for_each(|transaction| scope.on_commit(transaction));
         reached.into_iter().for_each(|generation| scope.reached(generation));
         match result {

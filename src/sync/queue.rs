@@ -126,16 +126,15 @@ impl Queue {
         let half = if self.backlog.is_empty() { max_elements } else { max_elements / 2 };
         let mut batch = Order::new(self.releasers(cluster));
         let (mut total, mut new) = (0, new.into_iter().peekable());
-        while let Some((estimated_elements, service)) =
-            new.next_if(|(estimated_elements, _)| total + estimated_elements <= half)
+        while let Some((elements, service)) = new.next_if(|(elements, _)| total + elements <= half)
         {
-            total += estimated_elements;
+            total += elements;
             batch.push(service);
         }
         let rest = self.backlog.iter().map(|service| (weigh(service), service)).chain(new);
-        for (estimated_elements, service) in rest {
+        for (elements, service) in rest {
             batch.push(service);
-            total += estimated_elements;
+            total += elements;
             if total >= max_elements {
                 break;
             }

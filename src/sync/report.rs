@@ -43,12 +43,12 @@ impl SyncReport {
     pub(super) fn finish(&mut self, from: usize) {
         self.shorten(from);
         if self.is_rebuilt {
-            self.commits.iter_mut().for_each(|change| change.is_repair = true);
+            self.commits.iter_mut().for_each(|commit| commit.is_repair = true);
         }
     }
 
     /// How much of what was committed undoes what others did.
     pub fn repairs(&self) -> usize {
-        self.commits.iter().filter(|change| change.is_repair).count()
+        self.commits.iter().filter(|commit| commit.is_repair).count()
     }
 }

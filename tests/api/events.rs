@@ -143,8 +143,8 @@ async fn one_bad_object_costs_few_events_no_list_and_short_texts() {
         bad["spec"]["externalIPs"] = json!([format!("{index}.{long}")]);
         world.server.apply(bad);
         world.step().await;
-        for notices in world.notices.drain(..) {
-            let Notice::Problem(problem) = notices else { panic!("{notices:?}") };
+        for notice in world.notices.drain(..) {
+            let Notice::Problem(problem) = notice else { panic!("{notice:?}") };
             let text = problem.to_string();
             assert!(text.len() < 700 && text.contains("bytes)"), "{} bytes: {text}", text.len());
             recorder.record(about(Kind::Service, "default", "web", &problem.text));

@@ -86,22 +86,20 @@ async fn what_turns_bad_keeps_its_last_good_state_and_what_is_bad_at_first_is_le
     world.watch().await;
     world.until("all is known", |state| state.cluster().is_some()).await;
     assert_eq!(world.services(), ["web"]);
-    let problem = |notices: &Notice, text: &str| matches!(notices, Notice::Problem(p) if p.to_string().contains(text));
+    let problem = |notice: &Notice, text: &str| matches!(notice, Notice::Problem(p) if p.to_string().contains(text));
     assert!(
         world
             .notices
             .iter()
-            .any(|notices| problem(notices, "Service default/bad: spec.clusterIPs[0]"))
+            .any(|notice| problem(notice, "Service default/bad: spec.clusterIPs[0]"))
     );
-    assert!(
-        world.notices.iter().any(|notices| problem(notices, "default/undecodable: spec.ports"))
-    );
+    assert!(world.notices.iter().any(|notice| problem(notice, "default/undecodable: spec.ports")));
 
     world.server.apply(service("web", "10.96.0.998"));
     world.server.apply(service("bad", "10.96.0.11"));
     world.until("the bad one is good", |state| has_service(state, "bad")).await;
     assert_eq!(world.services(), ["bad", "web"]);
-    assert!(world.notices.iter().any(|notices| problem(notices, "its last good state is kept")));
+    assert!(world.notices.iter().any(|notice| problem(notice, "its last good state is kept")));
     // A new list does not lose it either.
     world.server.compact();
     world.server.break_watches(weir_apiserver::Break::Gone);

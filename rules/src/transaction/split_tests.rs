@@ -54,8 +54,8 @@ fn compiled(nodes: &[&str], source_ranges: &[&str]) -> Ruleset {
 
 /// The lines that name this object, of each of the smallest pieces.
 fn lines(observed: &Ruleset, desired: &Ruleset, name: &str) -> Vec<Vec<String>> {
-    let split = split(diff(observed, desired), 1);
-    let lines = split.iter().map(|piece| {
+    let parts = split(diff(observed, desired), 1);
+    let lines = parts.iter().map(|piece| {
         let lines = piece.lines().map(|(sign, line)| format!("{sign}{line}"));
         lines.filter(|line| line.contains(name)).collect()
     });
@@ -102,9 +102,9 @@ fn an_element_that_is_replaced_goes_before_it_comes() {
     let table = ruleset.tables.get_mut(&Family::Ipv4).unwrap();
     let hairpins = table.sets.get_mut(names::HAIRPIN_CONNECTIONS).unwrap();
     hairpins.elements.values_mut().for_each(|element| element.comment = Some("changed".into()));
-    let split = split(diff(&ruleset, &desired), 1);
-    assert!(split.len() > 1);
-    split.iter().for_each(|piece| piece.apply(&mut ruleset));
+    let parts = split(diff(&ruleset, &desired), 1);
+    assert!(parts.len() > 1);
+    parts.iter().for_each(|piece| piece.apply(&mut ruleset));
     assert_eq!(ruleset, desired);
 }
 

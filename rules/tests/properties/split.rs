@@ -197,11 +197,11 @@ proptest! {
         let whole = diff(&observed, &desired);
         let deletes = |action: &Action| matches!(action, Action::DeleteTable { .. });
         let deletes_table = whole.operations.iter().any(|o| deletes(&o.action));
-        let split = split(whole.clone(), size);
+        let parts = split(whole.clone(), size);
         if elements(&whole).len() <= size || deletes_table {
-            prop_assert_eq!(split, [whole]);
+            prop_assert_eq!(parts, [whole]);
         } else {
-            prop_assert!(split.iter().all(|piece| !piece.is_empty()));
+            prop_assert!(parts.iter().all(|piece| !piece.is_empty()));
         }
     }
 
@@ -211,11 +211,11 @@ proptest! {
         desired in compiled(),
         size in 1..200usize,
     ) {
-        let split = split(diff(&observed, &desired), size);
+        let parts = split(diff(&observed, &desired), size);
         let has = |piece: &Transaction, what: fn(&Action) -> bool| {
             piece.operations.iter().any(|operation| what(&operation.action))
         };
-        let (first, others) = split.split_first().expect("at least one");
+        let (first, others) = parts.split_first().expect("at least one");
         prop_assert!(!others.iter().any(|piece| has(piece, creates)));
         if let Some((_, before_last)) = others.split_last() {
             prop_assert!(!has(first, deletes) && !before_last.iter().any(|p| has(p, deletes)));
@@ -228,8 +228,8 @@ proptest! {
         desired in compiled(),
         size in 1..200usize,
     ) {
-        let split = split(diff(&Ruleset::default(), &desired), size);
-        for operation in split.iter().skip(1).flat_map(|piece| &piece.operations) {
+        let parts = split(diff(&Ruleset::default(), &desired), size);
+        for operation in parts.iter().skip(1).flat_map(|piece| &piece.operations) {
             let only_adds = match &operation.action {
                 Action::AddElements { .. } => true,
                 Action::AddSet { name, .. } | Action::AddChain { name, .. } => is_own(name),
@@ -262,8 +262,8 @@ proptest! {
             cluster.services = services.collect();
             compile(&cluster, &config)
         });
-        let split = split(diff(&a, &b), size);
-        for piece in &split[1..split.len().max(2) - 1] {
+        let parts = split(diff(&a, &b), size);
+        for piece in &parts[1..parts.len().max(2) - 1] {
             let destinations = elements(piece).into_iter().map(|(family, set, key)| {
                 let is_node_port = set.as_str().contains("nodeport");
                 let length = match family {
@@ -276,7 +276,7 @@ proptest! {
             let destinations: BTreeSet<_> = destinations.collect();
             prop_assert!(elements(piece).len() <= size || destinations.len() == 1);
         }
-        for pair in split.windows(2) {
+        for pair in parts.windows(2) {
             prop_assert!(elements(&pair[0]).len() + elements(&pair[1]).len() > size);
         }
     }

@@ -74,7 +74,7 @@ impl Agent {
             }
         }
         self.is_bloated |=
-            report.dumps > 0 || report.commits.iter().any(|change| change.transaction.is_none());
+            report.dumps > 0 || report.commits.iter().any(|commit| commit.transaction.is_none());
         // The next batch would ask for it again.
         if !self.has_more() && std::mem::take(&mut self.is_bloated) {
             host::give_back_memory();
@@ -132,18 +132,18 @@ impl Agent {
             info!(%service, "the kernel takes the Service now");
         }
         // A repair is no reason to hold back what the cluster asks for.
-        self.has_programmed |= report.commits.iter().any(|change| !change.is_repair);
+        self.has_programmed |= report.commits.iter().any(|commit| !commit.is_repair);
         let services = named(&report.services);
-        for change in &report.commits {
-            self.cleaner.note(change.effect.clone());
+        for commit in &report.commits {
+            self.cleaner.note(commit.effect.clone());
             let cause = match cause {
-                _ if change.is_repair => "repair",
+                _ if commit.is_repair => "repair",
                 // What others have done may have been found while looking for it, or may not.
                 Cause::Update | Cause::Repair => self.reader.name(),
                 Cause::Retry => "retry",
                 Cause::Full => "full",
             };
-            log(change, cause, &services, start);
+            log(commit, cause, &services, start);
         }
     }
 
@@ -169,18 +169,18 @@ fn named(services: &[NamespacedName]) -> String {
 }
 
 /// Logs a commit, and at level debug each line of it.
-fn log(change: &Commit, cause: &str, services: &str, start: Instant) {
+fn log(commit: &Commit, cause: &str, services: &str, start: Instant) {
     let elapsed_us = start.elapsed().as_micros();
-    let services = Some(services).filter(|_| !change.is_repair && !services.is_empty());
-    let Commit { bytes, generation, counts, .. } = change;
+    let services = Some(services).filter(|_| !commit.is_repair && !services.is_empty());
+    let Commit { bytes, generation, counts, .. } = commit;
     info!(cause, services, generation, bytes, elapsed_us, "{counts}");
     if !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
-    if change.transaction.is_none() {
+    if commit.transaction.is_none() {
         debug!("too much to be listed");
     }
-    let lines = change.transaction.iter().flat_map(|it| it.lines());
+    let lines = commit.transaction.iter().flat_map(|it| it.lines());
     for (sign, line) in lines.take(LINES_LOGGED) {
         debug!("{sign} {line}");
     }

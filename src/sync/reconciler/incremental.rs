@@ -88,7 +88,7 @@ impl<K: NfTables> Reconciler<K> {
         committed: usize,
         report: &mut SyncReport,
     ) -> bool {
-        let mut made = report.commits[committed..].iter().map(|change| &change.counts);
+        let mut made = report.commits[committed..].iter().map(|commit| &commit.counts);
         if made.any(|counts| counts.added.elements > 0 || counts.removed != Tally::default()) {
             return false;
         }

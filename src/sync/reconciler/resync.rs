@@ -121,11 +121,11 @@ impl<K: NfTables> Reconciler<K> {
     /// Nothing differs any more. What was put right and weir's own changes do not explain, is a repair.
     fn settle(&mut self, since: Instant, before: usize, report: &mut SyncReport) {
         let mut was_repaired = report.is_rebuilt;
-        for change in &mut report.commits[before..] {
+        for commit in &mut report.commits[before..] {
             let is_explained =
-                change.transaction.as_ref().is_none_or(|it| self.explained.explains(it));
-            change.is_repair |= self.was_equal && !is_explained;
-            was_repaired |= change.is_repair;
+                commit.transaction.as_ref().is_none_or(|it| self.explained.explains(it));
+            commit.is_repair |= self.was_equal && !is_explained;
+            was_repaired |= commit.is_repair;
         }
         let took = if self.drift.is_pending() { since.elapsed() } else { Duration::ZERO };
         report.pause = self.drift.on_converged(was_repaired, took).or(report.pause);

@@ -90,9 +90,9 @@ impl Metrics {
         own.quarantined.set(quarantined as i64);
         own.transactions.inc_by(report.commits.len() as u64);
         own.repairs.inc_by(u64::from(report.repairs() > 0));
-        for change in &report.commits {
-            own.transaction_bytes.observe(change.bytes as f64);
-            let counts = &change.counts;
+        for commit in &report.commits {
+            own.transaction_bytes.observe(commit.bytes as f64);
+            let counts = &commit.counts;
             own.count("added", &counts.added);
             own.count("removed", &counts.removed);
         }

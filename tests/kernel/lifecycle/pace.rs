@@ -1,18 +1,16 @@
 //! How soon, and in how many transactions, changes of the cluster are programmed.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use weir_testbed::{Process, Signal, nft_programs, wait_for};
+use weir_testbed::{Signal, wait_for};
 
 use crate::drift::serving;
 use crate::quarantine;
 use crate::running::{LIMIT, Running, service, slice};
-use crate::serve::{metric, started, wait_for_metric};
+use crate::serve::{metric, started, table_owner, wait_for_metric};
 
 const B1: &str = "10.244.0.2";
 const B2: &str = "10.244.0.3";
@@ -151,15 +149,7 @@ fn what_is_held_back_comes_with_a_service_that_is_tried_again() {
 fn a_first_batch_that_succeeds_ends_the_failure() {
     let [of_service, of_slice] = large();
     let mut running = crate::serve::prepared(&[service(), slice(B1), of_service, of_slice]);
-    let [_, nft] = nft_programs();
-    let mut command = Command::new(nft);
-    command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
-    let mut owner = Process::spawn(running.bed.node(), command);
-    let mut commands = owner.child().stdin.take().expect("is piped");
-    commands.write_all(b"add table ip weir { flags owner; }\n").expect("it reads");
-    wait_for("the owner's table", LIMIT, || {
-        running.bed.node().cmd("nft", ["list", "tables"]).contains("weir")
-    });
+    let (owner, commands) = table_owner(&running);
     running.write_config("mode: nftables");
     running.start_as_proxy();
     running.wait_until_logged("trying again");

@@ -4,6 +4,7 @@ use weir_apiserver::{Break, Fault, Resource, Verb};
 use weir_testbed::{Outcome, wait_for};
 
 use crate::common::weir;
+use crate::drift::serving;
 use crate::running::{LIMIT, Running, service, slice};
 
 #[test]
@@ -44,11 +45,7 @@ fn kube_proxys_configuration_file_runs_a_node() {
 
 #[test]
 fn the_log_names_the_services_and_the_generation_of_a_commit() {
-    let mut running = Running::new();
-    running.server.apply(service());
-    running.server.apply(slice("10.244.0.2"));
-    running.start();
-    running.wait_for_answer_of("b1");
+    let mut running = serving("");
     running.server.apply(slice("10.244.0.3"));
     running.wait_for_answer_of("b2");
     running.stop();

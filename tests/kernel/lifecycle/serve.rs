@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 
 use serde_json::{Value, json};
 use weir_apiserver::Resource;
@@ -288,10 +288,9 @@ fn metrics_tell_of_the_cluster_the_kernel_and_the_api_server() {
     wait("weir_repairs_total", 1.0);
 }
 
-/// A table with an owner is refused to everybody else, until the owner ends.
-#[test]
-fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
-    let mut running = prepared(&[service("web", 10, 30100)]);
+/// A process that owns the table `ip weir`, which the kernel then refuses to everybody else until it ends,
+/// and where it reads commands.
+pub(crate) fn table_owner(running: &Running) -> (Process, ChildStdin) {
     let [_, nft] = nft_programs();
     let mut command = Command::new(nft);
     command.arg("-i").stdin(Stdio::piped()).stdout(Stdio::null());
@@ -301,6 +300,13 @@ fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
     wait_for("the owner's table", LIMIT, || {
         running.bed.node().cmd("nft", ["list", "tables"]).contains("weir")
     });
+    (owner, commands)
+}
+
+#[test]
+fn a_node_that_cannot_be_programmed_is_unhealthy_until_it_can() {
+    let mut running = prepared(&[service("web", 10, 30100)]);
+    let (owner, _commands) = table_owner(&running);
 
     running.write_config("mode: nftables\nnftables: {syncPeriod: 50ms, minSyncPeriod: 1ms}\n");
     running.start_as_proxy();

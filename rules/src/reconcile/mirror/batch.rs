@@ -56,8 +56,8 @@ impl Mirror {
     /// Services ever have the same destination if each that gives one up comes before the one that gets it,
     /// or is named in [`Batch::contested`].
     ///
-    /// `compiled` has what was compiled of a Service that is planned in part; it must have been told of all
-    /// that has changed since ([`Compiled::invalidate`]).
+    /// `compiled` caches the fragment of a Service that is planned in part; it must have been notified of
+    /// all that has changed since ([`Compiled::invalidate`]).
     pub fn plan_batch(
         &self,
         cluster: &Cluster,
@@ -145,9 +145,9 @@ impl Mirror {
         }
         plan.tables =
             drafts.map(|Draft { state, new_frame: frame, mut fragments, step, .. }| {
-                let ways =
+                let yielded =
                     state.map(|state| self.yield_contested(state, &fragments)).unwrap_or_default();
-                fragments.extend(ways);
+                fragments.extend(yielded);
                 Some(TablePlan { frame, fragments, step })
             });
         plan
